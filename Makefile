@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target makes from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# DVC keeps a cache of its own outside the project otherwise, where other users could plant pickles.
+export DVC_SITE_CACHE_DIR := $(CURDIR)/.dvc/tmp/site
+export MLFLOW_DISABLE_TELEMETRY := true
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check pytest score mlflow lock clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed. Name it: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $(READY)
+
+setup: $(READY)  ## Make .venv and install everything into it
+
+repro: $(READY)  ## Run the pipeline: pictures, training, evaluation, registered model
+	$(RUN) dvc repro
+
+test: check pytest  ## Check style and types, run all tests
+
+check: $(READY)  ## Check style and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pytest: $(READY)  ## Run the tests only
+	$(RUN) python -m pytest
+
+FACES ?= photographs
+NAMES ?= *
+score: $(READY)  ## Measure the champion on photographs: make score FACES=folder NAMES='pattern'
+	@$(BIN)/facesr score "$(FACES)" --names "$(NAMES)" --hr-size 512 --scale 4 \
+		--jpeg-quality 30 95 --back-projections 2 --seed 7
+
+mlflow: $(READY)  ## Open the MLflow pages on this computer
+	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
+		--backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+
+lock: $(READY)  ## Write the installed versions to requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | \
+		grep -v -i -E '^(nvidia|cuda|triton|facesr|pip|setuptools)' > requirements.lock
+
+clean:  ## Delete the environment and every tool's cache; keep data, models and runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info
