@@ -1,0 +1,346 @@
+"""Typed, strict, frozen view of params.yaml, and the only reader of YAML.
+
+Nothing here has a default: a line deleted from params.yaml is an error, not a silent choice.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from facesr.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound {bounds[0]} is above the upper bound {bounds[1]}")
+    return bounds
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Range = Annotated[
+    tuple[NonNegativeFloat, NonNegativeFloat], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """One block of params.yaml."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Sizes(Section):
+    """Sides of the square training pictures in pixels; the networks' scales follow from them."""
+
+    hr_size: PositiveInt
+    """The up-sampler's output, and the stored faces."""
+    generator_size: PositiveInt
+    """The generator's output."""
+    lr_size: PositiveInt
+    """The low-resolution input."""
+
+    @model_validator(mode="after")
+    def _whole_scales(self) -> Self:
+        if self.generator_size % self.lr_size or self.hr_size % self.generator_size:
+            raise ValueError(
+                f"lr_size {self.lr_size} must divide generator_size {self.generator_size}, "
+                f"and that must divide hr_size {self.hr_size}"
+            )
+        return self
+
+    @property
+    def generator_scale(self) -> int:
+        """Enlargement by the generator."""
+        return self.generator_size // self.lr_size
+
+    @property
+    def upsampler_scale(self) -> int:
+        """Enlargement by the up-sampler."""
+        return self.hr_size // self.generator_size
+
+
+class FetchParams(Section):
+    """Where pictures come from."""
+
+    source: Literal["generated", "folder"]
+    path: str
+    """Folder of pictures; read by the source `folder` only."""
+    count: PositiveInt
+    """Pictures to draw, or at most to take from the folder."""
+    softness: Annotated[
+        tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+    ]
+    """Blur of generated pictures: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
+
+
+class FetchFacesParams(FetchParams):
+    """The faces, split into train, valid and test."""
+
+    valid_fraction: Fraction
+    test_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _some_left_to_train(self) -> Self:
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise ValueError("valid_fraction and test_fraction leave nothing to train on")
+        return self
+
+
+class DegradeParams(Section):
+    """From a face to its low-resolution view: blur, reduction, noise, JPEG, each by chance."""
+
+    reduced_size: PositiveInt
+    """Side in pixels at which noise and JPEG act; enlarged to lr_size afterwards."""
+    reduction_filter: Literal["bilinear", "bicubic", "lanczos"]
+    clean_probability: Fraction
+    """Share of pictures that are only reduced."""
+    blur_probability: Fraction
+    blur_sigma: Range
+    """Gaussian blur before the reduction, in low-resolution pixels."""
+    noise_probability: Fraction
+    noise_sigma: Range
+    """Gaussian noise in grey levels of 255."""
+    jpeg_probability: Fraction
+    jpeg_quality: Annotated[tuple[int, int], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
+    """1 to 95."""
+
+
+class FastaiUNetParams(Section):
+    """fastai's DynamicUnet, the study's network; same size in and out."""
+
+    kind: Literal["fastai_unet"]
+    backbone: Literal["resnet34", "vgg16_bn"]
+    pretrained: bool
+    """Starts from torchvision's ImageNet weights."""
+    self_attention: bool
+
+
+class ResidualUNetParams(Section):
+    """U-Net on the low-resolution grid that adds to the bicubic enlargement."""
+
+    kind: Literal["residual_unet"]
+    backbone: Literal["resnet18", "resnet34", "vgg16_bn"]
+    pretrained: bool
+    width: PositiveInt
+    """Feature maps at the finest grid; 64 is torchvision's own width."""
+    levels: Annotated[int, Field(ge=1, le=5)]
+    """Grids of the backbone that are used, from the finest on; a ResNet has 4."""
+    decoder_blocks: NonNegativeInt
+    """Residual blocks after each skip."""
+    body_blocks: NonNegativeInt
+    """Residual blocks at the finest grid, after the U-Net."""
+    unshuffle: PositiveInt
+    """Side of the pixel blocks folded into channels before the stem; 1 folds nothing."""
+    head: Literal["direct", "stepwise"]
+    """Enlarges in one step on the input's grid (fast), or doubling by doubling (finer)."""
+
+
+class Phase(Section):
+    """One cycle of training: the rate rises, then falls to nothing."""
+
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    encoder_learning_rate: NonNegativeFloat
+    """0 keeps the encoder frozen."""
+
+
+NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
+Phases = Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class RegressionParams(Section):
+    """Training of a network against the original pictures."""
+
+    network: NetworkParams
+    loss: Literal["mse", "normalised_mse", "l1", "charbonnier"]
+    phases: Phases
+    warmup_fraction: Fraction
+    """Share of each phase in which the rate rises."""
+    batch_size: PositiveInt
+    crop_size: PositiveInt
+    """Side of the training crops, in pixels of the network's input."""
+    crops_per_pair: PositiveInt
+    """Random crops taken from each pair in an epoch."""
+    weight_decay: NonNegativeFloat
+    report_every: PositiveInt
+    """Steps between two rows of the curves."""
+
+
+class TrainCriticParams(Section):
+    """fastai's gan_critic, trained to tell originals from generated pictures."""
+
+    features: PositiveInt
+    """Feature maps of the first layer."""
+    blocks: PositiveInt
+    """Halvings of the grid."""
+    dropout: Fraction
+    epochs: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_fraction: Fraction
+    batch_size: PositiveInt
+    crop_size: PositiveInt
+    """Side of the crops, in pixels of the generator's output."""
+    weight_decay: NonNegativeFloat
+    report_every: PositiveInt
+
+
+class TrainGanParams(Section):
+    """Generator and critic against each other."""
+
+    batches: PositiveInt
+    """Batches in all; each updates one of the two networks."""
+    batch_size: PositiveInt
+    crop_size: PositiveInt
+    """Side of the crops, in pixels of the generator's input."""
+    generator_learning_rate: PositiveFloat
+    critic_learning_rate: PositiveFloat
+    beta1: Fraction
+    beta2: Fraction
+    epsilon: PositiveFloat
+    weight_decay: NonNegativeFloat
+    content_loss: Literal["mse", "normalised_mse", "l1", "charbonnier"]
+    content_weight: NonNegativeFloat
+    adversarial_weight: NonNegativeFloat
+    critic_threshold: PositiveFloat
+    """The critic keeps its turn until its batch loss falls below this."""
+    ema_decay: Fraction
+    """The kept generator is a running average of its steps."""
+    report_every: PositiveInt
+    """Batches between two rows of the curves."""
+
+
+class EvaluateParams(Section):
+    """Measurement on the held-out faces and the selfies."""
+
+    back_projections: PositiveInt
+    """Corrections of the row `lanczos + back-projection`."""
+    minimum_psnr: PositiveFloat
+    """dB; a set mean below it means that pairs are mis-matched."""
+    sheet_pictures: PositiveInt
+    """Pictures on each sample sheet."""
+
+
+class Profile(Section):
+    """Everything that one profile sets."""
+
+    require_gpu: bool
+    """Refuses to start on a computer without a GPU."""
+    sizes: Sizes
+    fetch_faces: FetchFacesParams
+    fetch_selfies: FetchParams
+    degrade: DegradeParams
+    train_generator: RegressionParams
+    train_critic: TrainCriticParams
+    train_gan: TrainGanParams
+    train_upsampler: RegressionParams
+    evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> Self:
+        for name, crop, side in (
+            ("train_generator", self.train_generator.crop_size, self.sizes.lr_size),
+            ("train_critic", self.train_critic.crop_size, self.sizes.generator_size),
+            ("train_gan", self.train_gan.crop_size, self.sizes.lr_size),
+            ("train_upsampler", self.train_upsampler.crop_size, self.sizes.generator_size),
+        ):
+            if crop > side:
+                raise ValueError(f"{name}.crop_size {crop} is larger than its pictures, {side}")
+        return self
+
+
+class Params(Profile):
+    """The active profile with what holds for all of them."""
+
+    profile: str
+    seed: NonNegativeInt
+
+
+class _ParamsFile(Section):
+    profile: str
+    seed: NonNegativeInt
+    profiles: dict[str, Profile]
+
+    @model_validator(mode="after")
+    def _profile_exists(self) -> Self:
+        if self.profile not in self.profiles:
+            raise ValueError(f"profile {self.profile!r} is not one of {', '.join(self.profiles)}")
+        return self
+
+
+def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params:
+    """Reads params.yaml, checks all of it, and returns the active profile.
+
+    Args:
+        path: The file.
+        any_device: Accepts a computer without a GPU even where the profile asks for one.
+
+    Raises:
+        ParamsError: The file is missing or unreadable, or keys are unknown, missing or mistyped
+            (all of them in one message), or the profile asks for a GPU that is not there.
+    """
+    try:
+        content = _ParamsFile.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ParamsError(_all_faults(path, error)) from None
+    params = Params(
+        profile=content.profile, seed=content.seed, **dict(content.profiles[content.profile])
+    )
+    if params.require_gpu and not any_device and not _has_gpu():
+        raise ParamsError(
+            f"Profile {params.profile} needs a GPU and this computer has none that PyTorch sees. "
+            f"Set profiles.{params.profile}.require_gpu: false in {path} to run it all the same, "
+            "or choose profile: small."
+        )
+    return params
+
+
+def read_yaml(path: Path) -> Any:
+    """Parses a YAML file.
+
+    Raises:
+        ParamsError: The file is missing or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist here. Run from the project's root.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
+
+
+def _all_faults(path: Path, error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        # The tag of a discriminated union is no key of the file.
+        keys = [str(key) for key in fault["loc"] if key not in ("fastai_unet", "residual_unet")]
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"  {'.'.join(keys)}: {message}" if keys else f"  {message}")
+    return "\n".join([f"{path} does not fit facesr.config:", *lines])
+
+
+def _has_gpu() -> bool:
+    # Loaded here so that reading parameters stays instant for profiles that run anywhere.
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,21 @@
+"""Names of the artifacts, relative to the project's root, as in dvc.yaml."""
+
+from pathlib import Path
+
+FACES = Path("data/faces")
+SELFIES = Path("data/selfies")
+TRAIN_PAIRS = Path("data/pairs/train")
+VALID_PAIRS = Path("data/pairs/valid")
+TEST_PAIRS = Path("data/pairs/test")
+SELFIE_PAIRS = Path("data/pairs/selfies")
+GENERATOR_IMAGES = Path("data/generated/generator")
+GAN_IMAGES = Path("data/generated/gan")
+
+GENERATOR = Path("models/generator.safetensors")
+CRITIC = Path("models/critic.safetensors")
+GAN = Path("models/gan.safetensors")
+UPSAMPLER = Path("models/upsampler.safetensors")
+
+REPORTS = Path("reports")
+METRICS = Path("reports/metrics.json")
+DVC_LOCK = Path("dvc.lock")
