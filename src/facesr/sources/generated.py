@@ -1,0 +1,42 @@
+"""Generated pictures: dead leaves and drawn portraits, so that training needs no photograph.
+
+Achddou, Gousseau, Ladjal 2021 and 2023 (see `dead_leaves`): networks trained on such pictures
+carry over to photographs.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facesr.sources.dead_leaves import draw_dead_leaves
+from facesr.sources.portraits import draw_portrait
+
+# Smaller pictures are drawn at least this large and reduced, as a camera would: eyes and strands
+# cannot be drawn with fewer pixels.
+_SMALLEST_DRAWN = 128
+
+
+def draw(seed: int, index: int, size: int) -> Tensor:
+    """Draws one picture: a portrait for odd indices, dead leaves for even ones.
+
+    Args:
+        seed: Of the whole set.
+        index: Number of the picture; each has a random generator of its own, so that neither the
+            order of the calls nor their number changes a picture.
+        size: Side in pixels, 32 to 1024 as a rule.
+
+    Returns:
+        (3, size, size) float32 RGB in [0, 1].
+    """
+    rng = np.random.default_rng((seed, index))
+    drawn_size = size * -(-_SMALLEST_DRAWN // size)
+    brush = draw_portrait if index % 2 else draw_dead_leaves
+    picture = np.clip(brush(rng, drawn_size), 0, 1)
+    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(picture, -1, 0)]
+    if drawn_size != size:
+        planes = [
+            np.array(Image.fromarray(plane).resize((size, size), Image.Resampling.LANCZOS))
+            for plane in planes
+        ]
+    return torch.from_numpy(np.stack(planes).astype(np.float32)).clamp(0, 1)

@@ -1,0 +1,233 @@
+"""Who is drawn and how the camera sees them: the random traits of a portrait, and its geometry.
+
+Face coordinates (u, v) have their origin between the eyes and the distance of the pupils as unit;
+u points to the right of the picture, v down. Proportions follow adult anthropometry (Farkas,
+"Anthropometry of the Head and Face", 1994): mouth at v = 1.1, chin at 1.85, crown at -1.85.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from facesr.sources.brushes import Array, smooth_curve
+
+# Encoded RGB from the lightest to the darkest skin, in even perceptual steps.
+_SKIN = np.array(
+    [
+        (243, 212, 197),
+        (232, 192, 170),
+        (217, 168, 140),
+        (192, 140, 109),
+        (158, 107, 79),
+        (118, 77, 56),
+        (82, 53, 41),
+        (58, 39, 33),
+    ]
+)
+_HAIR = {
+    "black": (26, 22, 22),
+    "dark brown": (52, 36, 28),
+    "brown": (88, 60, 42),
+    "auburn": (110, 56, 34),
+    "red": (160, 82, 42),
+    "dark blond": (142, 108, 70),
+    "blond": (196, 162, 108),
+    "grey": (140, 138, 136),
+    "white": (212, 210, 206),
+}
+_EYES = {
+    "brown": (84, 52, 32),
+    "dark brown": (48, 30, 22),
+    "hazel": (122, 94, 52),
+    "green": (104, 122, 84),
+    "blue": (92, 130, 160),
+    "grey": (128, 138, 144),
+}
+_STYLES = ("swept", "parted", "long", "fringe", "curly", "cropped", "tied", "bald")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the face lies in the picture."""
+
+    size: int
+    """Side of the picture in pixels."""
+    centre: tuple[float, float]
+    """Pixel of the point between the eyes, for a head seen from the front."""
+    unit: float
+    """Distance of the pupils in pixels."""
+    tilt: float
+    """Roll of the head in radians."""
+    yaw: float
+    """Sine of the turn to the side; features in front of the head's axis move by it."""
+    pitch: float
+    """Sine of the nod."""
+
+    def place(self, points: npt.ArrayLike, depth: npt.ArrayLike = 0.0) -> Array:
+        """Returns the pixels, (..., 2), of points in face coordinates at a depth (towards us)."""
+        uv = np.asarray(points, np.float32)
+        u = uv[..., 0] * np.sqrt(1 - self.yaw**2) + np.asarray(depth) * self.yaw
+        v = uv[..., 1] + np.asarray(depth) * self.pitch
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        x = self.centre[0] + self.unit * (u * cos - v * sin)
+        y = self.centre[1] + self.unit * (u * sin + v * cos)
+        return np.stack([x, y], -1).astype(np.float32)
+
+    def on_face(self, points: npt.ArrayLike) -> Array:
+        """Returns the pixels of points on the face's front, which bulges like a cylinder."""
+        uv = np.asarray(points, np.float32)
+        depth = 0.85 * np.sqrt(np.clip(1 - (uv[..., 0] / 1.2) ** 2, 0, 1))
+        return self.place(uv, depth)
+
+    def grid(self, side: int) -> tuple[Array, Array]:
+        """Returns the face coordinates u and v, (side, side), of a reduced picture's pixels."""
+        pixel = (np.arange(side, dtype=np.float32) + 0.5) * (self.size / side)
+        x = (pixel[None, :] - self.centre[0]) / self.unit
+        y = (pixel[:, None] - self.centre[1]) / self.unit
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        u = (x * cos + y * sin) / np.sqrt(1 - self.yaw**2)
+        return u.astype(np.float32), (y * cos - x * sin).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Traits of one drawn person, and the light that falls on them."""
+
+    is_masculine: bool
+    age: float
+    """0 young, 1 old."""
+    skin: Array = field(repr=False)
+    """Encoded RGB, (3,)."""
+    darkness: float
+    """0 the lightest skin, 1 the darkest."""
+    hair: Array = field(repr=False)
+    eyes: Array = field(repr=False)
+    style: str
+    beard: str
+    smile: float
+    """-0.2 earnest to 1 laughing."""
+    mouth_gap: float
+    """Opening of the lips in units."""
+    eye_opening: float
+    jaw: float
+    """Relative width of the jaw."""
+    face_length: float
+    has_glasses: bool
+    has_makeup: bool
+    has_earrings: bool
+    has_hat: bool
+    light: tuple[float, float, float]
+    """Unit vector to the key light, y down, z to the viewer."""
+    ambient: float
+
+    def head_outline(self) -> Array:
+        """Returns the head's outline in face coordinates, (K, 2), clockwise from the crown."""
+        length, jaw = self.face_length, self.jaw
+        right = [
+            (0.0, -1.88),
+            (0.52, -1.8),
+            (0.92, -1.45),
+            (1.13, -0.85),
+            (1.15, -0.25),
+            (1.1, 0.3),
+            (1.03 * (0.4 + 0.6 * jaw), 0.8 * length),
+            (0.86 * jaw, 1.25 * length),
+            (0.58 * jaw, 1.63 * length),
+            (0.26 * jaw, 1.83 * length),
+            (0.0, 1.88 * length),
+        ]
+        left = [(-u, v) for u, v in right[-2:0:-1]]
+        return smooth_curve(right + left, 96, closed=True)
+
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """Draws the traits of a person."""
+    darkness = float(rng.random())
+    is_masculine = bool(rng.random() < 0.5)
+    age = float(rng.beta(1.4, 1.6))
+    smile = float(np.clip(rng.normal(0.4, 0.4), -0.2, 1.0))
+    is_laughing = smile > 0.35 and rng.random() < 0.65
+    style = _draw_style(rng, is_masculine, darkness)
+    beard = "none"
+    if is_masculine and rng.random() < 0.5:
+        beard = str(
+            rng.choice(["stubble", "full", "goatee", "moustache"], p=(0.4, 0.3, 0.15, 0.15))
+        )
+    angle = rng.uniform(-1.2, 1.2)
+    height = rng.uniform(0.15, 0.8)
+    light = np.array([np.sin(angle) * np.cos(height), -np.sin(height), 0.0])
+    light[2] = np.sqrt(max(0.12, 1 - light @ light))
+    light /= np.linalg.norm(light)
+    return Person(
+        is_masculine=is_masculine,
+        age=age,
+        skin=_draw_skin(rng, darkness),
+        darkness=darkness,
+        hair=_draw_hair_colour(rng, darkness, age),
+        eyes=_draw_eye_colour(rng, darkness),
+        style=style,
+        beard=beard,
+        smile=smile,
+        mouth_gap=float(rng.uniform(0.08, 0.2)) * max(smile, 0.5) if is_laughing else 0.0,
+        eye_opening=float(rng.uniform(0.75, 1.15) - 0.15 * max(smile, 0.0)),
+        jaw=float(rng.normal(1.04 if is_masculine else 0.95, 0.05)),
+        face_length=float(rng.normal(1.0, 0.04)),
+        has_glasses=bool(rng.random() < 0.25),
+        has_makeup=bool(not is_masculine and rng.random() < 0.6),
+        has_earrings=bool(rng.random() < (0.05 if is_masculine else 0.4)),
+        has_hat=bool(rng.random() < 0.08),
+        light=(float(light[0]), float(light[1]), float(light[2])),
+        ambient=float(rng.uniform(0.25, 0.7)),
+    )
+
+
+def draw_frame(rng: np.random.Generator, size: int) -> Frame:
+    """Draws the head's place: FFHQ's alignment (eyes at 47.5 % of the height) with jitter."""
+    tilt, yaw, pitch = rng.normal(0, (0.06, 0.14, 0.06))
+    unit = size * float(np.clip(rng.normal(0.232, 0.02), 0.18, 0.28))
+    yaw, pitch = float(np.clip(yaw, -0.35, 0.35)), float(np.clip(pitch, -0.15, 0.15))
+    x = size * (0.5 + rng.normal(0, 0.02)) - 0.6 * yaw * unit
+    y = size * (0.475 + rng.normal(0, 0.02)) - 0.75 * pitch * unit
+    return Frame(size, (float(x), float(y)), unit, float(tilt), yaw, pitch)
+
+
+def _draw_skin(rng: np.random.Generator, darkness: float) -> Array:
+    position = darkness * (len(_SKIN) - 1)
+    steps = np.arange(len(_SKIN))
+    colour = np.array([np.interp(position, steps, _SKIN[:, c]) for c in range(3)]) / 255
+    warmth, redness = rng.normal(0, 0.025), rng.normal(0, 0.015)
+    colour *= 1 + np.array([warmth + redness, -redness, -1.5 * warmth])
+    return colour.astype(np.float32)
+
+
+def _draw_hair_colour(rng: np.random.Generator, darkness: float, age: float) -> Array:
+    if rng.random() < 1.1 * (age - 0.35):
+        name = rng.choice(["grey", "white"], p=(0.65, 0.35))
+    elif darkness > 0.4:
+        name = rng.choice(["black", "dark brown", "brown"], p=(0.65, 0.27, 0.08))
+    else:
+        names = ["black", "dark brown", "brown", "auburn", "red", "dark blond", "blond"]
+        name = rng.choice(names, p=(0.17, 0.2, 0.2, 0.1, 0.08, 0.12, 0.13))
+    colour = np.array(_HAIR[str(name)]) / 255
+    return np.clip(colour * np.exp(rng.normal(0, 0.12, 3) * 0.4), 0.02, 0.95).astype(np.float32)
+
+
+def _draw_eye_colour(rng: np.random.Generator, darkness: float) -> Array:
+    if darkness > 0.4:
+        name = rng.choice(["dark brown", "brown", "hazel"], p=(0.6, 0.35, 0.05))
+    else:
+        names = ["brown", "dark brown", "hazel", "green", "blue", "grey"]
+        name = rng.choice(names, p=(0.25, 0.15, 0.15, 0.12, 0.23, 0.1))
+    colour = np.array(_EYES[str(name)]) / 255
+    return np.clip(colour * np.exp(rng.normal(0, 0.1, 3)), 0.02, 0.95).astype(np.float32)
+
+
+def _draw_style(rng: np.random.Generator, is_masculine: bool, darkness: float) -> str:
+    if is_masculine:
+        weights = np.array([0.28, 0.26, 0.05, 0.05, 0.06, 0.16, 0.02, 0.12])
+    else:
+        weights = np.array([0.06, 0.05, 0.4, 0.2, 0.1, 0.03, 0.15, 0.01])
+    if darkness > 0.6:
+        weights = weights * np.array([0.5, 0.4, 0.7, 0.6, 5.0, 2.0, 1.5, 1.5])
+    return str(rng.choice(_STYLES, p=weights / weights.sum()))

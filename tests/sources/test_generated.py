@@ -1,0 +1,96 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from facesr.sources.generated import draw
+
+
+def luminance(picture: Tensor) -> np.ndarray:
+    return np.asarray(picture.mean(0))
+
+
+def spectrum_slope(pictures: list[Tensor]) -> float:
+    """Exponent of the radially averaged power spectrum, between 8 periods and half of Nyquist."""
+    size = pictures[0].shape[-1]
+    window = np.hanning(size)[:, None] * np.hanning(size)[None, :]
+    power = np.mean(
+        [np.abs(np.fft.fft2((luminance(p) - luminance(p).mean()) * window)) ** 2 for p in pictures],
+        axis=0,
+    )
+    frequency = np.fft.fftfreq(size) * size
+    radius = np.hypot(frequency[:, None], frequency[None, :]).round().astype(int)
+    radial = np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel())
+    band = np.arange(8, size // 4)
+    return float(np.polyfit(np.log(band), np.log(radial[band]), 1)[0])
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Tensor]:
+    return [draw(3, index, 128) for index in range(16)]
+
+
+def test_one_seed_and_index_give_the_same_picture():
+    assert torch.equal(draw(5, 2, 48), draw(5, 2, 48))
+    assert torch.equal(draw(5, 3, 48), draw(5, 3, 48))
+
+
+def test_a_picture_does_not_depend_on_those_drawn_before():
+    alone = draw(5, 4, 32)
+    draw(5, 1, 32)
+    draw(6, 4, 64)
+    np.random.default_rng().random()
+    assert torch.equal(draw(5, 4, 32), alone)
+
+
+def test_another_index_or_seed_gives_another_picture():
+    first = draw(1, 1, 32)
+    assert (first - draw(1, 3, 32)).abs().mean() > 0.02
+    assert (first - draw(2, 1, 32)).abs().mean() > 0.02
+
+
+@pytest.mark.parametrize("size", [32, 64, 257])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_picture_is_square_float32_rgb_in_range(size, index):
+    picture = draw(0, index, size)
+    assert picture.shape == (3, size, size)
+    assert picture.dtype == torch.float32
+    assert picture.is_contiguous()
+    assert picture.isfinite().all()
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+
+
+def test_the_power_spectrum_falls_as_in_photographs(pictures):
+    # Photographs lie near -2; white noise at 0, blurred blobs below -4.
+    assert -3.6 < spectrum_slope(pictures) < -1.6
+
+
+def test_odd_indices_are_portraits_and_even_ones_dead_leaves(pictures):
+    # A face stands in the middle of a portrait whatever its colours, so portraits resemble each
+    # other's mirror image more than dead leaves do.
+    def asymmetry(picture: Tensor) -> float:
+        middle = picture[:, 40:110, 32:96].mean(0)
+        middle = (middle - middle.mean()) / middle.std()
+        return float((middle - middle.flip(-1)).abs().mean())
+
+    leaves = np.median([asymmetry(picture) for picture in pictures[0::2]])
+    portraits = np.median([asymmetry(picture) for picture in pictures[1::2]])
+    assert portraits < 0.75 * leaves
+
+
+def test_pictures_differ_in_brightness_and_carry_colour(pictures):
+    means = torch.stack([picture.mean() for picture in pictures])
+    assert means.std() > 0.05
+    assert 0.2 < means.mean() < 0.7
+    spread = torch.stack([(p.amax(0) - p.amin(0)).mean() for p in pictures])
+    assert spread.median() > 0.05
+
+
+def test_drawing_is_fast():
+    start = time.process_time()
+    for index in range(4):
+        draw(9, index, 64)
+    assert time.process_time() - start < 4
