@@ -1,0 +1,50 @@
+"""Networks and their builder.
+
+Shape letters in comments: N pictures, C channels; H, W sides of the high-resolution side; h, w
+sides of the low-resolution side. Every network takes and gives float32 RGB in [0, 1].
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from facesr.errors import CheckpointError
+from facesr.models.critic import build_critic
+from facesr.models.fastai_unet import build_fastai_unet
+from facesr.models.residual_unet import build_residual_unet
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "fastai_unet": build_fastai_unet,
+    "residual_unet": build_residual_unet,
+    "critic": build_critic,
+}
+
+
+def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
+    """Builds the network that `architecture` describes.
+
+    Args:
+        fetch: Fills a pretrained encoder with torchvision's weights; not wanted where the weights
+            follow from a file.
+        architecture: `kind` and the plain values of that builder; this is also what weights files
+            carry as metadata.
+
+    Raises:
+        CheckpointError: The kind is unknown or a value does not belong to it.
+    """
+    values = dict(architecture)
+    if fetch:
+        values["fetch"] = True
+    kind = str(values.pop("kind", ""))
+    if kind not in BUILDERS:
+        raise CheckpointError(
+            f"There is no network of kind {kind!r}. Choose one of {', '.join(BUILDERS)}."
+        )
+    try:
+        return BUILDERS[kind](**values)
+    except TypeError as error:
+        raise CheckpointError(
+            f"The values of the {kind} do not fit ({error}). The file may come from another "
+            "version of facesr; train it again with: dvc repro"
+        ) from error
