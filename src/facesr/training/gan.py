@@ -1,0 +1,278 @@
+"""Generator and critic against each other.
+
+A plain loop with two optimizers, after the GAN of fastai's super-resolution lesson
+(https://github.com/fastai/course-v3, lesson7-superres-gan): the critic keeps its turn until its
+loss is below a threshold, then the generator takes one step. What is kept is a running average of
+the generator's weights.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from tqdm import tqdm
+
+from facesr.checkpoints import Network, load_network, save_networks
+from facesr.config import Sizes, TrainGanParams
+from facesr.devices import pick_device
+from facesr.losses import CONTENT_LOSSES, ContentLoss, adversarial_loss, critic_loss
+from facesr.pairs import HR, LR, TrainBatches, load_pairs
+from facesr.training.restore import restore_all
+
+# The study's goal: the critic can no longer tell, and gives both kinds even odds.
+GOALS = {"probabilities": 0.5}
+
+
+class CriticStep(NamedTuple):
+    """What a critic's step reports; scalars on the device."""
+
+    loss: Tensor
+    original_probability: Tensor
+    generated_probability: Tensor
+
+
+class GeneratorStep(NamedTuple):
+    """What a generator's step reports; scalars on the device."""
+
+    loss: Tensor
+    content: Tensor
+    adversarial: Tensor
+
+
+def train_gan(
+    params: TrainGanParams,
+    *,
+    sizes: Sizes,
+    train_pairs: Path,
+    valid_pairs: Path,
+    generator: Path,
+    critic: Path,
+    weights: Path,
+    restored: Path,
+    seed: int,
+    log: Callable[..., None],
+) -> dict[str, float]:
+    """Goes on from the trained generator and critic, and writes the generator and its pictures.
+
+    Args:
+        params: Weights of the losses, rates and turns.
+        sizes: Sides of the pairs.
+        train_pairs: Folder of pairs.
+        valid_pairs: Folder of pairs.
+        generator: Weights to start from.
+        critic: Weights to start from.
+        weights: Gets the averaged generator.
+        restored: Gets its pictures by split.
+        seed: Of order, crops and dropout.
+        log: Called with step, values and the series' name.
+
+    Returns:
+        Numbers for the summary.
+    """
+    # Set up.
+    torch.manual_seed(seed)
+    device = pick_device()
+    splits = {
+        split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
+        for split, folder in (("train", train_pairs), ("valid", valid_pairs))
+    }
+    batches = TrainBatches(
+        splits["train"],
+        batch_size=params.batch_size,
+        crop_size=params.crop_size,
+        crops_per_pair=1,
+        seed=seed,
+    )
+    trained = load_network(generator)
+    generator_net = trained.module.to(device)
+    critic_net = load_network(critic).module.to(device)
+    generator_optimizer = build_optimizer(
+        generator_net, params, learning_rate=params.generator_learning_rate
+    )
+    critic_optimizer = build_optimizer(
+        critic_net, params, learning_rate=params.critic_learning_rate
+    )
+    average = Average(generator_net, decay=params.ema_decay)
+
+    # Train.
+    critics_turn = True
+    critic_report: CriticStep | None = None
+    generator_report: GeneratorStep | None = None
+    steps = {"critic": 0, "generator": 0}
+    with tqdm(total=params.batches, unit="batch", desc="train_gan") as bar:
+        for number, (lr, hr) in enumerate(_endless(batches, params.batches), start=1):
+            lr, hr = lr.to(device), hr.to(device)  # (N, 3, h, w), (N, 3, H, W)
+            if critics_turn:
+                critic_report = critic_step(generator_net, critic_net, critic_optimizer, lr, hr)
+                critics_turn = critic_report.loss.item() >= params.critic_threshold
+                steps["critic"] += 1
+            else:
+                generator_report = generator_step(
+                    generator_net,
+                    critic_net,
+                    generator_optimizer,
+                    lr,
+                    hr,
+                    content_loss=CONTENT_LOSSES[params.content_loss],
+                    content_weight=params.content_weight,
+                    adversarial_weight=params.adversarial_weight,
+                )
+                average.update(generator_net)
+                critics_turn = True
+                steps["generator"] += 1
+            bar.update()
+
+            # Report.
+            if number % params.report_every == 0 and critic_report and generator_report:
+                log(
+                    number,
+                    {
+                        "generator_loss": generator_report.loss.item(),
+                        "content_loss": generator_report.content.item(),
+                        "adversarial_loss": generator_report.adversarial.item(),
+                        "critic_loss": critic_report.loss.item(),
+                    },
+                )
+                log(
+                    number,
+                    {
+                        "original": critic_report.original_probability.item(),
+                        "generated": critic_report.generated_probability.item(),
+                    },
+                    series="probabilities",
+                )
+                bar.set_postfix(
+                    generator=f"{generator_report.loss.item():.4f}",
+                    critic=f"{critic_report.loss.item():.4f}",
+                )
+
+    # Save.
+    average.copy_to(generator_net)
+    save_networks(weights, [Network(trained.architecture, generator_net)])
+    restore_all(generator_net, splits, restored)
+    return {f"{name}_steps": float(count) for name, count in steps.items()}
+
+
+def critic_step(
+    generator: nn.Module, critic: nn.Module, optimizer: Optimizer, lr: Tensor, hr: Tensor
+) -> CriticStep:
+    """Teaches the critic one batch; the generator stays as it is.
+
+    Args:
+        generator: Judged as it is used: in evaluation mode.
+        critic: Is updated.
+        optimizer: The critic's.
+        lr: (N, 3, h, w) in [0, 1].
+        hr: (N, 3, H, W) in [0, 1].
+    """
+    critic.train()
+    generator.eval()
+    with torch.no_grad():
+        sr = generator(lr)  # (N, 3, H, W)
+    original, generated = critic(hr), critic(sr)  # (N, P) each
+    loss = critic_loss(original, generated)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return CriticStep(
+        loss.detach(),
+        original.detach().sigmoid().mean(),
+        generated.detach().sigmoid().mean(),
+    )
+
+
+def generator_step(
+    generator: nn.Module,
+    critic: nn.Module,
+    optimizer: Optimizer,
+    lr: Tensor,
+    hr: Tensor,
+    *,
+    content_loss: ContentLoss,
+    content_weight: float,
+    adversarial_weight: float,
+) -> GeneratorStep:
+    """Teaches the generator one batch; the critic stays as it is.
+
+    Args:
+        generator: Is updated.
+        critic: In evaluation mode, so that neither dropout nor spectral norm moves.
+        optimizer: The generator's.
+        lr: (N, 3, h, w) in [0, 1].
+        hr: (N, 3, H, W) in [0, 1].
+        content_loss: Distance to the original.
+        content_weight: Its weight.
+        adversarial_weight: Weight of the critic's opinion.
+    """
+    generator.train()
+    critic.eval()
+    with frozen(critic):
+        sr = generator(lr)  # (N, 3, H, W)
+        content = content_loss(sr, hr)
+        adversarial = adversarial_loss(critic(sr))
+        loss = content_weight * content + adversarial_weight * adversarial
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return GeneratorStep(loss.detach(), content.detach(), adversarial.detach())
+
+
+@contextlib.contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Keeps gradients out of the network's parameters for a while."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+class Average:
+    """Running average of a network's weights (EMA), kept as plain tensors."""
+
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: t.detach().clone() for name, t in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Moves (1 - decay) of the way to the network; integer buffers are copied."""
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                self.tensors[name].lerp_(tensor, 1 - self.decay)
+            else:
+                self.tensors[name].copy_(tensor)
+
+    def copy_to(self, network: nn.Module) -> None:
+        """Gives the network the averaged weights."""
+        network.load_state_dict(self.tensors)
+
+
+def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate: float) -> AdamW:
+    """AdamW that spares biases and norms from decay, as fastai's optimizer does."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        (decayed if parameter.ndim > 1 else spared).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": params.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, betas=(params.beta1, params.beta2), eps=params.epsilon)
+
+
+def _endless(batches: TrainBatches, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    given = 0
+    while True:
+        for batch in batches:
+            yield batch
+            given += 1
+            if given == count:
+                return
