@@ -1,0 +1,167 @@
+"""Distances between restored and original pictures, one value a picture.
+
+All functions take `sr` and `hr` as (N, 3, H, W) float32 RGB in [0, 1] and give (N,) tensors. Errors
+are on the scale of 8-bit files, 0 to 255, as in the tables of the field.
+"""
+
+import torch
+from pytorch_msssim import ms_ssim as torch_ms_ssim
+from pytorch_msssim import ssim as torch_ssim
+from torch import Tensor
+
+from facesr.errors import DataError
+
+PEAK = 255
+WINDOW = 11
+MS_SSIM_LEVELS = 5
+# ITU-R BT.601.
+LUMA = (0.299, 0.587, 0.114)
+
+LABELS = {
+    "psnr": "PSNR, dB ↑",
+    "ssim": "SSIM ↑",
+    "ms_ssim": "MS-SSIM ↑",
+    "mse": "MSE ↓",
+    "l1_mean": "L1 mean ↓",
+    "l1_sum": "L1 sum ↓",
+    "clipped_fraction": "clipped →0",
+    "luma_shift": "luma shift →0",
+    "gradient_energy_ratio": "gradient energy →1",
+}
+NAMES = tuple(LABELS)
+
+
+def measure(sr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    """Gives every metric by name, in the order of `NAMES`.
+
+    Raises:
+        DataError: Shapes differ, or values leave [0, 1], or the pictures are too small.
+    """
+    return {
+        "psnr": psnr(sr, hr),
+        "ssim": ssim(sr, hr),
+        "ms_ssim": ms_ssim(sr, hr),
+        "mse": mse(sr, hr),
+        "l1_mean": l1_mean(sr, hr),
+        "l1_sum": l1_sum(sr, hr),
+        "clipped_fraction": clipped_fraction(sr),
+        "luma_shift": luma_shift(sr, hr),
+        "gradient_energy_ratio": gradient_energy_ratio(sr, hr),
+    }
+
+
+def label(name: str, side: int) -> str:
+    """Names a metric's column, with the direction of better; `side` tells MS-SSIM's window."""
+    if name == "ms_ssim" and ms_ssim_window(side) != WINDOW:
+        return f"MS-SSIM (window {ms_ssim_window(side)}) ↑"
+    return LABELS[name]
+
+
+def mse(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean squared error over all values of a picture, grey levels squared."""
+    _check(sr, hr)
+    return ((sr - hr).double() * PEAK).square().flatten(1).mean(1)
+
+
+def psnr(sr: Tensor, hr: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
+    return 10 * torch.log10(PEAK**2 / mse(sr, hr))
+
+
+def l1_mean(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean absolute difference over all values of a picture, in grey levels."""
+    _check(sr, hr)
+    return ((sr - hr).double() * PEAK).abs().flatten(1).mean(1)
+
+
+def l1_sum(sr: Tensor, hr: Tensor) -> Tensor:
+    """Sum of the absolute differences over all values of a picture, as the study reports it."""
+    return l1_mean(sr, hr) * sr[0].numel()
+
+
+def ssim(sr: Tensor, hr: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861).
+
+    Gaussian window of 11 pixels, sigma 1.5, without padding; mean over R, G and B.
+
+    Raises:
+        DataError: The pictures are smaller than the window.
+    """
+    _check(sr, hr)
+    if min(sr.shape[-2:]) < WINDOW:
+        raise DataError(f"SSIM needs pictures of at least {WINDOW} px, not {_size(sr)}.")
+    values: Tensor = torch_ssim(sr, hr, data_range=1, size_average=False, win_size=WINDOW)
+    return values
+
+
+def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
+    """Multi-scale structural similarity on five levels (Wang et al. 2003).
+
+    https://doi.org/10.1109/ACSSC.2003.1292216. The window is fitted to the size, see
+    `ms_ssim_window`; values of different windows cannot be compared.
+    """
+    _check(sr, hr)
+    values: Tensor = torch_ms_ssim(
+        sr,
+        hr,
+        data_range=1,
+        size_average=False,
+        win_size=ms_ssim_window(min(sr.shape[-2:])),
+    )
+    return values
+
+
+def ms_ssim_window(side: int) -> int:
+    """Gives the largest odd window up to 11 that fits five levels of a picture of that side.
+
+    Raises:
+        DataError: Even a window of 3 does not fit.
+    """
+    for window in range(WINDOW, 1, -2):
+        if (window - 1) * 2 ** (MS_SSIM_LEVELS - 1) < side:
+            return window
+    raise DataError(f"MS-SSIM needs pictures of more than 32 px, not {side}.")
+
+
+def clipped_fraction(sr: Tensor) -> Tensor:
+    """Share of values at 0 or 255 once rounded to 8 bits: lost shadows and over-exposure."""
+    levels = (sr.clamp(0, 1) * PEAK).round()
+    return ((levels == 0) | (levels == PEAK)).double().flatten(1).mean(1)
+
+
+def luma_shift(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean luma of sr minus that of hr, in grey levels; above 0 is brighter."""
+    _check(sr, hr)
+    return (_luma(sr) - _luma(hr)).flatten(1).mean(1) * PEAK
+
+
+def gradient_energy_ratio(sr: Tensor, hr: Tensor) -> Tensor:
+    """Squared differences between neighbouring lumas, sr over hr; below 1 is smoother."""
+    _check(sr, hr)
+    return _gradient_energy(sr) / _gradient_energy(hr)
+
+
+def _gradient_energy(picture: Tensor) -> Tensor:
+    luma = _luma(picture)  # (N, H, W)
+    down, right = luma.diff(dim=1), luma.diff(dim=2)
+    return down.square().sum((1, 2)) + right.square().sum((1, 2))
+
+
+def _luma(picture: Tensor) -> Tensor:
+    weights = torch.tensor(LUMA, dtype=torch.float64, device=picture.device)
+    return torch.einsum("nchw,c->nhw", picture.double(), weights)
+
+
+def _check(sr: Tensor, hr: Tensor) -> None:
+    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
+        raise DataError(
+            f"Pictures to compare must be (N, 3, H, W) of one shape, not {tuple(sr.shape)} and "
+            f"{tuple(hr.shape)}."
+        )
+    for name, picture in (("sr", sr), ("hr", hr)):
+        if not picture.is_floating_point() or picture.min() < 0 or picture.max() > 1:
+            raise DataError(f"Metrics take float values in [0, 1]; {name} has others.")
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-1]} x {picture.shape[-2]}"
