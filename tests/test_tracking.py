@@ -1,0 +1,596 @@
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from facesr import tracking
+from facesr.checkpoints import Network, save_networks
+from facesr.errors import DataError, RegistryError
+from facesr.models import build
+from facesr.tracking import Published, champion, download, find_version, publish
+
+# Warnings about MLflow's own code.
+pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
+
+STAGES = (
+    "fetch_faces",
+    "fetch_selfies",
+    "degrade",
+    "train_generator",
+    "train_critic",
+    "train_gan",
+    "train_upsampler",
+    "evaluate",
+)
+NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without an experiment; building one takes seconds."""
+    database = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    tracking._create_database(database)
+    assert [path.name for path in database.parent.iterdir()] == ["mlflow.db"]
+    return database
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tiny networks, x1 and x2."""
+    folder = tmp_path_factory.mktemp("networks")
+    for path, scale in zip(NETWORKS, (1, 2), strict=True):
+        write_network(folder / path.name, scale=scale, seed=0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, migrated_database: Path, networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A project after `dvc repro` of its first eight stages, with an empty MLflow database."""
+    monkeypatch.chdir(tmp_path)
+    return make_project(tmp_path / "project", migrated_database, networks)
+
+
+@pytest.fixture(scope="module")
+def published_project(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, networks: Path
+) -> Path:
+    """A project after its first publish, in a DVC experiment; only to be read."""
+    folder = tmp_path_factory.mktemp("published")
+    root = make_project(folder / "project", migrated_database, networks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DVC_EXP_NAME", "brisk-otter")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+        first = publish_project(root)
+    assert first.created_version
+    assert (first.created_runs, first.model_version, first.champion) == (9, 1, 1)
+    return root
+
+
+def make_project(root: Path, database: Path, networks: Path) -> Path:
+    shutil.copytree(networks, root / "models")
+    shutil.copy(database, root / "mlflow.db")
+    write_reports(root / "reports")
+    write_lock(root)
+    return root
+
+
+def write_network(path: Path, *, scale: int, seed: int) -> None:
+    architecture = {
+        "kind": "residual_unet",
+        "backbone": "resnet18",
+        "pretrained": False,
+        "width": 4,
+        "levels": 1,
+        "decoder_blocks": 0,
+        "body_blocks": 0,
+        "unshuffle": 1,
+        "head": "direct",
+        "scale": scale,
+    }
+    torch.manual_seed(seed)
+    save_networks(path, [Network(architecture, build(architecture))])
+
+
+def write_reports(reports: Path) -> None:
+    for stage in STAGES:
+        (reports / stage).mkdir(parents=True)
+    curves = reports / "train_gan"
+    (curves / "curves.csv").write_text("step,loss,critic_loss\n1,0.5,\n2,0.25,inf\n3,0.125,0.75\n")
+    (curves / "valid.csv").write_text("step,psnr\n3,21.5\n")
+    (curves / "samples").mkdir()
+    Image.new("RGB", (8, 8)).save(curves / "samples" / "step000003.png")
+    evaluation = reports / "evaluate"
+    (evaluation / "per_image.csv").write_text("set,stem,psnr\ntest,0001,24.5\n")
+    (evaluation / "tables.md").write_text("| method | PSNR |\n")
+    (evaluation / "sheets").mkdir()
+    Image.new("RGB", (8, 8)).save(evaluation / "sheets" / "test.png")
+    metrics = {
+        "test": {"lanczos + back-projection": {"psnr": 24.5}, "bicubic": {"psnr": 23.0}},
+        "selfies": {"bicubic": {"psnr": float("inf"), "count": 300}},
+    }
+    (reports / "metrics.json").write_text(json.dumps(metrics))
+
+
+def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".dir") -> None:
+    """Writes dvc.lock as DVC does; `loss` is a parameter of the last training."""
+    stages: dict[str, Any] = {
+        stage: {
+            "cmd": f"python -m stages.{stage}",
+            "deps": [dependency(f"stages/{stage}.py")],
+            "params": {"params.yaml": {f"profiles.small.{stage}": {"batch": 4}, "seed": 0}},
+            "outs": [dependency(f"reports/{stage}")],
+        }
+        for stage in STAGES
+    }
+    stages["fetch_faces"]["params"]["params.yaml"]["profiles.small.fetch_faces"]["path"] = ""
+    stages["train_gan"]["deps"].append(dependency("data/pairs/train"))
+    stages["train_upsampler"]["params"]["params.yaml"]["profiles.small.train_upsampler"] = {
+        "loss": loss,
+        "phases": [{"epochs": 2}, {"epochs": 3}],
+        "note": "x" * 9000,
+    }
+    for stage, network in zip(("train_gan", "train_upsampler"), NETWORKS, strict=True):
+        md5 = hashlib.md5((root / network).read_bytes()).hexdigest()
+        stages[stage]["outs"].append(dependency(str(network), md5))
+    stages["evaluate"]["deps"] += [
+        dependency("data/pairs/test", test_pairs),
+        dependency("data/pairs/selfies"),
+    ]
+    stages["evaluate"]["outs"].append(dependency("reports/metrics.json"))
+    stages["publish"] = {"cmd": "python -m stages.publish"}
+    (root / "dvc.lock").write_text(
+        yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False)
+    )
+
+
+def dependency(path: str, md5: str = "") -> dict[str, Any]:
+    md5 = md5 or hashlib.md5(path.encode()).hexdigest()
+    return {"path": path, "hash": "md5", "md5": md5, "size": 1}
+
+
+def publish_project(root: Path) -> Published:
+    return publish(
+        root,
+        lock=Path("dvc.lock"),
+        reports=Path("reports"),
+        metrics=Path("reports/metrics.json"),
+        networks=NETWORKS,
+        profile="small",
+        seed=0,
+    )
+
+
+def find_runs(root: Path, condition: str = "") -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(root))
+    experiment = client.get_experiment_by_name("facesr")
+    return list(client.search_runs([experiment.experiment_id], condition))
+
+
+def png(side: int = 8) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), "grey").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_default_store_is_an_absolute_address_inside_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tracking.tracking_uri(Path()) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert tracking.tracking_uri(Path()) == "http://127.0.0.1:5000"
+
+
+def test_the_first_publish_records_every_stage_under_one_parent(published_project: Path) -> None:
+    runs = {run.info.run_name: run for run in find_runs(published_project)}
+    assert set(runs) == {"brisk-otter", *STAGES}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    parent = runs["brisk-otter"].info.run_id
+    for stage in STAGES:
+        assert runs[stage].data.tags["mlflow.parentRunId"] == parent
+        assert runs[stage].data.tags["dvc.stage"] == stage
+
+
+def test_runs_hold_curves_pictures_parameters_and_data(published_project: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(published_project))
+    runs = {run.info.run_name: run for run in find_runs(published_project)}
+    gan, evaluate = runs["train_gan"], runs["evaluate"]
+    losses = client.get_metric_history(gan.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in losses] == [(1, 0.5), (2, 0.25), (3, 0.125)]
+    assert gan.data.metrics == {"loss": 0.125, "critic_loss": 0.75, "valid.psnr": 21.5}
+    assert gan.data.params == {"train_gan.batch": "4", "seed": "0"}
+    assert [item.dataset.name for item in gan.inputs.dataset_inputs] == ["data/pairs/train"]
+    assert client.list_artifacts(gan.info.run_id, "images")
+    assert {file.path for file in client.list_artifacts(evaluate.info.run_id)} == {
+        "per_image.csv",
+        "tables.md",
+        "sheets",
+    }
+    parent = runs["brisk-otter"]
+    expected = {
+        "test.lanczos _ back-projection.psnr": 24.5,
+        "test.bicubic.psnr": 23.0,
+        "selfies.bicubic.count": 300,
+    }
+    assert parent.data.metrics == evaluate.data.metrics == expected
+    params = parent.data.params
+    assert params["train_upsampler.phases.1.epochs"] == "3"
+    assert params["fetch_faces.path"] == ""
+    assert len(params["train_upsampler.note"]) == 6000
+    [version] = client.search_model_versions("name = 'facesr'")
+    model = client.get_logged_model(version.source.rpartition("/")[2])
+    assert {metric.key: metric.value for metric in model.metrics} == expected
+
+
+def test_publishing_again_adds_nothing(published_project: Path) -> None:
+    again = publish_project(published_project)
+
+    assert (again.created_runs, again.created_version) == (0, False)
+    assert (again.model_version, again.champion) == (1, 1)
+    assert len(find_runs(published_project)) == 9
+
+
+def test_a_state_is_recognised_without_reading_the_tables_directly(
+    published_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = publish_project(published_project)
+    # As on a server, or with tables of another MLflow.
+    monkeypatch.setattr(tracking, "_recorded_in_sqlite", lambda root, key: None)
+
+    assert publish_project(published_project) == known
+
+
+def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from facesr.tracking import publish\n"
+        "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
+        " metrics=Path('reports/metrics.json'), profile='small', seed=0,"
+        " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')])\n"
+        "print({'mlflow', 'torch'} & set(sys.modules))"
+    )
+    source = str(Path(tracking.__file__).parents[1])
+    answer = run_python(script, cwd=published_project, PYTHONPATH=source)
+    assert answer.strip() == "set()"
+
+
+def test_only_a_changed_stage_gets_a_new_run_and_the_others_are_linked(project: Path) -> None:
+    publish_project(project)
+    earlier = {run.info.run_name: run.info.run_id for run in find_runs(project)}
+    write_lock(project, loss="mse")
+
+    second = publish_project(project)
+
+    assert second.created_runs == 2
+    [stage] = find_runs(project, f"tags.`mlflow.parentRunId` = '{second.parent_run_id}'")
+    assert stage.info.run_name == "train_upsampler"
+    [parent] = [r for r in find_runs(project) if r.info.run_id == second.parent_run_id]
+    linked = {
+        tag.removeprefix("dvc.reused."): value
+        for tag, value in parent.data.tags.items()
+        if tag.startswith("dvc.reused.")
+    }
+    assert linked == {stage: earlier[stage] for stage in STAGES if stage != "train_upsampler"}
+
+
+def test_going_back_to_an_earlier_state_adds_nothing(project: Path) -> None:
+    first = publish_project(project)
+    write_lock(project, loss="mse")
+    publish_project(project)
+    write_lock(project)
+
+    assert publish_project(project) == Published(first.parent_run_id, 0, 1, False, 1)
+    assert len(find_runs(project)) == 11
+
+
+def test_equal_weights_are_one_version_and_other_weights_the_next(project: Path) -> None:
+    publish_project(project)
+    write_lock(project, test_pairs="b" * 32 + ".dir")
+    measured_again = publish_project(project)
+    assert (measured_again.model_version, measured_again.created_version) == (1, False)
+    assert find_version(project, "facesr/1").tags["dvc.md5.data/pairs/test"] == "b" * 32 + ".dir"
+
+    write_network(project / NETWORKS[0], scale=1, seed=1)
+    write_lock(project)
+    trained_again = publish_project(project)
+    assert (trained_again.model_version, trained_again.created_version) == (2, True)
+    assert trained_again.champion == 1
+
+
+def test_networks_with_other_md5_and_equal_weights_are_one_version(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_project(project)
+    lock = (project / "dvc.lock").read_text()
+    md5 = hashlib.md5((project / NETWORKS[0]).read_bytes()).hexdigest()
+    (project / "dvc.lock").write_text(lock.replace(md5, "c" * 32))
+
+    published = publish_project(project)
+
+    assert (published.model_version, published.created_version) == (1, False)
+
+
+def test_a_project_with_an_empty_database_is_rebuilt_from_files(
+    published_project: Path, migrated_database: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(published_project, clone, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns"))
+    shutil.copy(migrated_database, clone / "mlflow.db")
+
+    rebuilt = publish_project(clone)
+
+    assert (rebuilt.created_runs, rebuilt.model_version, rebuilt.champion) == (9, 1, 1)
+
+
+def test_a_database_from_another_folder_is_refused(published_project: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(published_project, moved)
+
+    with pytest.raises(RegistryError, match="written in another folder"):
+        publish_project(moved)
+
+
+def test_a_publish_that_died_is_completed_by_the_next(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_read_curves", die_at("train_gan"))
+        with pytest.raises(KeyboardInterrupt):
+            publish_project(project)
+    states = {run.info.run_name: run.info.status for run in find_runs(project)}
+    assert states["repro"] == states["train_gan"] == "FAILED"
+    assert "evaluate" not in states
+    with pytest.raises(RegistryError, match="not registered"):
+        champion(project)
+
+    completed = publish_project(project)
+
+    assert completed.created_version
+    [parent] = find_runs(
+        project, "tags.`dvc.pipeline_key` LIKE '%' and attributes.status = 'FINISHED'"
+    )
+    assert parent.info.run_id == completed.parent_run_id
+    own = {
+        run.info.run_name
+        for run in find_runs(project, f"tags.`mlflow.parentRunId` = '{completed.parent_run_id}'")
+    }
+    linked = {tag.removeprefix("dvc.reused.") for tag in parent.data.tags if "reused" in tag}
+    assert own | linked == set(STAGES)
+    assert publish_project(project).created_runs == 0
+
+
+def die_at(stage: str) -> Any:
+    original = tracking._read_curves
+
+    def read_curves(folder: Path) -> Iterator[tuple[str, float, int]]:
+        if folder.name == stage:
+            raise KeyboardInterrupt
+        return original(folder)
+
+    return read_curves
+
+
+def test_a_registration_that_failed_is_completed_by_the_next(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Any:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "_input_example", refuse)
+        with pytest.raises(RegistryError, match="No space left on device"):
+            publish_project(project)
+
+    completed = publish_project(project)
+
+    assert (completed.created_runs, completed.model_version) == (1, 1)
+
+
+def test_a_run_id_in_the_environment_does_not_receive_the_parent(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish_project(project)
+    before = find_runs(project, "attributes.run_name = 'repro'")[0].data.tags
+    monkeypatch.setenv("MLFLOW_RUN_ID", first.parent_run_id)
+    write_lock(project, loss="mse")
+
+    second = publish_project(project)
+
+    assert second.parent_run_id != first.parent_run_id
+    [kept] = [r for r in find_runs(project) if r.info.run_id == first.parent_run_id]
+    assert kept.data.tags == before
+    assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_tags_hold_provenance_and_neither_secrets_nor_paths_of_this_computer(
+    published_project: Path,
+) -> None:
+    runs = {run.info.run_name: run.data.tags for run in find_runs(published_project)}
+    version = find_version(published_project, "facesr/1").tags
+    assert runs["brisk-otter"]["dvc.exp_name"] == "brisk-otter"
+    assert runs["brisk-otter"]["profile"] == version["profile"] == "small"
+    assert runs["train_gan"]["torch"] == torch.__version__.partition("+")[0]
+    assert runs["train_gan"]["dvc.md5.models/gan.safetensors"]
+    assert version["dvc.md5.data/pairs/selfies"]
+    everything = json.dumps([*runs.values(), dict(version)])
+    for secret in ("hunter2", str(published_project), "mlflow.user", "mlflow.source"):
+        assert secret not in everything
+
+
+def test_a_working_tree_is_dirty_by_changes_of_its_own_and_not_by_results(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def provenance() -> dict[str, str]:
+        return tracking._provenance(project, (Path("dvc.lock"), Path("reports")), "small", 0)
+
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+    assert "git.rev" not in provenance()
+    (project / "params.yaml").write_text("seed: 0\n")
+    identity = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
+    for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    write_lock(project, loss="mse")
+    (project / "reports/metrics.json").write_text("{}")
+    assert (len(provenance()["git.rev"]), provenance()["git.dirty"]) == (40, "false")
+    (project / "params.yaml").write_text("seed: 1\n")
+    assert provenance()["git.dirty"] == "true"
+
+
+def test_weights_are_found_by_alias_and_number_and_equal_the_tagged_md5(
+    published_project: Path,
+) -> None:
+    assert (
+        champion(published_project).number
+        == find_version(published_project, "facesr/1").number
+        == 1
+    )
+    weights = download(published_project, "facesr@champion")
+    assert weights.name == "weights.safetensors"
+    assert (
+        hashlib.md5(weights.read_bytes()).hexdigest() == champion(published_project).tags["dvc.md5"]
+    )
+
+
+def test_a_missing_version_names_the_next_command(published_project: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="facesr/7 is not registered in .* Run: dvc repro"):
+        download(published_project, "facesr/7")
+    with pytest.raises(RegistryError, match="facesr@rival is not registered"):
+        find_version(published_project, "facesr@rival")
+    with pytest.raises(RegistryError, match="Write facesr@champion or facesr/3"):
+        find_version(published_project, "other@champion")
+    with pytest.raises(RegistryError, match="Run: dvc repro"):
+        champion(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_lost_weights_are_told_and_registered_again_once_their_version_is_deleted(
+    project: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    publish_project(project)
+    download(project, "facesr@champion").unlink()
+    with pytest.raises(RegistryError, match=r"not in the artifact store .* Delete that version"):
+        download(project, "facesr@champion")
+    MlflowClient(tracking_uri=tracking.tracking_uri(project)).delete_model_version("facesr", "1")
+
+    again = publish_project(project)
+
+    assert (again.created_runs, again.created_version) == (0, True)
+    assert download(project, "facesr@champion").is_file()
+
+
+def test_missing_or_damaged_files_are_told(project: Path) -> None:
+    (project / "reports/metrics.json").write_text("{")
+    with pytest.raises(DataError, match=r"metrics\.json is damaged .* Run: dvc repro"):
+        publish_project(project)
+    (project / "dvc.lock").unlink()
+    with pytest.raises(DataError, match=r"dvc\.lock does not exist. Run: dvc repro"):
+        publish_project(project)
+
+
+def test_a_server_that_does_not_answer_is_told_within_seconds(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:hunter2@127.0.0.1:{port}")
+    start = time.monotonic()
+
+    with pytest.raises(RegistryError, match=rf"MLflow at http://127\.0\.0\.1:{port} ") as caught:
+        publish_project(project)
+
+    assert time.monotonic() - start < 8
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+def test_a_server_that_accepts_and_stays_silent_is_told_within_seconds(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        start = time.monotonic()
+        with pytest.raises(RegistryError, match="Start the server"):
+            champion(project)
+        assert time.monotonic() - start < 8
+
+
+def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_sentence(
+    published_project: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "good.png").write_bytes(png(8))
+
+    # Without PYTHONPATH facesr comes from the model itself.
+    script = (
+        "import io, json, mlflow, pandas\n"
+        "from pathlib import Path\n"
+        "from PIL import Image\n"
+        "model = mlflow.pyfunc.load_model('models:/facesr@champion')\n"
+        "import facesr\n"
+        "rows = pandas.DataFrame({'image': [Path('good.png').read_bytes(), b'no picture']})\n"
+        "answer = model.predict(rows, params={'size': 24})\n"
+        "good, bad = answer.to_dict(orient='records')\n"
+        "[large] = model.predict(rows[:1], params={'size': 10**6})['error']\n"
+        "print(json.dumps({'size': Image.open(io.BytesIO(good['image'])).size,"
+        " 'format': Image.open(io.BytesIO(good['image'])).format, 'error': good['error'],"
+        " 'bad': [len(bad['image']), bad['error']], 'large': large, 'code': facesr.__file__}))"
+    )
+    answer = json.loads(
+        run_python(
+            script, cwd=elsewhere, MLFLOW_TRACKING_URI=tracking.tracking_uri(published_project)
+        )
+    )
+    assert answer["size"] == [24, 24]
+    assert (answer["format"], answer["error"]) == ("PNG", "")
+    assert answer["bad"][0] == 0
+    assert "not a picture" in answer["bad"][1]
+    assert "too large" in answer["large"]
+    assert Path(answer["code"]).is_relative_to(published_project / "mlruns")
+
+
+def run_python(script: str, *, cwd: Path, **environment: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cwd,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
