@@ -1,0 +1,31 @@
+"""Makes the LR/HR pairs: every face and its low-resolution view.
+
+Reads   data/faces, data/selfies
+Writes  data/pairs/{train,valid,test,selfies}, reports/degrade/
+"""
+
+from facesr import cli, paths
+from facesr.config import load_params
+from facesr.degradation import write_pairs
+
+
+def main() -> None:
+    """Runs the stage."""
+    params = load_params()
+    write_pairs(
+        [paths.FACES, paths.SELFIES],
+        {
+            "train": paths.TRAIN_PAIRS,
+            "valid": paths.VALID_PAIRS,
+            "test": paths.TEST_PAIRS,
+            "selfies": paths.SELFIE_PAIRS,
+        },
+        params.degrade,
+        lr_size=params.sizes.lr_size,
+        seed=params.seed,
+        report=paths.REPORTS / "degrade",
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,28 @@
+"""Measures the networks on held-out faces and selfies, beside bicubic and Lanczos.
+
+Reads   data/pairs/test, data/pairs/selfies, models/{generator,gan,upsampler}.safetensors
+Writes  reports/evaluate/, reports/metrics.json
+"""
+
+from facesr import cli, paths
+from facesr.config import load_params
+from facesr.evaluation import evaluate
+
+
+def main() -> None:
+    """Runs the stage."""
+    params = load_params()
+    evaluate(
+        params.evaluate,
+        sizes=params.sizes,
+        sets={"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS},
+        generator=paths.GENERATOR,
+        gan=paths.GAN,
+        upsampler=paths.UPSAMPLER,
+        report=paths.REPORTS / "evaluate",
+        summary=paths.METRICS,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

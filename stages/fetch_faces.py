@@ -1,0 +1,27 @@
+"""Obtains the face pictures of the active profile and splits them.
+
+Reads   the folder that params.yaml names, or nothing where pictures are generated
+Writes  data/faces, reports/fetch_faces/
+"""
+
+from facesr import cli, paths
+from facesr.config import load_params
+from facesr.sources import fetch
+
+
+def main() -> None:
+    """Runs the stage."""
+    params = load_params()
+    valid, test = params.fetch_faces.valid_fraction, params.fetch_faces.test_fraction
+    fetch(
+        params.fetch_faces,
+        size=params.sizes.hr_size,
+        seed=params.seed,
+        splits={"train": 1 - valid - test, "valid": valid, "test": test},
+        output=paths.FACES,
+        report=paths.REPORTS / "fetch_faces",
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,26 @@
+"""Obtains the pictures of the second evaluation set, none of which is trained on.
+
+Reads   the folder that params.yaml names, or nothing where pictures are generated
+Writes  data/selfies, reports/fetch_selfies/
+"""
+
+from facesr import cli, paths
+from facesr.config import load_params
+from facesr.sources import SELFIE_SEED_OFFSET, fetch
+
+
+def main() -> None:
+    """Runs the stage."""
+    params = load_params()
+    fetch(
+        params.fetch_selfies,
+        size=params.sizes.hr_size,
+        seed=params.seed + SELFIE_SEED_OFFSET,
+        splits={"selfies": 1.0},
+        output=paths.SELFIES,
+        report=paths.REPORTS / "fetch_selfies",
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,34 @@
+"""Trains generator and critic against each other on the LR/HR pairs.
+
+Reads   data/pairs/train, data/pairs/valid, models/generator.safetensors, models/critic.safetensors
+Writes  models/gan.safetensors, data/generated/gan, reports/train_gan/
+"""
+
+from facesr import cli, paths
+from facesr.config import load_params
+from facesr.reports import curve_log, write_json
+from facesr.training.gan import GOALS, train_gan
+
+
+def main() -> None:
+    """Runs the stage."""
+    params = load_params()
+    report = paths.REPORTS / "train_gan"
+    with curve_log(report, goals=GOALS) as log:
+        summary = train_gan(
+            params.train_gan,
+            sizes=params.sizes,
+            train_pairs=paths.TRAIN_PAIRS,
+            valid_pairs=paths.VALID_PAIRS,
+            generator=paths.GENERATOR,
+            critic=paths.CRITIC,
+            weights=paths.GAN,
+            restored=paths.GAN_IMAGES,
+            seed=params.seed,
+            log=log,
+        )
+    write_json(report / "summary.json", summary)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,134 @@
+"""dvc.yaml agrees with the stages: DVC itself follows no import and checks no name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from facesr.config import Profile
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
+
+# Modules that a stage imports and that cannot change what it writes to its outs.
+EXEMPT = {
+    "__init__": "holds the version only",
+    "cli": "the frame around every stage",
+    "config": "checks numbers that DVC tracks by themselves",
+    "devices": "where it runs is no input",
+    "errors": "messages only",
+    "files": "how bytes reach the disk",
+    "paths": "names that dvc.yaml repeats",
+    "reports": "how numbers are written for people",
+    "tracking": "publish runs every time",
+}
+
+
+def module_file(name: str, root: Path = ROOT) -> Path | None:
+    base = root / "src" / name.replace(".", "/")
+    for file in (base.with_suffix(".py"), base / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
+    """All files of ours that importing `file` loads, itself left out."""
+    found: set[Path] = set()
+    todo = [file]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            new = {
+                loaded
+                for name in names
+                if name.startswith("facesr") and (loaded := module_file(name, root))
+            } - found
+            new = {one for one in new if not exempt(one, root)}
+            found |= new
+            todo += new
+    return found
+
+
+def exempt(file: Path, root: Path) -> bool:
+    return file.relative_to(root / "src" / "facesr").with_suffix("").as_posix() in EXEMPT
+
+
+def missing_deps(script: Path, deps: list[str], root: Path = ROOT) -> list[str]:
+    covered = [root / dep for dep in deps]
+    return sorted(
+        file.relative_to(root).as_posix()
+        for file in imported_files(script, root)
+        if not any(file == dep or dep in file.parents for dep in covered)
+    )
+
+
+def read_sections(script: Path) -> set[str]:
+    """Names of the parameters that a script reads, as `params.NAME`."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(script.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "params"
+    }
+
+
+def test_every_stage_has_a_script_of_its_name():
+    assert sorted(PIPELINE) == SCRIPTS
+    for name, stage in PIPELINE.items():
+        assert stage["cmd"] == f"python -m stages.{name}"
+        assert f"stages/{name}.py" in stage["deps"] or stage.get("always_changed")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_deps_cover_what_the_stage_imports(name):
+    if PIPELINE[name].get("always_changed"):
+        pytest.skip("runs every time")
+    missing = missing_deps(ROOT / "stages" / f"{name}.py", PIPELINE[name]["deps"])
+    assert not missing, f"add to {name}.deps in dvc.yaml: {missing}"
+
+
+def test_a_dep_that_is_left_out_is_found():
+    deps = [dep for dep in PIPELINE["degrade"]["deps"] if not dep.endswith("degradation.py")]
+    missing = missing_deps(ROOT / "stages" / "degrade.py", deps)
+    assert missing == ["src/facesr/degradation.py"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_params_are_the_sections_that_the_script_reads(name):
+    if PIPELINE[name].get("always_changed"):
+        pytest.skip("reads no section")
+    read = read_sections(ROOT / "stages" / f"{name}.py")
+    listed = {param.removeprefix("profiles.${profile}.") for param in PIPELINE[name]["params"]}
+    assert listed == read
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_stage_is_thin(name):
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    thick = (ast.For, ast.While, ast.Try, ast.ClassDef, ast.Lambda, ast.ListComp, ast.DictComp)
+    assert not [node for node in ast.walk(tree) if isinstance(node, thick)]
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert functions == ["main"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_description_is_the_docstrings_first_line(name):
+    tree = ast.parse((ROOT / "stages" / f"{name}.py").read_text())
+    assert ast.get_docstring(tree).splitlines()[0] == PIPELINE[name]["desc"]
+
+
+def test_every_stage_with_numbers_has_a_section_of_its_name():
+    sections = set(Profile.model_fields) - {"require_gpu", "sizes"}
+    assert sections == set(SCRIPTS) - {"publish"}
+
+
+def test_no_expensive_out_leaves_the_run_cache():
+    for stage in PIPELINE.values():
+        for out in stage.get("outs", []):
+            assert isinstance(out, str), f"{out}: cache: false and persist switch the run-cache off"

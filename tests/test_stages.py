@@ -1,0 +1,202 @@
+"""The whole pipeline on the smoke profile, in a copy of the project, as a user runs it."""
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TRAININGS = {"train_generator", "train_critic", "train_gan", "train_upsampler"}
+
+
+class Project:
+    """A copy of the project with a Git history, a DVC cache and an MLflow store of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and not name.startswith("reports/"):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, root / name)
+        (root / "dvc.lock").unlink(missing_ok=True)
+        self.set("profile", "smoke")
+        self.run("git", "init", "--quiet")
+        self.run("git", "add", "--all")
+        self.run(
+            *("git", "-c", "user.name=test", "-c", "user.email=test@example.org"),
+            *("commit", "--quiet", "--message", "start"),
+        )
+
+    def run(self, *command: str, status: int = 0) -> str:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            # The stages must write __pycache__ here, or .dvcignore would go untested.
+            if not name.startswith(("MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE"))
+        }
+        environment |= {
+            "PYTHONPATH": str(self.root / "src"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "tmp" / "site"),
+            "DVC_GLOBAL_CONFIG_DIR": str(self.root / ".dvc" / "tmp" / "config"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output
+        return output
+
+    def repro(self) -> set[str]:
+        """Runs the pipeline and gives the stages that ran."""
+        output = self.run(sys.executable, "-m", "dvc", "repro")
+        return set(re.findall(r"Running stage '(\w+)'", output))
+
+    def set(self, key: str, value: object) -> None:
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        *parents, last = key.split(".")
+        section = params
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def weights(self) -> dict[str, str]:
+        return {
+            path.name: hashlib.md5(path.read_bytes()).hexdigest()
+            for path in sorted((self.root / "models").glob("*.safetensors"))
+        }
+
+    def count(self, table: str, where: str = "1") -> int:
+        with sqlite3.connect(self.root / "mlflow.db") as database:
+            return database.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.first_run = project.repro()
+    return project
+
+
+def test_the_first_run_makes_everything(project):
+    stages = set(yaml.safe_load((project.root / "dvc.yaml").read_text())["stages"])
+    assert project.first_run == stages
+    assert sorted(project.weights()) == [
+        "critic.safetensors",
+        "gan.safetensors",
+        "generator.safetensors",
+        "upsampler.safetensors",
+    ]
+    for name in (
+        "evaluate/tables.md",
+        "evaluate/per_image.csv",
+        "evaluate/sheets/faces.png",
+        "evaluate/sheets/selfies.png",
+        "train_gan/probabilities.png",
+        "fetch_faces/sheet.png",
+        "metrics.json",
+    ):
+        assert (project.root / "reports" / name).stat().st_size > 0, name
+
+
+def test_the_tables_put_bicubic_first_and_say_what_the_study_measured(project):
+    text = (project.root / "reports" / "evaluate" / "tables.md").read_text()
+    tables = re.findall(r"^\| method .*\n\|[-:| ]+\n\| (\S+)", text, flags=re.MULTILINE)
+    assert tables == ["bicubic"] * 4
+    assert "two unrelated faces" in text
+
+
+def test_the_first_run_registers_a_champion(project):
+    assert project.count("model_versions") == 1
+    assert project.count("registered_model_aliases", "alias = 'champion' AND version = 1") == 1
+    assert project.count("runs") == 9  # the parent, and one for each stage but publish
+
+
+def test_a_second_run_trains_and_records_nothing(project):
+    assert project.repro() <= {"publish"}
+    assert project.count("runs") == 9
+    assert project.count("model_versions") == 1
+
+
+def test_status_is_clean_but_for_publish(project):
+    output = project.run(sys.executable, "-m", "dvc", "status")
+    assert set(re.findall(r"^(\w+):", output, flags=re.MULTILINE)) == {"publish"}
+
+
+def test_other_evaluation_parameters_run_the_evaluation_only_and_back_runs_nothing(project):
+    before = project.weights()
+    project.set("profiles.smoke.evaluate.sheet_pictures", 1)
+    assert project.repro() == {"evaluate", "publish"}
+    assert project.count("runs") == 11  # a parent and the evaluation
+    assert project.count("model_versions") == 1
+    project.set("profiles.smoke.evaluate.sheet_pictures", 2)
+    assert project.repro() <= {"publish"}
+    assert project.count("runs") == 11
+    assert project.weights() == before
+
+
+def test_other_training_parameters_and_back_restore_the_weights_without_training(project):
+    before = project.weights()
+    project.set("profiles.smoke.train_upsampler.weight_decay", 0.002)
+    assert project.repro() & TRAININGS == {"train_upsampler"}
+    assert project.weights() != before
+    project.set("profiles.smoke.train_upsampler.weight_decay", 0.001)
+    assert not project.repro() & TRAININGS
+    assert project.weights() == before
+
+
+def test_a_deleted_store_is_built_again_from_the_files(project):
+    (project.root / "mlflow.db").unlink()
+    shutil.rmtree(project.root / "mlruns")
+    assert not project.repro() & TRAININGS
+    assert project.count("runs") == 9
+    assert project.count("registered_model_aliases", "alias = 'champion'") == 1
+
+
+def test_a_second_copy_trains_the_same_weights(project, tmp_path):
+    other = Project(tmp_path)
+    other.repro()
+    assert other.weights() == project.weights()
+
+
+def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):
+    project = Project(tmp_path)
+    project.set("profiles.smoke.train_gan.batch_sise", 4)
+    output = project.run(sys.executable, "-m", "stages.fetch_faces", status=1)
+    assert "profiles.smoke.train_gan.batch_sise: Extra inputs are not permitted" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "data").exists()
+
+
+def test_pictures_of_a_folder_go_the_same_way(project, tmp_path):
+    other = Project(tmp_path)
+    # Photographs of any folder: here the pictures that the first copy has drawn.
+    photographs = tmp_path / "photographs"
+    shutil.copytree(project.root / "data" / "faces", photographs / "mine")
+    (photographs / "broken.jpg").write_bytes(b"not a picture")
+    other.set("profiles.smoke.fetch_faces.source", "folder")
+    for stage in ("fetch_faces", "fetch_selfies", "degrade"):
+        other.run(sys.executable, "-m", f"stages.{stage}")
+    set_aside = (tmp_path / "reports" / "fetch_faces" / "set_aside.csv").read_text()
+    assert "broken.jpg" in set_aside
+    assert "is not a picture" in set_aside
+    assert len(list((tmp_path / "data" / "pairs" / "train" / "lr").glob("*.png"))) == 6
