@@ -1,5 +1,6 @@
 """From a face to its low-resolution view, and to the pair of both."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def write_pairs(
         rng = np.random.default_rng((seed, int(entry.sha256[:16], 16)))
         lr = degrade(hr, params, lr_size=lr_size, rng=rng)
         output = outputs[entry.split]
-        images.write(output / HR / entry.file, hr)
+        (output / HR).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / entry.file, output / HR / entry.file)
         images.write(output / LR / entry.file, lr)
         if notes.count(entry.split) < SHOWN_PER_SPLIT:
             notes.append(entry.split)

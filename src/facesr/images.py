@@ -20,6 +20,8 @@ from facesr.files import written_whole
 logger = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+# zlib's usual 6 takes three times as long and saves 4 % of the size (measured at 384 px).
+PNG_COMPRESSION = 3
 
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 _PILLOW_FILTERS: dict[str, Image.Resampling] = {
@@ -149,7 +151,7 @@ def to_pillow(picture: Tensor) -> Image.Image:
 def encode_png(picture: Tensor) -> bytes:
     """Encodes (3, H, W) in [0, 1] as 8-bit PNG."""
     buffer = io.BytesIO()
-    to_pillow(picture).save(buffer, "PNG")
+    to_pillow(picture).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
     return buffer.getvalue()
 
 
