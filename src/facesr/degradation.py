@@ -16,7 +16,9 @@ from facesr.errors import DataError
 from facesr.manifest import read_manifest
 from facesr.pairs import HR, LR
 
+# On the sample sheet.
 SHOWN_PER_SPLIT = 3
+SHOWN_SIDE = 256
 
 
 def degrade(hr: Tensor, params: DegradeParams, *, lr_size: int, rng: np.random.Generator) -> Tensor:
@@ -105,6 +107,4 @@ def write_pairs(
             notes.append(entry.split)
             shown[LR].append(lr)
             shown[HR].append(hr)
-    reports.write_sheet(
-        report / "sheet.png", shown, cell=shown[HR][0].shape[-1], title="Pairs", notes=notes
-    )
+    reports.write_sheet(report / "sheet.png", shown, cell=SHOWN_SIDE, title="Pairs", notes=notes)

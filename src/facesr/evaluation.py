@@ -95,9 +95,11 @@ def evaluate(
                 f"## {set_name.capitalize()}, {size_name}: {sizes.lr_size} → {sides[size_name]} px"
                 f"\n\n{table(scores, side=sides[size_name])}"
             )
+        # The last table's pairs and scores are those at full size.
         _write_sheet(
             report / "sheets" / f"{set_name}.png",
-            folder,
+            pairs,
+            scores,
             sizes=sizes,
             methods=tables,
             count=params.sheet_pictures,
@@ -274,14 +276,14 @@ def _enlarged(enhancer: Enhancer) -> Method:
 
 def _write_sheet(
     path: Path,
-    folder: Path,
+    pairs: Pairs,
+    scores: Sequence[Score],
     *,
     sizes: Sizes,
     methods: Mapping[str, Mapping[str, Method]],
     count: int,
     title: str,
 ) -> None:
-    pairs = load_pairs(folder / LR, folder / HR, hr_size=sizes.hr_size)
     shown = [
         (GENERATOR_SIZE, BICUBIC, sizes.generator_size),
         (GENERATOR_SIZE, GENERATOR, sizes.generator_size),
@@ -293,7 +295,11 @@ def _write_sheet(
     for size_name, method, side in shown:
         columns[method] = [methods[size_name][method](lr, side) for lr in lrs]
     columns[ORIGINAL] = [images.from_uint8(hr) for hr in pairs.hr[:count]]
-    reports.write_sheet(path, columns, cell=sizes.hr_size, title=title)
+    notes = []
+    for stem in pairs.stems[:count]:
+        values = [f"{s.method} {s.values['psnr']:.2f}" for s in scores if s.stem == stem]
+        notes.append(f"{stem}: PSNR at {sizes.hr_size} px in dB: {', '.join(values)}")
+    reports.write_sheet(path, columns, cell=sizes.hr_size, title=title, notes=notes)
 
 
 INTRODUCTION = """\

@@ -1,10 +1,11 @@
-"""Brushes of the drawn pictures: anti-aliased shapes, strands, smooth curves, noise, shading.
+"""Brushes of the drawn pictures: anti-aliased shapes, smooth curves, noise, shading.
 
-A canvas is an (H, W, 3) float32 array, gamma-encoded RGB, nominally in [0, 1]. Points are (x, y)
-in pixels of the canvas, (0, 0) being the corner of its first pixel.
+A canvas is a (3, H, W) float32 array, gamma-encoded RGB, nominally in [0, 1]; a colour is (3, 1, 1)
+or has the canvas's or the box's sides. Points are (x, y) in pixels, (0, 0) being the corner of the
+canvas's first pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -16,28 +17,32 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Box: TypeAlias = tuple[int, int, int, int]
 
 GAMMA = 2.2
-# Blurs wider than this many pixels are made on a reduced picture: nobody can tell, and it is fast.
+# Blurs of at least this many pixels are made on a reduced picture: nobody can tell, and it is fast.
 _WIDE_BLUR = 4.0
+
+
+def rgb(red: float, green: float, blue: float) -> Array:
+    """Returns a colour, (3, 1, 1)."""
+    return np.array([red, green, blue], np.float32)[:, None, None]
 
 
 class Stencil:
     """A mask drawn with supersampling inside a box of the canvas.
 
-    Pillow draws without anti-aliasing; drawing larger and averaging gives exact-looking coverage.
+    Pillow draws without anti-aliasing; drawing larger and averaging gives the coverage.
     """
 
-    def __init__(self, box: Box, supersampling: int = 4, background: int = 0) -> None:
+    def __init__(self, box: Box, supersampling: int = 4) -> None:
         """Opens an empty mask.
 
         Args:
             box: Left, top, right, bottom in pixels; at least one pixel each way.
             supersampling: Fine pixels per pixel, in each direction.
-            background: Value of the untouched mask, 0 to 255.
         """
         self.box = box
         self.supersampling = supersampling
         side = ((box[2] - box[0]) * supersampling, (box[3] - box[1]) * supersampling)
-        self._image = Image.new("L", side, background)
+        self._image = Image.new("L", side)
         self._draw = ImageDraw.Draw(self._image)
 
     def _fine(self, points: npt.ArrayLike) -> list[float]:
@@ -58,45 +63,85 @@ class Stencil:
         self._draw.line(self._fine(points), fill=value, width=fine_width, joint=joint)
         return self
 
-    def disc(self, centre: npt.ArrayLike, radius: float, value: int = 255) -> "Stencil":
-        """Fills a disc."""
-        middle = np.asarray(centre, np.float64)
-        self._draw.ellipse(self._fine([middle - radius, middle + radius]), fill=value)
+    def lines(self, strokes: Array, width: float, values: Iterable[int]) -> "Stencil":
+        """Draws many thin lines, (N, K, 2), with a value each."""
+        fine_width = max(1, round(width * self.supersampling))
+        flat = self._fine(strokes)
+        step = 2 * strokes.shape[1]
+        for i, value in enumerate(values):
+            self._draw.line(flat[i * step : (i + 1) * step], fill=value, width=fine_width)
         return self
 
-    def mask(self) -> Array:
-        """Returns the coverage, (bottom - top, right - left) in [0, 1]."""
-        return np.asarray(self._image.reduce(self.supersampling), np.float32) / np.float32(255)
+    def discs(self, centres: npt.ArrayLike, radii: npt.ArrayLike, value: int = 255) -> "Stencil":
+        """Fills discs, centres (N, 2) or (2,), radii (N,) or one for all, in pixels."""
+        middle = np.asarray(centres, np.float64).reshape(-1, 2)
+        radius = np.broadcast_to(np.asarray(radii, np.float64), (len(middle),))[:, None]
+        flat = self._fine(np.stack([middle - radius, middle + radius], 1))
+        for i in range(0, len(flat), 4):
+            self._draw.ellipse(flat[i : i + 4], fill=value)
+        return self
+
+    def mask(self, softness: float = 0.0) -> Array:
+        """Returns the coverage, (bottom - top, right - left) in [0, 1].
+
+        Args:
+            softness: Standard deviation, in pixels, of a blur of the edges.
+        """
+        mask = np.asarray(self._image.reduce(self.supersampling), np.float32) / np.float32(255)
+        return blur(mask, softness) if softness > 0 else mask
+
+
+def lay(canvas: Array, box: Box, mask: Array, colour: Array) -> None:
+    """Blends a colour into a box of the canvas, in place, by a mask (h, w) in [0, 1]."""
+    left, top, right, bottom = box
+    if colour.shape[1:] == canvas.shape[1:]:
+        colour = colour[:, top:bottom, left:right]
+    view = canvas[:, top:bottom, left:right]
+    view += mask * (colour - view)
 
 
 def paint(
-    canvas: Array, stencil: Stencil, colour: npt.ArrayLike, *, opacity: float = 1.0,
-    softness: float = 0.0,
-) -> None:  # fmt: skip
+    canvas: Array, stencil: Stencil, colour: Array, *, opacity: float = 1.0, softness: float = 0.0
+) -> None:
     """Lays a colour on the canvas, in place, where the stencil is open.
 
     Args:
-        canvas: (H, W, 3), changed in place.
+        canvas: Changed in place.
         stencil: Its box lies inside the canvas.
-        colour: (3,) or (h, w, 3) with the box's sides.
+        colour: One colour, or one for each pixel of the canvas or of the box.
         opacity: 0 leaves the canvas, 1 covers it.
-        softness: Standard deviation, in pixels, of a blur of the stencil's edge.
+        softness: Standard deviation, in pixels, of a blur of the stencil's edges.
     """
-    mask = stencil.mask()
-    if softness > 0:
-        mask = blur(mask, softness)
-    lay(canvas, stencil.box, mask * np.float32(opacity), colour)
+    lay(canvas, stencil.box, stencil.mask(softness) * np.float32(opacity), colour)
 
 
-def lay(canvas: Array, box: Box, mask: Array, colour: npt.ArrayLike) -> None:
-    """Blends a colour, (3,) or (h, w, 3), into a box of the canvas by a mask, (h, w) in [0, 1]."""
-    view = canvas[box[1] : box[3], box[0] : box[2]]
-    view += mask[..., None] * (np.asarray(colour, np.float32) - view)
+def fill(
+    canvas: Array, outline: Array, colour: Array, *, opacity: float = 1.0, softness: float = 0.0
+) -> None:
+    """Fills the polygon through `outline`, (K, 2); see `paint`."""
+    box = box_around(outline, 2 + 3 * softness, canvas.shape)
+    if box:
+        paint(canvas, Stencil(box).polygon(outline), colour, opacity=opacity, softness=softness)
+
+
+def stroke(
+    canvas: Array,
+    curve: Array,
+    width: float,
+    colour: Array,
+    *,
+    opacity: float = 1.0,
+    softness: float = 0.0,
+) -> None:
+    """Draws a line of `width` pixels through `curve`, (K, 2); see `paint`."""
+    box = box_around(curve, 2 + width + 3 * softness, canvas.shape)
+    if box:
+        paint(canvas, Stencil(box).line(curve, width), colour, opacity=opacity, softness=softness)
 
 
 def whole(canvas: Array) -> Box:
     """Returns the box that covers the canvas."""
-    return (0, 0, canvas.shape[1], canvas.shape[0])
+    return (0, 0, canvas.shape[-1], canvas.shape[-2])
 
 
 def box_around(points: npt.ArrayLike, margin: float, shape: tuple[int, ...]) -> Box | None:
@@ -105,7 +150,7 @@ def box_around(points: npt.ArrayLike, margin: float, shape: tuple[int, ...]) -> 
     low = np.floor(flat.min(axis=0) - margin).astype(int)
     high = np.ceil(flat.max(axis=0) + margin).astype(int)
     left, top = max(0, int(low[0])), max(0, int(low[1]))
-    right, bottom = min(shape[1], int(high[0])), min(shape[0], int(high[1]))
+    right, bottom = min(shape[-1], int(high[0])), min(shape[-2], int(high[1]))
     return (left, top, right, bottom) if right > left and bottom > top else None
 
 
@@ -136,53 +181,35 @@ def smooth_curve(points: npt.ArrayLike, count: int, *, closed: bool = False) -> 
     return np.asarray(curve, np.float32)
 
 
-def draw_strands(
-    drawing: Sequence[ImageDraw.ImageDraw],
-    points: Array,
-    fills: Sequence[Sequence[int | tuple[int, int, int]]],
-    widths: Sequence[int],
-) -> None:
-    """Draws many thin lines, each on several images at once.
-
-    Args:
-        drawing: The images' drawing objects.
-        points: (N, K, 2), in pixels of the images.
-        fills: For each image, N colours.
-        widths: N widths in pixels of the images.
-    """
-    flat = points.reshape(len(points), -1).tolist()
-    for image, colours in zip(drawing, fills, strict=True):
-        line = image.line
-        for strand, colour, width in zip(flat, colours, widths, strict=True):
-            line(strand, fill=colour, width=width)
+def planes_of(image: Image.Image) -> Array:
+    """Returns an 8-bit Pillow image's channels, (C, H, W) in [0, 1]."""
+    return np.stack([np.asarray(band, np.float32) for band in image.split()]) / np.float32(255)
 
 
 def resize(plane: Array, shape: tuple[int, int]) -> Array:
-    """Resizes (h, w) or (h, w, C) by Pillow's bicubic filter to `shape`."""
-    if plane.shape[:2] == shape:
+    """Resizes (h, w) or (C, h, w) to (C,) + `shape` by Pillow's bicubic filter."""
+    if plane.shape[-2:] == shape:
         return plane
     if plane.ndim == 3:
-        return np.stack(
-            [resize(np.ascontiguousarray(one), shape) for one in np.moveaxis(plane, -1, 0)], -1
-        )
+        return np.stack([resize(one, shape) for one in plane])
     size = (shape[1], shape[0])
-    return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC), np.float32)
+    image = Image.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32)
 
 
 def blur(plane: Array, sigma: float) -> Array:
-    """Blurs (h, w) or (h, w, C) by a Gaussian of `sigma` pixels."""
-    height, width = plane.shape[:2]
+    """Blurs (h, w) or (C, h, w) by a Gaussian of `sigma` pixels."""
+    height, width = plane.shape[-2:]
     reduction = min(int(sigma / (_WIDE_BLUR / 2)), height // 4, width // 4)
     if sigma >= _WIDE_BLUR and reduction > 1:
         shape = (-(-height // reduction), -(-width // reduction))
-        small = blur_directly(resize(plane, shape), sigma / reduction)
+        small = _blur_directly(resize(plane, shape), sigma / reduction)
         return resize(small, (height, width))
-    return blur_directly(plane, sigma)
+    return _blur_directly(plane, sigma)
 
 
-def blur_directly(plane: Array, sigma: float) -> Array:
-    """Blurs at full resolution."""
-    sigmas = (sigma, sigma) + (0,) * (plane.ndim - 2)
+def _blur_directly(plane: Array, sigma: float) -> Array:
+    sigmas = (0,) * (plane.ndim - 2) + (sigma, sigma)
     return np.asarray(
         ndimage.gaussian_filter(plane, sigmas, mode="nearest", truncate=3.0), np.float32
     )
@@ -219,11 +246,12 @@ def fractal_noise(
             break
         grain, amplitude = max(grain / 2, finest), amplitude * persistence
     total -= total.mean()
-    return np.asarray(total / (total.std() + 1e-6), np.float32)
+    total /= total.std() + np.float32(1e-6)
+    return total
 
 
 def emboss(height: Array, light: Sequence[float]) -> Array:
-    """Returns how much brighter a relief's slopes turned to the light are: about `height`'s slope.
+    """Returns how much brighter the slopes of a shallow relief are that face the light.
 
     Args:
         height: (H, W), in pixels.
@@ -233,6 +261,19 @@ def emboss(height: Array, light: Sequence[float]) -> Array:
     result[:, 1:] -= np.float32(light[0]) * (height[:, 1:] - height[:, :-1])
     result[1:, :] -= np.float32(light[1]) * (height[1:, :] - height[:-1, :])
     return result
+
+
+def facing(height: Array, direction: Sequence[float]) -> Array:
+    """Returns the cosine between a surface's normals and a direction.
+
+    Args:
+        height: (H, W), in pixels, towards the viewer.
+        direction: Unit vector, y pointing down, z to the viewer.
+    """
+    slope_y, slope_x = np.gradient(height)
+    length = np.sqrt(1 + slope_x**2 + slope_y**2)
+    cosine = (direction[2] - slope_x * direction[0] - slope_y * direction[1]) / length
+    return np.asarray(cosine, np.float32)
 
 
 def lambert(height: Array, light: Sequence[float], ambient: float) -> Array:
@@ -246,27 +287,11 @@ def lambert(height: Array, light: Sequence[float], ambient: float) -> Array:
     Returns:
         (H, W) linear light; a surface that faces the light gets 1.
     """
-    slope_y, slope_x = np.gradient(height)
-    length = np.sqrt(1 + slope_x**2 + slope_y**2)
-    facing = (light[2] - slope_x * light[0] - slope_y * light[1]) / length
-    # Half-way between a hard terminator and full wrap, as skin and cloth scatter light.
-    lit = np.clip((facing + 0.25) / 1.25, 0, None)
+    # A little wrap, as skin and cloth scatter light past the terminator.
+    lit = np.clip((facing(height, light) + 0.15) / 1.15, 0, None)
     return np.asarray(ambient + (1 - ambient) * lit, np.float32)
 
 
 def encode(linear: Array) -> Array:
     """Turns linear light into a factor for gamma-encoded colours."""
     return np.asarray(np.clip(linear, 0, None) ** np.float32(1 / GAMMA), np.float32)
-
-
-def draw_strokes(stencil: Stencil, strokes: Array, values: npt.ArrayLike, width: float) -> None:
-    """Draws many lines of one width on a stencil.
-
-    Args:
-        stencil: Where to draw.
-        strokes: (N, K, 2) pixels.
-        values: (N,) mask values, 0 to 255.
-        width: In pixels.
-    """
-    for stroke, value in zip(strokes, np.asarray(values).tolist(), strict=True):
-        stencil.line(stroke, width, int(value))

@@ -17,7 +17,9 @@ from facesr.sources.brushes import (
     blur,
     emboss,
     fractal_noise,
+    planes_of,
     resize,
+    rgb,
     smooth_curve,
 )
 
@@ -38,10 +40,10 @@ def draw_dead_leaves(rng: np.random.Generator, size: int) -> Array:
         size: Side in pixels.
 
     Returns:
-        (size, size, 3) float32 RGB, near [0, 1].
+        (3, size, size) float32 RGB, near [0, 1].
     """
     palette = Palette(rng)
-    smallest = float(np.exp(rng.uniform(np.log(1.5), np.log(max(2.0, size / 24)))))
+    smallest = float(np.exp(rng.uniform(np.log(1.5), np.log(max(2.0, size / 16)))))
     has_front = rng.random() < 0.5
     is_blurred = has_front and rng.random() < 0.6
     if is_blurred:
@@ -55,15 +57,15 @@ def draw_dead_leaves(rng: np.random.Generator, size: int) -> Array:
         front, mask = leaves(rng, size, palette, smallest=smallest, cover=cover)
         step = rng.integers(-size // 40, size // 40 + 1, 2)
         shadow = blur(np.roll(mask, step, (0, 1)), float(rng.uniform(0.004, 0.03)) * size)
-        picture *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow[..., None]
+        picture *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow
         if rng.random() < 0.2:
             edge = float(rng.uniform(0.4, 2.0))
             front, mask = blur(front, edge), blur(mask, edge)
-        picture += mask[..., None] * (front - picture)
-    if rng.random() < 0.5:
+        picture += mask * (front - picture)
+    if rng.random() < 0.4:
         _lay_strands(rng, picture, palette)
     light = fractal_noise(rng, (size, size), coarsest=size / 1.5, finest=size / 3)
-    picture *= 1 + np.float32(rng.uniform(0, 0.15)) * light[..., None]
+    picture *= 1 + np.float32(rng.uniform(0, 0.15)) * light
     return picture
 
 
@@ -76,24 +78,39 @@ class Palette:
 
     def __init__(self, rng: np.random.Generator) -> None:
         """Chooses the picture's exposure, contrast, cast and saturation."""
-        self._exposure = rng.normal(-0.25, 0.5)
+        self._exposure = rng.normal(-0.3, 0.5)
         self._contrast = rng.uniform(0.6, 1.5)
-        self._cast = rng.normal(0, 1, 2) * (0.035, 0.015)
+        self._cast = rng.normal((0.02, 0.01), (0.035, 0.02))
         self._saturation = rng.gamma(2.0, 0.5)
 
-    def colours(self, rng: np.random.Generator, count: int) -> Array:
-        """Returns (count, 3) colours in [0, 1]."""
+    def colours(
+        self, rng: np.random.Generator, count: int, *, weights: Array | None = None
+    ) -> Array:
+        """Returns (count, 3) colours in [0, 1].
+
+        Args:
+            rng: Source of randomness.
+            count: Number of colours.
+            weights: How far each may stray from the picture's mean colour; 1 where left out.
+        """
+        weight = np.ones(count) if weights is None else weights
         luminance = 1 / (
-            1 + np.exp(-1.3 * (self._exposure + self._contrast * rng.normal(0, 1, count)))
+            1 + np.exp(-1.3 * (self._exposure + weight * self._contrast * rng.normal(0, 1, count)))
         )
-        chroma = self._cast + self._saturation * rng.laplace(0, 1, (count, 2)) * (0.055, 0.03)
+        spread = weight[:, None] * self._saturation * np.array([0.05, 0.045])
+        chroma = self._cast + spread * rng.laplace(0, 1, (count, 2))
         # Colours are faint near black and near white.
         chroma *= (4 * luminance * (1 - luminance))[:, None] ** 0.5
         blue_yellow, red_green = chroma.T
         red = luminance + blue_yellow + red_green
         green = luminance + 0.15 * blue_yellow - 0.7 * red_green
         blue = luminance - 1.6 * blue_yellow + 0.1 * red_green
-        return np.clip(np.stack([red, green, blue], -1), 0.01, 0.99).astype(np.float32)
+        colours = np.stack([red, green, blue], -1)
+        return np.asarray(np.clip(colours, 0.01, 0.99), np.float32)
+
+    def colour(self, rng: np.random.Generator) -> Array:
+        """Returns one colour, (3, 1, 1) in [0, 1]."""
+        return rgb(*self.colours(rng, 1)[0])
 
 
 def leaves(
@@ -109,7 +126,7 @@ def leaves(
         cover: Area of all leaves relative to the picture's; below 1 the layer has holes.
 
     Returns:
-        Colours (size, size, 3) and coverage (size, size) in [0, 1].
+        Colours (3, size, size) and coverage (size, size) in [0, 1].
     """
     fine = size * SUPERSAMPLING
     has_holes = cover < 1
@@ -117,7 +134,8 @@ def leaves(
     ids = _draw_ids(rng, radii, fine, nothing=0 if has_holes else 1)
     count = len(radii) + 1
     shade = _shading(rng, ids, count)
-    colours = np.concatenate([np.zeros((1, 3), np.float32), palette.colours(rng, count - 1)])
+    colours = np.zeros((count, 3), np.float32)
+    colours[1:] = palette.colours(rng, count - 1, weights=_weights(radii / fine))
     layer = np.empty((fine, fine, 4 if has_holes else 3), np.uint8)
     for channel in range(3):
         plane = np.take(colours[:, channel] * np.float32(255), ids)
@@ -127,10 +145,8 @@ def leaves(
         layer[..., 3] = 255 * (ids > 0)
     # Pillow reduces RGBA by coverage: the gaps leave no dark rim on the leaves.
     image = Image.fromarray(layer).resize((size, size), Image.Resampling.LANCZOS)
-    reduced = np.asarray(image, np.float32) / np.float32(255)
-    if has_holes:
-        return reduced[..., :3], reduced[..., 3]
-    return reduced, np.ones((size, size), np.float32)
+    planes = planes_of(image)
+    return planes[:3], planes[3] if has_holes else np.ones((size, size), np.float32)
 
 
 def _radii(rng: np.random.Generator, size: int, smallest: float, cover: float) -> Array:
@@ -139,7 +155,15 @@ def _radii(rng: np.random.Generator, size: int, smallest: float, cover: float) -
     low, high = smallest**-2.0, largest**-2.0
     radii = (low + rng.random(_LEAVES_AT_MOST) * (high - low)) ** -0.5
     enough = np.searchsorted(np.cumsum(np.pi * radii**2), cover * size * size) + 1
-    return radii[:enough].astype(np.float32)
+    return np.asarray(radii[:enough], np.float32)
+
+
+def _weights(radii: npt.NDArray[np.floating]) -> Array:
+    """Contrast of leaves by their radius, relative to the picture's side.
+
+    With equal contrast at every size the spectrum falls as 1/f^2.2; portraits fall as 1/f^3.
+    """
+    return np.asarray(np.clip(radii / 0.15, 0.03, 1) ** 0.4, np.float32)
 
 
 def _draw_ids(rng: np.random.Generator, radii: Array, fine: int, *, nothing: int) -> Ids:
@@ -234,7 +258,7 @@ def _enlarge(plane: Array) -> Array:
 
 def _lay_strands(rng: np.random.Generator, picture: Array, palette: Palette) -> None:
     """Draws bundles of thin curved lines, in place."""
-    size = picture.shape[0]
+    size = picture.shape[-1]
     for _ in range(int(rng.integers(1, 4))):
         fine = size * SUPERSAMPLING
         number = int(rng.integers(30, 160) * max(1.0, size / 384))
@@ -248,7 +272,7 @@ def _lay_strands(rng: np.random.Generator, picture: Array, palette: Palette) -> 
             ],
             axis=1,
         )
-        curves = smooth_curve(knots, 16)
+        curves = smooth_curve(knots, 28)
         base = palette.colours(rng, 1)[0]
         tone = base * np.exp(rng.normal(0, 0.25, (number, 1)))
         tone = np.clip(tone * 255, 0, 255).astype(int)
@@ -260,8 +284,8 @@ def _lay_strands(rng: np.random.Generator, picture: Array, palette: Palette) -> 
         for line, fill, width in zip(lines, tone.tolist(), widths, strict=True):
             drawings[0].line(line, fill=tuple(fill), width=width)
             drawings[1].line(line, fill=255, width=width)
-        mask = np.asarray(cover.reduce(SUPERSAMPLING), np.float32)[..., None] / 255
-        ink = np.asarray(colour.reduce(SUPERSAMPLING), np.float32) / 255
+        mask = np.asarray(cover.reduce(SUPERSAMPLING), np.float32) / np.float32(255)
+        ink = planes_of(colour.reduce(SUPERSAMPLING))
         # `ink` is already weighted by its coverage.
         picture += ink - mask * picture
 
@@ -278,7 +302,7 @@ def blurred_backdrop(
         palette: Of the leaves; its own where left out.
 
     Returns:
-        (size, size, 3) float32 RGB, near [0, 1].
+        (3, size, size) float32 RGB, near [0, 1].
     """
     reduction = max(1, min(int(sigma / 1.5), size // 32))
     small = -(-size // reduction)

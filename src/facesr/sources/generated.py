@@ -6,9 +6,9 @@ carry over to photographs.
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from facesr import images
 from facesr.sources.dead_leaves import draw_dead_leaves
 from facesr.sources.portraits import draw_portrait
 
@@ -32,11 +32,5 @@ def draw(seed: int, index: int, size: int) -> Tensor:
     rng = np.random.default_rng((seed, index))
     drawn_size = size * -(-_SMALLEST_DRAWN // size)
     brush = draw_portrait if index % 2 else draw_dead_leaves
-    picture = np.clip(brush(rng, drawn_size), 0, 1)
-    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(picture, -1, 0)]
-    if drawn_size != size:
-        planes = [
-            np.array(Image.fromarray(plane).resize((size, size), Image.Resampling.LANCZOS))
-            for plane in planes
-        ]
-    return torch.from_numpy(np.stack(planes).astype(np.float32)).clamp(0, 1)
+    picture = torch.from_numpy(np.clip(brush(rng, drawn_size), 0, 1))
+    return images.resize(picture, (size, size), "lanczos").clamp(0, 1)

@@ -1,157 +1,49 @@
 """Hair and beards as bundles of strands."""
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from facesr.sources.brushes import (
     Array,
+    Box,
     Stencil,
     blur,
+    box_around,
     encode,
+    facing,
     lambert,
     lay,
+    planes_of,
     resize,
-    smooth_curve,
-    whole,
 )
+from facesr.sources.hairstyles import POINTS, curls, guides_of, hanging, scalp_fuzz
 from facesr.sources.people import Frame, Person
 
 # Strands are drawn this many times finer than the picture and reduced by Lanczos.
 SUPERSAMPLING = 2
-_POINTS = 12  # per strand
 _SHADING_SIDE = 96
 
 
 def draw_back_hair(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
     """Draws what hangs behind the head and neck, in place."""
-    if person.style not in ("long", "fringe") or person.has_hat and rng.random() < 0.3:
-        return
-    length = float(rng.uniform(1.0, 3.2))
-    count = 46
-    t = np.linspace(-1, 1, count)
-    bulge = rng.uniform(0.15, 0.4)
-    guides = np.stack(
-        [
-            np.stack([1.0 * t, np.full(count, -1.6) + 0.5 * t**2], -1),
-            np.stack([(1.12 + bulge) * t, np.full(count, -0.4)], -1),
-            np.stack([(1.15 + bulge) * t, np.full(count, 0.8)], -1),
-            np.stack([(1.05 + bulge) * t, length + rng.normal(0, 0.08, count)], -1),
-        ],
-        1,
-    )
-    _draw_locks(canvas, rng, person, frame, guides, 14, 0.06, brightness=0.55)
+    if person.style in ("long", "fringe"):
+        _draw_locks(canvas, rng, person, frame, hanging(rng), 14, 0.06, brightness=0.6)
 
 
 def draw_front_hair(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
     """Draws the hair on and around the head, in place."""
-    if person.style == "bald":
-        if rng.random() < 0.6:
-            _draw_locks(canvas, rng, person, frame, _sides(rng, 30), 14, 0.05, curl=0.0)
-        return
     if person.style == "cropped":
-        _draw_cropped(canvas, rng, person, frame)
-        return
-    if person.style == "curly":
-        _draw_curls(canvas, rng, person, frame)
-        return
-    guides = {"swept": _swept, "parted": _parted, "long": _long, "fringe": _fringe, "tied": _tied}
-    wave = float(rng.gamma(1.0, 0.02)) if person.style in ("long", "fringe") else 0.005
-    _draw_locks(
-        canvas, rng, person, frame, guides[person.style](rng), 20, 0.07, curl=wave, casts=True
-    )
-
-
-def _swept(rng: np.random.Generator) -> Array:
-    count = 70
-    u = rng.uniform(-0.98, 0.98, count)
-    recession = rng.uniform(0, 0.3)
-    line = -1.2 + 0.35 * u**2 - recession * np.exp(-(((np.abs(u) - 0.6) / 0.2) ** 2))
-    lean, volume = rng.normal(0, 0.3), rng.uniform(0.02, 0.25)
-    line += rng.normal(0, 0.02, count)
-    crown = -1.9 - volume * np.sqrt(np.clip(1 - u**2, 0, 1))
-    crown = np.where(np.abs(u) > 0.6, crown + 0.8 * (np.abs(u) - 0.6), crown)
-    root = np.stack([u, line], -1)
-    tip = np.stack([u * 1.02 + lean * 0.5, crown], -1)
-    middle = (root + tip) / 2 + np.stack([0.12 * u, np.full(count, -0.05)], -1)
-    top = np.stack([root, middle, tip], 1)
-    sides = _sides(rng, 44)
-    order = np.argsort(-top[:, 0, 1])
-    return np.concatenate([_knots(sides), _knots(top[order[::-1]])])
-
-
-def _sides(rng: np.random.Generator, count: int) -> Array:
-    """Short hair above the ears, from the temples back."""
-    s = np.where(np.arange(count) % 2 == 0, -1, 1)
-    v = rng.uniform(-1.0, 0.05, count)
-    skull = 1.16 - 0.25 * np.clip(-v - 0.8, 0, 1)
-    inset = 0.16 * rng.random(count) * np.clip(-v + 0.4, 0.2, 1)
-    root = np.stack([s * (skull - inset - 0.03), v - 0.1], -1)
-    tip = root + np.stack([s * rng.uniform(0.02, 0.1, count), rng.uniform(0.1, 0.3, count)], -1)
-    return np.stack([root, (root + tip) / 2 + np.stack([s * 0.03, 0 * v], -1), tip], 1)
-
-
-def _parted(rng: np.random.Generator) -> Array:
-    part = rng.choice([-0.5, 0.5]) * rng.uniform(0.7, 1.1)
-    volume = rng.uniform(0.05, 0.25)
-    guides = []
-    for s, count in ((-1, 36), (1, 36)):
-        t = np.sort(rng.random(count))[::-1]
-        root = np.stack([np.full(count, part), -1.18 - 0.72 * t], -1)
-        across = abs(s - part)
-        middle = np.stack(
-            [part + (s - part) * 0.55 + 0 * t, -1.3 - 0.62 * t - volume * across * 0.5], -1
-        )
-        far = np.stack([s * (1.03 + 0.12 * t), -0.95 - 0.35 * t], -1)
-        tip = np.stack([s * (1.12 + 0.1 * t), -0.45 - 0.4 * t + rng.normal(0, 0.05, count)], -1)
-        guides.append(np.stack([root, middle, far, tip], 1))
-    return np.concatenate([_knots(_sides(rng, 44)), *(_knots(g) for g in guides)])
-
-
-def _long(rng: np.random.Generator) -> Array:
-    part = rng.uniform(-0.5, 0.5)
-    volume, length = rng.uniform(0.08, 0.4), rng.uniform(0.6, 3.0)
-    cover = rng.uniform(0.86, 1.05)
-    guides = []
-    for s in (-1, 1):
-        count = 44
-        t = np.sort(rng.random(count))[::-1]
-        root = np.stack([np.full(count, part), -1.15 - 0.78 * t], -1)
-        crest = np.stack([part + (s - part) * 0.5 + 0 * t, -1.35 - (0.6 + volume) * t], -1)
-        temple = np.stack([s * (cover + (0.25 + volume) * t), -0.75 - 0.3 * t], -1)
-        cheek = np.stack([s * (cover + 0.08 + (0.3 + volume) * t), 0.35 + 0 * t], -1)
-        jaw = np.stack([s * (cover + 0.02 + (0.35 + volume) * t), np.full(count, 1.2)], -1)
-        tip = np.stack([s * (cover + (0.25 + volume) * t), length + rng.normal(0, 0.1, count)], -1)
-        stations = [root, crest, temple, cheek, jaw, tip] if length > 1.5 else [
-            root, crest, temple, cheek, tip
-        ]  # fmt: skip
-        guides.append(_knots(np.stack(stations, 1)))
-    return np.concatenate(guides)
-
-
-def _fringe(rng: np.random.Generator) -> Array:
-    count = 46
-    u = rng.uniform(-0.95, 0.95, count)
-    u = u[np.argsort(-np.abs(u))]
-    height = rng.uniform(-0.6, -0.35)
-    root = np.stack([u * 0.3, np.full(count, -1.95)], -1)
-    middle = np.stack([u * 0.8, -1.6 + 0.2 * u**2], -1)
-    brow = np.stack([u * 0.98, -1.0 + 0 * u], -1)
-    tip = np.stack([u * 1.0, height + 0.15 * u**2 + rng.normal(0, 0.05, count)], -1)
-    return np.concatenate([_long(rng), _knots(np.stack([root, middle, brow, tip], 1))])
-
-
-def _tied(rng: np.random.Generator) -> Array:
-    count = 80
-    u = np.linspace(-1.1, 1.1, count) + rng.normal(0, 0.03, count)
-    line = -1.18 + 0.75 * (np.abs(u) / 1.1) ** 3 + rng.normal(0, 0.02, count)
-    root = np.stack([u * 1.0, line], -1)
-    tip = np.stack([u * 0.35, -1.93 - 0.05 * rng.random(count)], -1)
-    middle = np.stack([u * 0.98, (line - 1.9) / 2 - 0.08], -1)
-    return _knots(np.stack([root, middle, tip], 1))
-
-
-def _knots(guides: Array) -> Array:
-    return smooth_curve(guides, _POINTS)
+        count = round(2600 * max(0.5, frame.size / 384))
+        _draw_short(canvas, rng, person, frame, scalp_fuzz(rng, count), under=0.8)
+    elif person.style == "curly":
+        guides = curls(rng, round(750 * max(0.6, frame.size / 384)))
+        _draw_locks(canvas, rng, person, frame, guides, 2, 0.015, bed=0.07, casts=True)
+    else:
+        guides = guides_of(person.style, rng)
+        if len(guides):
+            wave = float(rng.gamma(1.0, 0.02)) if person.style in ("long", "fringe") else 0.005
+            _draw_locks(canvas, rng, person, frame, guides, 20, 0.06, curl=wave, casts=True)
 
 
 def _draw_locks(
@@ -164,149 +56,92 @@ def _draw_locks(
     spread: float,
     *,
     brightness: float = 1.0,
-    curl: float = 0.01,
+    curl: float = 0.0,
+    bed: float = 0.06,
     casts: bool = False,
 ) -> None:
-    """Draws locks: each guide, (G, K, 2) in face coordinates, becomes a bundle of strands."""
-    guides = guides if guides.shape[1] == _POINTS else _knots(guides)
+    """Draws locks over a dark bed, in place.
+
+    Args:
+        canvas: The picture.
+        rng: Source of randomness.
+        person: Gives colour and light.
+        frame: Place of the head.
+        guides: (G, K, 2) in face coordinates; each becomes a lock.
+        strands: Strands of a lock, in a picture of 384 pixels.
+        spread: Standard deviation of a lock's width at its root, in units.
+        brightness: Of the whole layer.
+        curl: Amplitude of the waves at the tips, in units.
+        bed: Width of the dark lines under each lock, in units.
+        casts: Whether the hair throws a shadow on what is below.
+    """
     number = len(guides)
-    strands = max(4, round(strands * max(0.5, frame.size / 384)))
-    along = np.linspace(0, 1, _POINTS, dtype=np.float32)[None, None, :, None]
+    strands = max(2, round(strands * max(0.5, frame.size / 384)))
+    along = np.linspace(0, 1, POINTS, dtype=np.float32)[None, None, :, None]
     offset = rng.normal(0, spread, (number, strands, 1, 2))
+    stray = rng.random((number, strands, 1, 1)) < 0.03
+    offset = np.where(stray, 1.7 * offset, offset)
     # Strands of a lock meet near its tip.
     bundle = offset * (1 - 0.55 * along) + rng.normal(0, 0.012, (number, strands, 1, 2)) * along
-    phase = rng.uniform(0, 2 * np.pi, (number, 1, 1, 1)) + rng.normal(
-        0, 0.4, (number, strands, 1, 1)
-    )
-    frequency = rng.uniform(8, 14)
-    waves = curl * along * np.sin(frequency * along + phase + np.array([0, 1.6]))
-    lines = frame.place(guides[:, None] + bundle + waves)  # (G, M, K, 2)
+    phase = rng.uniform(0, 2 * np.pi, (number, 1, 1, 1))
+    phase = phase + rng.normal(0, 0.4, (number, strands, 1, 1))
+    waves = np.sin(rng.uniform(8, 14) * along + phase + np.array([0, 1.6]))
+    lines = frame.place(guides[:, None] + bundle + curl * along * waves)  # (G, M, K, 2)
 
-    side = frame.size * SUPERSAMPLING
-    image = Image.new("RGBA", (side, side), (*_tone(person.hair * 0.35 * brightness), 0))
-    drawing = ImageDraw.Draw(image)
-    fine = lines * SUPERSAMPLING - 0.5
-    bed = _tone(person.hair * 0.5 * brightness)
-    thick = max(2, round(1.3 * spread * frame.unit * SUPERSAMPLING))
-    for guide in (frame.place(guides) * SUPERSAMPLING - 0.5).reshape(number, -1).tolist():
-        drawing.line(guide, fill=(*bed, 255), width=thick)
     lock_tone = np.exp(rng.normal(0, 0.16, (number, 1)))
-    tones = lock_tone * np.exp(rng.normal(0, 0.25, (number, strands))) * brightness
-    # Some grey hairs, and the brightest strands on top.
-    colours = np.clip(tones[..., None] * person.hair * 255, 0, 255).astype(int)
-    order = np.argsort(np.repeat(np.arange(number), strands) + 6 * tones.ravel())
-    flat = fine.reshape(number * strands, -1)[order].tolist()
-    fills = colours.reshape(-1, 3)[order].tolist()
-    widths = rng.choice([1, 1, 2], number * strands).tolist()
-    for line, (red, green, blue), width in zip(flat, fills, widths, strict=True):
-        drawing.line(line, fill=(red, green, blue, 255), width=width)
-    _lay_lit(canvas, image, person, frame, casts=casts)
-
-
-def _tone(colour: Array) -> tuple[int, int, int]:
-    red, green, blue = np.clip(colour * 255, 0, 255).astype(int).tolist()
-    return red, green, blue
-
-
-def _lay_lit(
-    canvas: Array, image: Image.Image, person: Person, frame: Frame, *, casts: bool
-) -> None:
-    """Reduces a drawn layer of hair, lights it as a rounded mass and lays it on the canvas."""
-    size = frame.size
-    layer = np.asarray(
-        image.resize((size, size), Image.Resampling.LANCZOS), np.float32
-    ) / np.float32(255)
-    hair, mask = layer[..., :3], layer[..., 3]
-    side = min(size, _SHADING_SIDE)
-    u, v = frame.grid(side)
-    dome = np.sqrt(np.clip(1.6**2 - u**2 - (0.75 * np.clip(v + 0.2, -9, 0)) ** 2, 0.05, None))
-    relief = (dome * frame.unit * side / size).astype(np.float32)
-    shade = lambert(relief, person.light, min(1.0, person.ambient + 0.1))
-    slope_y, slope_x = np.gradient(relief)
-    facing = (1 - slope_x * person.light[0] - slope_y * (person.light[1] - 0.5)) / np.sqrt(
-        (1 + slope_x**2 + slope_y**2) * 1.9
+    tones = lock_tone * np.exp(rng.normal(0, 0.22, (number, strands))) * brightness
+    # Later locks lie above earlier ones, bright strands above dark ones.
+    order = np.argsort(np.arange(number)[:, None] + 6 * tones, axis=None)
+    _draw_layer(
+        canvas,
+        person,
+        frame,
+        lines.reshape(number * strands, POINTS, 2)[order],
+        np.ravel(tones)[order, None] * person.hair.ravel(),
+        rng.choice([1, 1, 2], number * strands),
+        bed=(frame.place(guides), bed * frame.unit, 0.5 * brightness),
+        casts=casts,
     )
-    gloss = np.clip(facing, 0, 1).astype(np.float32) ** 10
-    factor = encode(shade) * (1 + np.float32(0.7) * gloss)
-    hair = hair * resize(factor, (size, size))[..., None]
-    if casts:
-        step = max(1, round(0.03 * frame.unit))
-        shadow = blur(np.roll(mask, step, 0), 0.05 * frame.unit)
-        canvas *= 1 - np.float32(0.4) * shadow[..., None]
-    lay(canvas, whole(canvas), mask, hair)
-
-
-def _draw_cropped(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Very short hair: dense short strokes over the scalp."""
-    count = round(2600 * max(0.5, frame.size / 384))
-    length = rng.uniform(0.04, 0.12)
-    angle = rng.uniform(-np.pi, 0.0, count)
-    radius = np.sqrt(rng.uniform(0.0, 1, count))
-    u = 1.16 * radius * np.cos(angle)
-    v = -0.85 + 1.07 * radius * np.sin(angle)
-    sides = rng.random(count) < 0.22
-    v = np.where(sides, rng.uniform(-0.9, -0.05, count), v)
-    u = np.where(sides, np.sign(u) * rng.uniform(1.0, 1.17, count), u)
-    line = -1.15 + 0.4 * u**2 + rng.normal(0, 0.02, count)
-    keep = (v < line) | (np.abs(u) > 1.0)
-    root = np.stack([u, v], -1)[keep]
-    way = np.stack([root[:, 0], root[:, 1] + 0.7], -1)
-    way = way / np.linalg.norm(way, axis=-1, keepdims=True) + rng.normal(0, 0.35, way.shape)
-    points = np.stack([root, root + length * way], 1)
-    _draw_short(canvas, rng, person, frame, points, under=0.75)
-
-
-def _draw_curls(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    count = round(620 * max(0.6, frame.size / 384))
-    volume = rng.uniform(0.15, 0.6)
-    drop = rng.uniform(-0.1, 1.2)
-    angle = rng.uniform(-np.pi - drop * 0.6, drop * 0.6, count)
-    radius = np.sqrt(rng.uniform(0.55, 1, count))
-    u = (1.18 + volume) * radius * np.cos(angle)
-    v = -0.6 + (1.25 + volume) * radius * np.sin(angle)
-    line = -1.12 + 0.35 * u**2
-    keep = ((v < line) & (np.abs(u) < 1.05)) | (np.abs(u) >= 1.0)
-    root = np.stack([u, v], -1)[keep]
-    root = root[np.argsort(-np.hypot(root[:, 0], root[:, 1] + 0.6))]
-    coil = rng.uniform(0.03, 0.1)
-    t = np.linspace(0, 1, _POINTS)[None, :]
-    turns = rng.uniform(4, 9, (len(root), 1))
-    start = rng.uniform(0, 2 * np.pi, (len(root), 1))
-    x = root[:, :1] + coil * np.cos(turns * t + start) + rng.normal(0, 0.07, (len(root), 1)) * t
-    y = root[:, 1:] + coil * np.sin(turns * t + start) + 0.15 * t
-    guides = np.stack([x, y], -1)
-    _draw_locks(canvas, rng, person, frame, guides, 3, 0.02, curl=0.0, casts=True)
 
 
 def draw_beard(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
     """Draws stubble, moustache, goatee or full beard, in place."""
     if person.beard == "none":
         return
-    u, v = rng.uniform(-1.05, 1.05, 6000), rng.uniform(0.6, 1.95, 6000)
-    jaw = np.abs(u) / (1.0 * person.jaw)
-    cheek_line = 0.95 + 0.55 * np.clip(0.75 - jaw, 0, 1) - 1.3 * np.clip(jaw - 0.85, 0, 1)
-    on_jaw = (v > cheek_line) & (v < 1.9 * person.face_length - 0.75 * jaw**2.2)
-    mouth = (np.abs(u) < 0.42) & (np.abs(v - 1.1) < 0.17 + person.mouth_gap)
-    moustache = (np.abs(u) < 0.44) & (v > 0.82 + 0.1 * np.abs(u)) & (v < 0.95 + 0.35 * u**2)
-    chin = (np.abs(u) < 0.4) & (v > 1.25 + person.mouth_gap) & (v < 1.9 * person.face_length)
+    u, v = rng.uniform(-1.1, 1.1, 7000), rng.uniform(0.6, 1.95, 7000)
+    chin = 1.84 * person.face_length
+    jaw = np.abs(u) / person.jaw
+    cheek_line = 1.0 + 0.45 * np.clip(0.75 - jaw, 0, 1) - 1.6 * np.clip(jaw - 0.8, 0, 1)
+    # Density fades towards the cheeks, as beards do.
+    on_jaw = v > cheek_line + rng.gamma(1.0, 0.05, len(v))
+    on_jaw &= v < chin - 0.62 * jaw**2.4
+    open_mouth = person.mouth_gap
+    mouth = (np.abs(u) < 0.45) & (v > 0.9) & (v < 1.27 + open_mouth)
+    soul_patch = (np.abs(u) < 0.1) & (v > 1.26 + open_mouth)
+    above = np.clip(1 - (u / 0.46) ** 2, 0, None)
+    moustache = (v > 0.96 - 0.13 * above) & (v < 1.02 - 0.1 * above) & (np.abs(u) < 0.46)
+    round_chin = (u / 0.42) ** 2 + ((v - 1.6) / 0.28) ** 2 < rng.uniform(0.7, 1.1, len(v))
     region = {
         "stubble": (on_jaw & ~mouth) | moustache,
         "full": (on_jaw & ~mouth) | moustache,
-        "goatee": chin | moustache,
+        "goatee": round_chin | soul_patch & (v < chin) | moustache,
         "moustache": moustache,
     }[person.beard]
-    length = float(
-        rng.uniform(0.015, 0.03) if person.beard == "stubble" else rng.uniform(0.08, 0.2)
-    )
-    root = np.stack([u, v], -1)[region].astype(np.float32)
-    share = 0.35 if person.beard == "stubble" else 0.9
-    root = root[: int(len(root) * share * min(1.0, max(0.4, frame.size / 384)))]
-    way = np.stack([0.5 * root[:, 0], np.full(len(root), 1.0)], -1)
-    above = root[:, 1] < 1.0
-    way[above] = np.stack([np.sign(root[above, 0]) * 0.9, np.full(above.sum(), 0.5)], -1)
-    way += rng.normal(0, 0.25, way.shape)
-    points = np.stack([root, root + length * 0.55 * way + (0, 0.01), root + length * way], 1)
-    _draw_short(canvas, rng, person, frame, points, under=0.1 if person.beard == "stubble" else 0.6)
+    is_stubble = person.beard == "stubble"
+    root = np.stack([u, v], -1)[region]
+    share = (0.4 if is_stubble else 1.0) * min(1.5, max(0.4, frame.size / 384))
+    root = root[: int(len(root) * share)]
+    if not len(root):
+        return
+    length = float(rng.uniform(0.015, 0.03) if is_stubble else rng.uniform(0.06, 0.13))
+    way = np.stack([0.4 * root[:, 0], np.ones(len(root))], -1)
+    on_lip = root[:, 1] < 1.05
+    way[on_lip, 0] = 1.6 * root[on_lip, 0]
+    way[on_lip, 1] = 0.5
+    way += rng.normal(0, 0.2, way.shape)
+    reach = length * rng.uniform(0.6, 1.1, (len(root), 1)) * np.where(on_lip, 0.8, 1)[:, None]
+    points = np.stack([root, root + 0.55 * reach * way + (0, 0.01), root + reach * way], 1)
+    _draw_short(canvas, rng, person, frame, points, under=0.15 if is_stubble else 0.65)
 
 
 def _draw_short(
@@ -314,25 +149,97 @@ def _draw_short(
     rng: np.random.Generator,
     person: Person,
     frame: Frame,
-    points: Array,
+    points: npt.NDArray[np.float64],
     *,
     under: float,
 ) -> None:
     """Draws short strokes, (N, K, 2) in face coordinates, over a tint of the skin below."""
-    side = frame.size * SUPERSAMPLING
-    image = Image.new("RGBA", (side, side), (*_tone(person.hair * 0.6), 0))
+    lines = frame.place(points)
+    box = box_around(lines, 0.15 * frame.unit, canvas.shape)
+    if box is None:
+        return
+    shadow = Stencil(box, 1).discs(lines[:, 0], 0.03 * frame.unit).mask(0.025 * frame.unit)
+    dark = person.hair * np.float32(0.5 + 0.3 * person.ambient)
+    lay(canvas, box, np.float32(under) * shadow, dark)
+    tones = np.exp(rng.normal(0, 0.25, (len(points), 1)))
+    colours = tones * person.hair.ravel()
+    is_grey = rng.random(len(points)) < 0.5 * max(0.0, person.age - 0.35)
+    colours[is_grey] = 0.5 * colours[is_grey] + 0.25
+    _draw_layer(canvas, person, frame, lines, colours, np.ones(len(points), int))
+
+
+def _draw_layer(
+    canvas: Array,
+    person: Person,
+    frame: Frame,
+    lines: Array,
+    colours: npt.NDArray[np.floating],
+    widths: npt.NDArray[np.int_],
+    *,
+    bed: tuple[Array, float, float] | None = None,
+    casts: bool = False,
+) -> None:
+    """Draws strands, lights them as one rounded mass and lays them on the canvas, in place.
+
+    Args:
+        canvas: The picture.
+        person: Gives the light.
+        frame: Place of the head.
+        lines: (N, K, 2) pixels.
+        colours: (N, 3).
+        widths: (N,) in fine pixels.
+        bed: Lines below the strands, (G, K, 2) pixels, with their width in pixels and their
+            brightness.
+        casts: Whether the hair throws a shadow.
+    """
+    box = box_around(lines, 2, canvas.shape)
+    if box is None:
+        return
+    corner = np.array(box[:2], np.float32)
+    side = ((box[2] - box[0]) * SUPERSAMPLING, (box[3] - box[1]) * SUPERSAMPLING)
+    image = Image.new("RGBA", side)
     drawing = ImageDraw.Draw(image)
-    lines = frame.place(points) * SUPERSAMPLING - 0.5
-    bed = Stencil(whole(canvas), 1)
-    for root in frame.place(points[:, 0]):
-        bed.disc(root, 0.035 * frame.unit)
-    tint = np.float32(under) * blur(bed.mask(), 0.025 * frame.unit)
-    lay(canvas, whole(canvas), tint, person.hair * 0.55 * np.float32(0.6 + 0.4 * person.ambient))
-    tones = np.exp(rng.normal(0, 0.3, len(points)))
-    grey = rng.random(len(points)) < 0.5 * max(0.0, person.age - 0.3)
-    colours = np.where(grey[:, None], 0.7, person.hair * 0.9) * tones[:, None]
+    if bed:
+        guides, width, brightness = bed
+        dark = np.clip(person.hair.ravel() * brightness * 255, 0, 255).astype(int).tolist()
+        fine = (guides - corner) * SUPERSAMPLING - np.float32(0.5)
+        for line in fine.reshape(len(guides), -1).tolist():
+            drawing.line(line, fill=(*dark, 255), width=max(2, round(width * SUPERSAMPLING)))
+    fine = (lines - corner) * SUPERSAMPLING - np.float32(0.5)
+    flat = fine.reshape(len(lines), -1).tolist()
     fills = np.clip(colours * 255, 0, 255).astype(int).tolist()
-    flat = lines.reshape(len(points), -1).tolist()
-    for line, (red, green, blue) in zip(flat, fills, strict=True):
-        drawing.line(line, fill=(red, green, blue, 255), width=1)
-    _lay_lit(canvas, image, person, frame, casts=False)
+    for line, fill, width in zip(flat, fills, widths.tolist(), strict=True):
+        drawing.line(line, fill=(*fill, 255), width=width)
+    reduced = (box[2] - box[0], box[3] - box[1])
+    planes = planes_of(image.resize(reduced, Image.Resampling.LANCZOS))
+    hair, mask = planes[:3], planes[3]
+    hair *= _light(person, frame)[box[1] : box[3], box[0] : box[2]]
+    if casts:
+        _cast(canvas, box, mask, frame)
+    lay(canvas, box, mask, hair)
+
+
+def _cast(canvas: Array, box: Box, mask: Array, frame: Frame) -> None:
+    """Darkens what lies a little below the hair, in place."""
+    step = max(1, round(0.04 * frame.unit))
+    left, top, right, bottom = box
+    shadow = np.zeros(canvas.shape[1:], np.float32)
+    shadow[top + step : bottom + step, left:right] = mask[: canvas.shape[1] - top - step]
+    canvas *= 1 - np.float32(0.45) * blur(shadow, 0.06 * frame.unit)
+
+
+def _light(person: Person, frame: Frame) -> Array:
+    """Returns the light on the hair's mass, (size, size) factors for encoded colours."""
+    side = min(frame.size, _SHADING_SIDE)
+    u, v = frame.grid(side)
+    dome = 1.7**2 - u**2 - (0.85 * np.clip(v + 0.4, None, 0)) ** 2
+    relief = np.sqrt(np.clip(dome, 0.05, None)) * np.float32(frame.unit * side / frame.size)
+    relief = relief.astype(np.float32)
+    shade = lambert(relief, person.light, min(1.0, person.ambient + 0.1))
+    # A band of gloss across the strands, a little above where a ball would shine.
+    half = np.array(person.light) + (0, -0.5, 1)
+    half /= np.linalg.norm(half)
+    gloss = np.clip(facing(relief, half.tolist()), 0, 1) ** 14
+    # Dark hair shines more, for its size, than light hair.
+    shine = np.float32(max(0.0, 1.25 - 1.6 * float(person.hair.mean())))
+    return resize(encode(shade) * (1 + shine * gloss), (frame.size, frame.size))

@@ -15,14 +15,14 @@ from facesr.sources.brushes import Array, smooth_curve
 # Encoded RGB from the lightest to the darkest skin, in even perceptual steps.
 _SKIN = np.array(
     [
-        (243, 212, 197),
-        (232, 192, 170),
-        (217, 168, 140),
-        (192, 140, 109),
-        (158, 107, 79),
-        (118, 77, 56),
-        (82, 53, 41),
-        (58, 39, 33),
+        (243, 213, 198),
+        (234, 195, 174),
+        (222, 174, 147),
+        (202, 150, 119),
+        (174, 122, 92),
+        (144, 98, 73),
+        (114, 77, 59),
+        (88, 60, 50),
     ]
 )
 _HAIR = {
@@ -34,7 +34,7 @@ _HAIR = {
     "dark blond": (142, 108, 70),
     "blond": (196, 162, 108),
     "grey": (140, 138, 136),
-    "white": (212, 210, 206),
+    "white": (178, 176, 172),
 }
 _EYES = {
     "brown": (84, 52, 32),
@@ -98,7 +98,7 @@ class Person:
     age: float
     """0 young, 1 old."""
     skin: Array = field(repr=False)
-    """Encoded RGB, (3,)."""
+    """Encoded RGB in full light, (3, 1, 1), as the other colours."""
     darkness: float
     """0 the lightest skin, 1 the darkest."""
     hair: Array = field(repr=False)
@@ -110,12 +110,18 @@ class Person:
     mouth_gap: float
     """Opening of the lips in units."""
     eye_opening: float
+    eye_size: float
+    """Relative to the average, as the nose, mouth, jaw and face length."""
+    eye_tilt: float
+    """How much higher the outer corner lies than the inner, per unit."""
+    nose_width: float
+    mouth_width: float
     jaw: float
-    """Relative width of the jaw."""
     face_length: float
     has_glasses: bool
     has_makeup: bool
-    has_earrings: bool
+    earrings: str
+    """none, gold or silver."""
     has_hat: bool
     light: tuple[float, float, float]
     """Unit vector to the key light, y down, z to the viewer."""
@@ -127,15 +133,15 @@ class Person:
         right = [
             (0.0, -1.88),
             (0.52, -1.8),
-            (0.92, -1.45),
-            (1.13, -0.85),
-            (1.15, -0.25),
-            (1.1, 0.3),
-            (1.03 * (0.4 + 0.6 * jaw), 0.8 * length),
-            (0.86 * jaw, 1.25 * length),
-            (0.58 * jaw, 1.63 * length),
-            (0.26 * jaw, 1.83 * length),
-            (0.0, 1.88 * length),
+            (0.92, -1.46),
+            (1.12, -0.9),
+            (1.14, -0.3),
+            (1.09, 0.3),
+            (1.02 * (0.4 + 0.6 * jaw), 0.8 * length),
+            (0.87 * jaw, 1.24 * length),
+            (0.63 * jaw, 1.58 * length),
+            (0.33 * jaw, 1.8 * length),
+            (0.0, 1.86 * length),
         ]
         left = [(-u, v) for u, v in right[-2:0:-1]]
         return smooth_curve(right + left, 96, closed=True)
@@ -146,14 +152,13 @@ def draw_person(rng: np.random.Generator) -> Person:
     darkness = float(rng.random())
     is_masculine = bool(rng.random() < 0.5)
     age = float(rng.beta(1.4, 1.6))
-    smile = float(np.clip(rng.normal(0.4, 0.4), -0.2, 1.0))
-    is_laughing = smile > 0.35 and rng.random() < 0.65
+    smile = float(np.clip(rng.normal(0.5, 0.4), -0.1, 1.0))
+    is_laughing = smile > 0.35 and rng.random() < 0.75
     style = _draw_style(rng, is_masculine, darkness)
     beard = "none"
     if is_masculine and rng.random() < 0.5:
-        beard = str(
-            rng.choice(["stubble", "full", "goatee", "moustache"], p=(0.4, 0.3, 0.15, 0.15))
-        )
+        kinds = ["stubble", "full", "goatee", "moustache"]
+        beard = str(rng.choice(kinds, p=(0.45, 0.25, 0.15, 0.15)))
     angle = rng.uniform(-1.2, 1.2)
     height = rng.uniform(0.15, 0.8)
     light = np.array([np.sin(angle) * np.cos(height), -np.sin(height), 0.0])
@@ -170,15 +175,19 @@ def draw_person(rng: np.random.Generator) -> Person:
         beard=beard,
         smile=smile,
         mouth_gap=float(rng.uniform(0.08, 0.2)) * max(smile, 0.5) if is_laughing else 0.0,
-        eye_opening=float(rng.uniform(0.75, 1.15) - 0.15 * max(smile, 0.0)),
+        eye_opening=float(rng.uniform(0.7, 1.1) - 0.2 * max(smile, 0.0)),
+        eye_size=float(rng.normal(1.0, 0.06)),
+        eye_tilt=float(rng.normal(0.04, 0.07)),
+        nose_width=float(rng.normal(0.95 + 0.2 * darkness, 0.08)),
+        mouth_width=float(rng.normal(1.0, 0.07)),
         jaw=float(rng.normal(1.04 if is_masculine else 0.95, 0.05)),
         face_length=float(rng.normal(1.0, 0.04)),
         has_glasses=bool(rng.random() < 0.25),
         has_makeup=bool(not is_masculine and rng.random() < 0.6),
-        has_earrings=bool(rng.random() < (0.05 if is_masculine else 0.4)),
-        has_hat=bool(rng.random() < 0.08),
+        earrings=_draw_earrings(rng, is_masculine),
+        has_hat=bool(rng.random() < 0.1 and style not in ("curly", "tied")),
         light=(float(light[0]), float(light[1]), float(light[2])),
-        ambient=float(rng.uniform(0.25, 0.7)),
+        ambient=float(rng.uniform(0.2, 0.5)),
     )
 
 
@@ -192,13 +201,23 @@ def draw_frame(rng: np.random.Generator, size: int) -> Frame:
     return Frame(size, (float(x), float(y)), unit, float(tilt), yaw, pitch)
 
 
+def _draw_earrings(rng: np.random.Generator, is_masculine: bool) -> str:
+    if rng.random() > (0.05 if is_masculine else 0.4):
+        return "none"
+    return "gold" if rng.random() < 0.5 else "silver"
+
+
 def _draw_skin(rng: np.random.Generator, darkness: float) -> Array:
     position = darkness * (len(_SKIN) - 1)
     steps = np.arange(len(_SKIN))
     colour = np.array([np.interp(position, steps, _SKIN[:, c]) for c in range(3)]) / 255
-    warmth, redness = rng.normal(0, 0.025), rng.normal(0, 0.015)
-    colour *= 1 + np.array([warmth + redness, -redness, -1.5 * warmth])
-    return colour.astype(np.float32)
+    warmth, redness = np.clip(rng.normal((0.012, 0.018), 0.015), (-0.005, 0.003), 0.05)
+    colour *= 1 + np.array([warmth + redness, -redness, -1.5 * warmth - redness])
+    return _as_colour(colour)
+
+
+def _as_colour(values: npt.NDArray[np.float64]) -> Array:
+    return values.astype(np.float32)[:, None, None]
 
 
 def _draw_hair_colour(rng: np.random.Generator, darkness: float, age: float) -> Array:
@@ -210,7 +229,8 @@ def _draw_hair_colour(rng: np.random.Generator, darkness: float, age: float) -> 
         names = ["black", "dark brown", "brown", "auburn", "red", "dark blond", "blond"]
         name = rng.choice(names, p=(0.17, 0.2, 0.2, 0.1, 0.08, 0.12, 0.13))
     colour = np.array(_HAIR[str(name)]) / 255
-    return np.clip(colour * np.exp(rng.normal(0, 0.12, 3) * 0.4), 0.02, 0.95).astype(np.float32)
+    colour *= np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.015, 3))
+    return _as_colour(np.clip(colour, 0.02, 0.9))
 
 
 def _draw_eye_colour(rng: np.random.Generator, darkness: float) -> Array:
@@ -220,7 +240,7 @@ def _draw_eye_colour(rng: np.random.Generator, darkness: float) -> Array:
         names = ["brown", "dark brown", "hazel", "green", "blue", "grey"]
         name = rng.choice(names, p=(0.25, 0.15, 0.15, 0.12, 0.23, 0.1))
     colour = np.array(_EYES[str(name)]) / 255
-    return np.clip(colour * np.exp(rng.normal(0, 0.1, 3)), 0.02, 0.95).astype(np.float32)
+    return _as_colour(np.clip(colour * np.exp(rng.normal(0, 0.1, 3)), 0.02, 0.95))
 
 
 def _draw_style(rng: np.random.Generator, is_masculine: bool, darkness: float) -> str:
