@@ -179,7 +179,7 @@ def _split(
         names += [name] * max(1, round(splits[name] * len(ranked)))
     names += [first] * (len(ranked) - len(names))
     entries = [
-        Entry(f"{one.candidate_name}.png", split, one.origin, size, one.sha256, one.licence)
+        Entry(f"{one.candidate_name}.png", split, one.origin, str(size), one.sha256, one.licence)
         for one, split in zip(ranked, names, strict=True)
     ]
     return sorted(entries)
