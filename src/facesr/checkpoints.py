@@ -5,6 +5,7 @@ whether a training came out the same.
 """
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from facesr.errors import CheckpointError
+from facesr.errors import CheckpointError, FaceSRError
 from facesr.files import written_whole
 from facesr.models import build
 
@@ -63,12 +64,15 @@ def load_networks(path: Path) -> list[Network]:
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path} was not written by facesr. Give a file of its stages.")
     try:
-        architectures = json.loads(metadata[METADATA_KEY])
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"The description in {path} is damaged ({error}).") from error
+        architectures = [dict(values) for values in json.loads(metadata[METADATA_KEY])]
+        modules = [build(architecture) for architecture in architectures]
+    # Values that no builder expects fail anywhere inside it.
+    except (FaceSRError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The networks that {path} describes cannot be built: {error}"
+        ) from error
     networks = []
-    for position, architecture in enumerate(architectures):
-        module = build(architecture)
+    for position, (architecture, module) in enumerate(zip(architectures, modules, strict=True)):
         prefix = f"{position}."
         own = {
             name.removeprefix(prefix): tensor
@@ -78,9 +82,11 @@ def load_networks(path: Path) -> list[Network]:
         try:
             module.load_state_dict(own)
         except RuntimeError as error:
+            # PyTorch's first line only says that there is an error; the tensors come after it.
+            reason = textwrap.shorten(str(error).split(":", 1)[-1], 200)
             raise CheckpointError(
                 f"The weights in {path} do not fit the {architecture.get('kind')} that it names "
-                f"({str(error).splitlines()[0]}). Train it again with: dvc repro"
+                f"({reason}). Train it again with: dvc repro"
             ) from error
         networks.append(Network(architecture, module.eval()))
     return networks

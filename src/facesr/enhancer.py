@@ -4,6 +4,7 @@ The same Enhancer serves evaluation, command, page and registered model, so what
 what is served.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,8 +130,9 @@ def run_tiled(network: nn.Module, picture: Tensor, *, device: torch.device) -> T
     """
     scale, multiple = int(network.scale), int(network.multiple)  # type: ignore[arg-type]
     height, width = picture.shape[-2:]
-    tile = max(multiple, TILE // scale // multiple * multiple)
     overlap = max(multiple, OVERLAP // scale // multiple * multiple)
+    # A coarse grid can make the overlap as large as the tile, which would then never advance.
+    tile = max(2 * overlap, TILE // scale // multiple * multiple)
     if max(height, width) <= tile + overlap:
         sr: Tensor = network(picture[None].to(device))[0]
         return sr.clamp(0, 1).cpu()
@@ -162,11 +164,15 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramp(length: int, overlap: int, rises: bool, falls: bool) -> Tensor:
-    """Raised cosine over the overlap at inner borders, one elsewhere."""
+    """Raised cosine over the middle half of the overlap at inner borders, one elsewhere.
+
+    The outer quarter of the overlap is weighted zero: there the network has seen its own padding.
+    """
     ramp = torch.ones(length)
-    flank = torch.sin((torch.arange(overlap) + 0.5) / overlap * torch.pi / 2) ** 2
+    position = 2 * (torch.arange(overlap) + 0.5) / overlap - 0.5
+    flank = torch.sin(position.clamp(0, 1) * torch.pi / 2) ** 2
     if rises:
-        ramp[:overlap] *= flank[:length]
+        ramp[:overlap] *= flank
     if falls:
         ramp[-overlap:] *= flank.flip(0)
     return ramp
@@ -178,6 +184,6 @@ def _target_size(
     if (size is None) == (scale is None):
         raise ParamsError("Give either a size or a scale, not both.")
     factor = float(scale) if scale is not None else float(size or 0) / max(height, width)
-    if factor <= 0:
-        raise ParamsError("Size and scale must be above zero.")
+    if not 0 < factor < math.inf:
+        raise ParamsError("Size and scale must be above zero and finite.")
     return max(1, round(height * factor)), max(1, round(width * factor))

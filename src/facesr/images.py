@@ -93,11 +93,11 @@ def read_square(path: Path, size: int) -> Tensor:
 
 def from_pillow(picture: Image.Image, name: str = "the picture") -> Tensor:
     """Converts any Pillow picture to (3, H, W) float32 sRGB in [0, 1]; `name` is for messages."""
-    if picture.mode.startswith("I;16") or picture.mode == "I":
+    if picture.mode.startswith("I;16"):
         grey = np.asarray(picture, dtype=np.float32) / 65535
         return torch.from_numpy(np.repeat(grey[None], 3, axis=0))
-    if picture.mode == "F":
-        raise DataError(f"{name} holds floating-point values. Save it with 8 or 16 bits first.")
+    if picture.mode in ("I", "F"):
+        raise DataError(f"{name} holds 32-bit values. Save it with 8 or 16 bits first.")
     if "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBa"):
         picture = picture.convert("RGBA")
     picture = _to_srgb(picture, name)

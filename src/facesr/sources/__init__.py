@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -68,28 +69,40 @@ def fetch(
         report: Gets `set_aside.csv`, `summary.json` and `sheet.png`.
 
     Raises:
-        DataError: The source has no usable picture, or too few to fill every split.
+        DataError: The source is missing or lies in `output`, has no usable picture, or too few to
+            fill every split.
     """
+    candidates = _candidates(params, size=size, seed=seed, output=output)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     made: list[_Made] = []
     refused: list[_Made] = []
     seen: set[str] = set()
-    candidates = _candidates(params, size=size, seed=seed)
-    with tqdm(total=min(params.count, len(candidates)), unit="picture", desc="fetch") as bar:
-        for one in _make_all(candidates, output):
+    with (
+        tqdm(total=min(params.count, len(candidates)), unit="picture", desc="fetch") as bar,
+        closing(_make_all(candidates, output)) as results,
+    ):
+        for one in results:
             if not one.refusal and one.sha256 in seen:
-                (output / f"{one.candidate_name}.png").unlink()
                 one = one._replace(refusal="the same picture was taken already")
             if one.refusal:
                 refused.append(one)
                 continue
-            if len(made) == params.count:
-                (output / f"{one.candidate_name}.png").unlink()
-                break
             seen.add(one.sha256)
             made.append(one)
             bar.update()
+            if len(made) == params.count:
+                break
+    # Duplicates, and what other processes had made beyond the count.
+    taken = {f"{one.candidate_name}.png" for one in made}
+    for file in output.iterdir():
+        if file.name not in taken:
+            file.unlink()
+    if params.count < len(splits):
+        raise DataError(
+            f"{params.count} pictures cannot fill the splits {', '.join(splits)}. Raise count in "
+            "params.yaml."
+        )
     if len(made) < len(splits):
         reasons = "; ".join(
             f"{count} x {reason}" for reason, count in _reasons(refused).most_common(3)
@@ -103,7 +116,7 @@ def fetch(
     _report(report, entries, refused, output)
 
 
-def _candidates(params: FetchParams, *, size: int, seed: int) -> list[_Candidate]:
+def _candidates(params: FetchParams, *, size: int, seed: int, output: Path) -> list[_Candidate]:
     if params.source == "generated":
         return [
             _Candidate(
@@ -116,13 +129,19 @@ def _candidates(params: FetchParams, *, size: int, seed: int) -> list[_Candidate
         ]
     folder = Path(params.path)
     found = images.find(folder)
+    if folder.resolve().is_relative_to(output.resolve()):
+        raise DataError(
+            f"The pictures in {folder} would be deleted with {output}, which is emptied first. "
+            "Move them to another folder."
+        )
     order = np.random.default_rng(seed).permutation(len(found))
     candidates = []
     for position in order:
         path = found[position]
         origin = path.relative_to(folder).as_posix()
-        # The whole relative path goes into the name: two folders may hold files of one name.
-        name = origin.replace("/", "__").replace(".", "_")
+        # Two folders may hold files of one name, and two files differ in their suffix only.
+        digest = hashlib.sha256(origin.encode()).hexdigest()[:8]
+        name = f"{path.stem[:40].replace('.', '_')}_{digest}"
         candidates.append(
             _Candidate(
                 name, origin, partial(images.read_square, path, size), "as the folder states"
@@ -140,7 +159,7 @@ def _draw_softly(seed: int, index: int, size: int, softness: tuple[float, float]
     return torch.from_numpy(ndimage.gaussian_filter(crisp, (0, sigma, sigma), mode="reflect"))
 
 
-def _make_all(candidates: Sequence[_Candidate], output: Path) -> Iterator[_Made]:
+def _make_all(candidates: Sequence[_Candidate], output: Path) -> Generator[_Made, None, None]:
     processes = min(os.cpu_count() or 1, len(candidates) // PICTURES_PER_PROCESS)
     if processes < 2:
         yield from (_make(output, candidate) for candidate in candidates)
@@ -175,8 +194,10 @@ def _split(
     )
     names: list[str] = []
     first, *others = splits
-    for name in others:
-        names += [name] * max(1, round(splits[name] * len(ranked)))
+    for position, name in enumerate(others):
+        # Every split gets a picture, also the first one, which takes what is left.
+        available = len(ranked) - len(names) - (len(others) - position)
+        names += [name] * min(available, max(1, round(splits[name] * len(ranked))))
     names += [first] * (len(ranked) - len(names))
     entries = [
         Entry(f"{one.candidate_name}.png", split, one.origin, str(size), one.sha256, one.licence)

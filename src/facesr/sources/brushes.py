@@ -208,6 +208,13 @@ def blur(plane: Array, sigma: float) -> Array:
     return _blur_directly(plane, sigma)
 
 
+def lens_blur(rng: np.random.Generator, picture: Array) -> Array:
+    """Blurs a picture by less than a pixel, as lenses and reductions differ in sharpness."""
+    sigma = float(rng.uniform(0, 0.65))
+    # Below a quarter pixel the filter has one tap.
+    return blur(picture, sigma) if sigma > 0.25 else picture
+
+
 def _blur_directly(plane: Array, sigma: float) -> Array:
     sigmas = (0,) * (plane.ndim - 2) + (sigma, sigma)
     return np.asarray(

@@ -17,6 +17,7 @@ from facesr.sources.brushes import (
     blur,
     emboss,
     fractal_noise,
+    lens_blur,
     planes_of,
     resize,
     rgb,
@@ -66,7 +67,7 @@ def draw_dead_leaves(rng: np.random.Generator, size: int) -> Array:
         _lay_strands(rng, picture, palette)
     light = fractal_noise(rng, (size, size), coarsest=size / 1.5, finest=size / 3)
     picture *= 1 + np.float32(rng.uniform(0, 0.15)) * light
-    return picture
+    return lens_blur(rng, picture)
 
 
 class Palette:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.callback.progress import no_bar  # noqa: F401  gives the Learner its method
 from fastai.callback.schedule import fit_one_cycle  # noqa: F401  gives the Learner its method
 from fastai.data.core import DataLoaders
 from fastai.learner import AvgMetric, Learner
@@ -145,7 +146,7 @@ def fit(
         every=params.report_every,
         metric="psnr",
     )
-    with learner.no_logging(), watch.bar:
+    with learner.no_bar(), learner.no_logging(), watch.bar:
         for phase in params.phases:
             rate = phase.learning_rate
             if phase.encoder_learning_rate:
@@ -218,7 +219,7 @@ def train_critic(
         every=params.report_every,
         metric="accuracy",
     )
-    with learner.no_logging(), watch.bar:
+    with learner.no_bar(), learner.no_logging(), watch.bar:
         learner.fit_one_cycle(
             params.epochs, params.learning_rate, pct_start=params.warmup_fraction, cbs=[watch]
         )
@@ -277,7 +278,7 @@ class Watch(Callback):  # type: ignore[misc]
         self.step += 1
         self.bar.update()
         if self.step % self.every == 0:
-            loss = float(self.learn.loss)
+            loss = self.learn.loss.item()
             self.log(self.step, {"loss": loss})
             self.bar.set_postfix(loss=f"{loss:.4f}", **{self.metric: f"{self.last:.3f}"})
 

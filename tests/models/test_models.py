@@ -1,0 +1,165 @@
+from urllib.error import URLError
+
+import pytest
+import torch
+from fastai.vision.learner import create_unet_model
+from torch import nn
+from torch.nn import functional as F
+from torchvision import models as zoo
+from torchvision.ops import FrozenBatchNorm2d
+
+from facesr.errors import CheckpointError, ParamsError
+from facesr.models import build, encoders
+
+RESIDUAL = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 8,
+    "levels": 2,
+    "decoder_blocks": 1,
+    "body_blocks": 1,
+    "unshuffle": 1,
+    "head": "direct",
+    "scale": 4,
+}
+BEST = {
+    **RESIDUAL,
+    "backbone": "resnet34",
+    "width": 64,
+    "levels": 4,
+    "decoder_blocks": 2,
+    "body_blocks": 16,
+    "head": "stepwise",
+}
+PAPER = {
+    "kind": "fastai_unet",
+    "backbone": "resnet34",
+    "pretrained": False,
+    "self_attention": True,
+    "scale": 1,
+}
+PAPER_UPSAMPLER = {**PAPER, "backbone": "vgg16_bn", "self_attention": False, "scale": 4}
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def picture(height=24, width=24, seed=0):
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "vgg16_bn"])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("head", ["direct", "stepwise"])
+def test_an_untrained_residual_unet_is_bicubic_enlargement_exactly(backbone, scale, head):
+    network = build({**RESIDUAL, "backbone": backbone, "scale": scale, "head": head})
+    x = picture(17, 22)
+    expected = x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bicubic")
+    assert torch.equal(network(x), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 31), (16, 16)])
+def test_a_residual_unet_takes_any_size(height, width):
+    network = build({**RESIDUAL, "levels": 3, "unshuffle": 4, "scale": 2})
+    assert network(picture(height, width)).shape == (1, 3, 2 * height, 2 * width)
+
+
+def test_the_input_reaches_the_output_through_the_encoder():
+    network = build(RESIDUAL)
+    nn.init.normal_(network.head[-2].weight, std=0.1)
+    x = picture()
+    network(x).square().sum().backward()
+    assert network.encoder.stages[0][0].weight.grad.abs().sum() > 0
+    assert network.encoder.stages[-1][0].conv2.weight.grad.abs().sum() > 0
+
+
+def test_the_networks_have_the_parameters_that_the_design_counts():
+    assert count(build(BEST)) == 32_179_907
+    assert count(build(PAPER)) == 41_413_534
+
+
+@pytest.mark.parametrize(("architecture", "skips"), [(PAPER, 4), (PAPER_UPSAMPLER, 5)])
+def test_the_studys_networks_are_real_unets(architecture, skips):
+    assert build(architecture).skips == skips
+
+
+def test_fastais_default_cut_of_vgg16_has_no_skip_at_all():
+    assert len(create_unet_model(zoo.vgg16_bn, 3, (64, 64), pretrained=False).sfs) == 0
+
+
+@pytest.mark.parametrize(("architecture", "scale"), [(PAPER, 1), (PAPER_UPSAMPLER, 4)])
+def test_the_studys_networks_take_sizes_that_are_no_multiple_of_32(architecture, scale):
+    network = build(architecture).eval()
+    with torch.no_grad():
+        y = network(picture(9, 13))
+    assert y.shape == (1, 3, 9 * scale, 13 * scale)
+    assert type(y) is torch.Tensor
+
+
+def test_the_studys_networks_keep_colours_in_the_range_of_a_picture():
+    network = build(PAPER).eval()
+    with torch.no_grad():
+        y = network(picture(32, 32))
+    # (-3, 3) on the ImageNet scale, for red.
+    assert y[:, 0].min() >= 0.485 - 3 * 0.229
+    assert y[:, 0].max() <= 0.485 + 3 * 0.229
+
+
+@pytest.mark.parametrize(
+    ("backbone", "levels", "layer", "stage"),
+    [("resnet34", 4, "layer3", 3), ("vgg16_bn", 5, "features.7", 1)],
+)
+def test_pretrained_weights_reach_the_encoder(monkeypatch, backbone, levels, layer, stage):
+    source = zoo.get_model(backbone, weights=None)
+    monkeypatch.setattr(encoders, "load_backbone", lambda name: source)
+    architecture = {**RESIDUAL, "backbone": backbone, "width": 64, "levels": levels}
+    network = build({**architecture, "pretrained": True}, fetch=True)
+    theirs = next(source.get_submodule(layer).parameters())
+    ours = [p for p in network.encoder.stages[stage].parameters() if p.shape == theirs.shape]
+    assert any(torch.equal(theirs, p) for p in ours)
+
+
+def test_a_pretrained_encoder_keeps_its_statistics_while_it_trains(monkeypatch):
+    monkeypatch.setattr(encoders, "load_backbone", lambda name: zoo.resnet18(weights=None))
+    network = build({**RESIDUAL, "width": 64, "pretrained": True}, fetch=True).train()
+    norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+    network(picture())
+    assert norms
+    assert all(torch.equal(a, n.running_mean) for a, n in zip(before, norms, strict=True))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+
+
+def test_weights_that_cannot_be_fetched_name_the_file_and_the_folder(monkeypatch):
+    def offline(*arguments, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(encoders.zoo, "get_model", offline)
+    with pytest.raises(CheckpointError, match=r"Put resnet34-\w+\.pth into .*checkpoints"):
+        build({**BEST, "pretrained": True}, fetch=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 32, "pretrained": True}, "exist for width 64 only, not 32"),
+        ({"levels": 5}, "resnet18 has 4 levels, not 5"),
+        ({"scale": 3}, "scale must be 1, 2, 4 or 8, not 3"),
+    ],
+)
+def test_values_that_do_not_fit_are_named(change, message):
+    with pytest.raises(ParamsError, match=message):
+        build({**RESIDUAL, **change})
+
+
+@pytest.mark.parametrize("architecture", [{"kind": "transformer"}, {}])
+def test_an_unknown_kind_names_the_known_ones(architecture):
+    with pytest.raises(CheckpointError, match="residual_unet"):
+        build(architecture)
+
+
+def test_a_value_of_another_version_is_named():
+    with pytest.raises(CheckpointError, match="dilation"):
+        build({**RESIDUAL, "dilation": 2})
