@@ -13,7 +13,7 @@ from tqdm import tqdm
 from facesr import images, reports
 from facesr.config import DegradeParams
 from facesr.errors import DataError
-from facesr.manifest import read_manifest
+from facesr.manifest import Entry, read_manifest
 from facesr.pairs import HR, LR
 
 # On the sample sheet.
@@ -82,16 +82,19 @@ def write_pairs(
 
     Args:
         sources: Folders with a manifest each.
-        outputs: Folder for each split of the manifests.
+        outputs: Folder for each split of the manifests; emptied first.
         params: The degradation.
         lr_size: Side of the low-resolution view in pixels.
         seed: Every picture has a random generator of its own, from the seed and its content.
         report: Gets `sheet.png` with the first pairs of each split.
 
     Raises:
-        DataError: A manifest is missing, or a picture in it is.
+        DataError: A manifest is missing, or a picture in it is, or one stands in two splits.
     """
     entries = [(folder, entry) for folder in sources for entry in read_manifest(folder)]
+    _check_splits_are_apart([entry for _, entry in entries])
+    for output in outputs.values():
+        shutil.rmtree(output, ignore_errors=True)
     shown: dict[str, list[Tensor]] = {LR: [], HR: []}
     notes: list[str] = []
     for folder, entry in tqdm(entries, unit="pair", desc="degrade"):
@@ -108,3 +111,14 @@ def write_pairs(
             shown[LR].append(lr)
             shown[HR].append(hr)
     reports.write_sheet(report / "sheet.png", shown, cell=SHOWN_SIDE, title="Pairs", notes=notes)
+
+
+def _check_splits_are_apart(entries: Sequence[Entry]) -> None:
+    splits: dict[str, str] = {}
+    for entry in entries:
+        split = splits.setdefault(entry.sha256, entry.split)
+        if split != entry.split:
+            raise DataError(
+                f"{entry.origin} is in {split} and in {entry.split}: it would be trained on and "
+                "measured. Give fetch_faces and fetch_selfies different folders in params.yaml."
+            )

@@ -157,10 +157,7 @@ def run_tiled(network: nn.Module, picture: Tensor, *, device: torch.device) -> T
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:
     """Where tiles begin; the last one may be shorter, so that all begin on the grid."""
-    starts = [0]
-    while starts[-1] + tile < side:
-        starts.append(starts[-1] + tile - overlap)
-    return starts
+    return list(range(0, max(1, side - overlap), tile - overlap))
 
 
 def _ramp(length: int, overlap: int, rises: bool, falls: bool) -> Tensor:

@@ -69,9 +69,14 @@ def fetch(
         report: Gets `set_aside.csv`, `summary.json` and `sheet.png`.
 
     Raises:
-        DataError: The source is missing or lies in `output`, has no usable picture, or too few to
-            fill every split.
+        DataError: The source's folder is missing or shares pictures with `output`, or there are
+            too few usable pictures to fill every split.
     """
+    if params.count < len(splits):
+        raise DataError(
+            f"{params.count} pictures cannot fill the splits {', '.join(splits)}. Raise count in "
+            "params.yaml."
+        )
     candidates = _candidates(params, size=size, seed=seed, output=output)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -98,11 +103,6 @@ def fetch(
     for file in output.iterdir():
         if file.name not in taken:
             file.unlink()
-    if params.count < len(splits):
-        raise DataError(
-            f"{params.count} pictures cannot fill the splits {', '.join(splits)}. Raise count in "
-            "params.yaml."
-        )
     if len(made) < len(splits):
         reasons = "; ".join(
             f"{count} x {reason}" for reason, count in _reasons(refused).most_common(3)
@@ -129,10 +129,11 @@ def _candidates(params: FetchParams, *, size: int, seed: int, output: Path) -> l
         ]
     folder = Path(params.path)
     found = images.find(folder)
-    if folder.resolve().is_relative_to(output.resolve()):
+    source, target = folder.resolve(), output.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
         raise DataError(
-            f"The pictures in {folder} would be deleted with {output}, which is emptied first. "
-            "Move them to another folder."
+            f"{folder} and {output} lie in each other, and {output} is emptied first. Move the "
+            "pictures to a folder of their own."
         )
     order = np.random.default_rng(seed).permutation(len(found))
     candidates = []
