@@ -59,8 +59,8 @@ def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
 
 
 def test_a_crop_larger_than_its_pictures_is_refused(params, tmp_path):
-    params["profiles"]["smoke"]["train_gan"]["crop_size"] = 17
-    with pytest.raises(ParamsError, match=r"train_gan\.crop_size 17 is larger"):
+    params["profiles"]["smoke"]["train_gan"]["crop_size"] = 25
+    with pytest.raises(ParamsError, match=r"train_gan\.crop_size 25 is larger"):
         load_params(save(tmp_path, params))
 
 

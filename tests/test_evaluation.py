@@ -1,0 +1,155 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from facesr import images
+from facesr.baselines import BICUBIC, build_baselines
+from facesr.checkpoints import Network, save_networks
+from facesr.config import EvaluateParams, Sizes
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError, ParamsError
+from facesr.evaluation import evaluate, score_folder
+from facesr.models import build
+from facesr.pairs import HR, LR
+
+PARAMS = EvaluateParams(back_projections=2, minimum_psnr=14.0, sheet_pictures=2)
+SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
+
+
+def face(seed, size=96):
+    """A smooth picture of its own colours."""
+    rng = np.random.default_rng(seed)
+    picture = ndimage.gaussian_filter(rng.random((3, size, size)), (0, 3, 3))
+    return torch.from_numpy((picture - picture.min()) / (picture.max() - picture.min())).float()
+
+
+def write_pairs(folder, hrs, lrs):
+    for number, (hr, lr) in enumerate(zip(hrs, lrs, strict=True)):
+        images.write(folder / HR / f"face{number}.png", hr)
+        images.write(folder / LR / f"face{number}.png", images.resize(lr, (24, 24), "bicubic"))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    values = {
+        "kind": "residual_unet",
+        "backbone": "resnet18",
+        "pretrained": False,
+        "width": 4,
+        "levels": 1,
+        "decoder_blocks": 0,
+        "body_blocks": 0,
+        "unshuffle": 1,
+        "head": "direct",
+    }
+    paths = {}
+    for name in ("generator", "gan", "upsampler"):
+        architecture = {**values, "scale": 2}
+        paths[name] = tmp_path / f"{name}.safetensors"
+        save_networks(paths[name], [Network(architecture, build(architecture))])
+    return paths
+
+
+def run(tmp_path, weights, sets):
+    evaluate(
+        PARAMS,
+        sizes=SIZES,
+        sets=sets,
+        **weights,
+        report=tmp_path / "report",
+        summary=tmp_path / "metrics.json",
+    )
+
+
+def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weights):
+    faces = [face(number) for number in range(3)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    with (tmp_path / "report" / "per_image.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 6 * 3  # sizes, methods, pictures
+    summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]
+    assert summary["full_size"]["count"] == 3
+    assert list(summary["generator_size"])[1:] == [*build_baselines(2), "generator", "GAN"]
+    assert list(summary["full_size"])[-2:] == ["GAN + bicubic", "GAN + up-sampler"]
+    bicubic = [
+        float(row["psnr"])
+        for row in rows
+        if row["method"] == BICUBIC and row["size"] == "full size"
+    ]
+    assert summary["full_size"][BICUBIC]["psnr"]["mean"] == pytest.approx(np.mean(bicubic), 1e-4)
+    assert summary["full_size"][BICUBIC]["psnr_gain"]["mean"] == 0
+    assert (tmp_path / "report" / "sheets" / "faces.png").is_file()
+
+
+def test_the_bicubic_row_agrees_with_pillow(tmp_path, weights):
+    hr = face(5)
+    write_pairs(tmp_path / "pairs", [hr], [hr])
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    lr = images.to_pillow(images.read(tmp_path / "pairs" / LR / "face0.png"))
+    enlarged = np.asarray(lr.resize((96, 96), 3), dtype=float)
+    original = np.asarray(images.to_pillow(hr), dtype=float)
+    expected = 10 * np.log10(255**2 / np.mean((enlarged - original) ** 2))
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    measured = summary["faces"]["full_size"][BICUBIC]["psnr"]["mean"]
+    # Pillow rounds after each of its two passes, we once at the end.
+    assert measured == pytest.approx(expected, abs=0.05)
+
+
+def test_pairs_of_different_faces_stop_the_evaluation(tmp_path, weights):
+    faces = [(face(number) - 0.5).sign().clamp(0, 1) for number in range(4)]
+    write_pairs(tmp_path / "pairs", faces, [*faces[1:], faces[0]])
+    with pytest.raises(DataError, match="Pairs look mis-matched"):
+        run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_folder_of_photographs_is_scored_from_clean_and_from_jpeg(tmp_path):
+    for number in range(3):
+        images.write(tmp_path / f"lon_{number}.png", face(number))
+    images.write(tmp_path / "other.png", face(9, size=20))
+    text = score_folder(
+        Enhancer.bicubic(),
+        tmp_path,
+        names="lon_*",
+        hr_size=96,
+        scale=4,
+        jpeg_quality=(30, 95),
+        back_projections=2,
+        seed=1,
+        label="model",
+    )
+    rows = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
+        for row in text.splitlines()
+        if row.startswith("|")
+    }
+    assert "3 pictures of 96 px" in text
+    assert rows["model"] == rows[BICUBIC]
+    assert rows[BICUBIC][1] == "+0.00 ± 0.00"
+    assert float(rows["Lanczos + 2 back-projections"][0]) > float(rows[BICUBIC][0])
+    assert float(rows[BICUBIC][2]) < float(rows[BICUBIC][0])
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "error", "message"),
+    [("*.tif", 4, DataError, "no picture named"), ("*", 5, ParamsError, "5 does not divide")],
+)
+def test_a_folder_that_cannot_be_scored_is_named(tmp_path, names, scale, error, message):
+    images.write(tmp_path / "a.png", face(1))
+    with pytest.raises(error, match=message):
+        score_folder(
+            Enhancer.bicubic(),
+            tmp_path,
+            names=names,
+            hr_size=96,
+            scale=scale,
+            jpeg_quality=(30, 95),
+            back_projections=1,
+            seed=1,
+            label="model",
+        )
