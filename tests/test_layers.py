@@ -17,6 +17,7 @@ LAYERS = [
     {"evaluation"},
     {"tracking"},
     {"registered_model"},
+    {"commands"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from facesr.errors import FaceSRError
 
@@ -33,47 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describes the commands and their options."""
+    # Stages import this module for `run` only.
+    from facesr.commands import COMMANDS
+
     parser = argparse.ArgumentParser(prog="facesr", description="Face super-resolution.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    score = commands.add_parser(
-        "score",
-        help="measure a registered model on a folder of photographs",
-        description=(
-            "Reduces the photographs of a folder, restores them, and prints the mean PSNR beside "
-            "enlargement without learning: on clean reductions and on JPEG files of them."
-        ),
-    )
-    score.add_argument("folder", type=Path, help="photographs that the model has not seen")
-    score.add_argument("--names", default="*", help="file names to take (default: %(default)s)")
-    score.add_argument("--model", default="facesr@champion", help="default: %(default)s")
-    score.add_argument("--hr-size", type=int, required=True, help="side of the originals in px")
-    score.add_argument("--scale", type=int, required=True, help="enlargement")
-    score.add_argument("--jpeg-quality", type=int, nargs=2, required=True, metavar=("LOW", "HIGH"))
-    score.add_argument("--back-projections", type=int, required=True, help="of the Lanczos row")
-    score.add_argument("--seed", type=int, required=True, help="chooses the JPEG qualities")
-    score.set_defaults(command=_score)
+    for command in COMMANDS:
+        command.register(commands)
     return parser
-
-
-def _score(parsed: argparse.Namespace) -> None:
-    # Loaded here so that `facesr --help` answers at once.
-    from facesr.enhancer import Enhancer
-    from facesr.evaluation import score_folder
-    from facesr.tracking import download
-
-    weights = Path(parsed.model)
-    if not weights.is_file():
-        weights = download(Path.cwd(), parsed.model)
-    print(
-        score_folder(
-            Enhancer.load(weights),
-            parsed.folder,
-            names=parsed.names,
-            hr_size=parsed.hr_size,
-            scale=parsed.scale,
-            jpeg_quality=tuple(parsed.jpeg_quality),
-            back_projections=parsed.back_projections,
-            seed=parsed.seed,
-            label=parsed.model,
-        )
-    )

@@ -1,0 +1,11 @@
+"""The commands behind `facesr`, one module each.
+
+A module has `register`, which describes the command to argparse and names the function that runs
+it. What is slow to import is imported inside that function, so that `facesr --help` answers at
+once.
+"""
+
+from facesr.commands import score
+
+# In the order of `facesr --help`.
+COMMANDS = (score,)
