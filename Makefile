@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check pytest score mlflow lock clean
+ .PHONY: help setup repro test check pytest test-all score mlflow lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ check: $(READY)  ## Check style and types only
 
 pytest: $(READY)  ## Run the tests only
 	$(RUN) python -m pytest
+
+test-all: check  ## Run all tests, those that take minutes too
+	$(RUN) python -m pytest -m ""
 
 FACES ?= photographs
 NAMES ?= *
