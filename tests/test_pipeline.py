@@ -57,7 +57,7 @@ def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
 
 
 def exempt(file: Path, root: Path) -> bool:
-    return file.relative_to(root / "src" / "facesr").with_suffix("").as_posix() in EXEMPT
+    return file.relative_to(root / "src" / "facesr").parts[0].removesuffix(".py") in EXEMPT
 
 
 def missing_deps(script: Path, deps: list[str], root: Path = ROOT) -> list[str]:

@@ -20,7 +20,17 @@ from facesr import tracking
 from facesr.checkpoints import Network, save_networks
 from facesr.errors import DataError, RegistryError
 from facesr.models import build
-from facesr.tracking import Published, champion, download, find_version, publish
+from facesr.tracking import (
+    Published,
+    champion,
+    download,
+    find_version,
+    projection,
+    provenance,
+    publish,
+    registration,
+    store,
+)
 
 # Warnings about MLflow's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
@@ -42,7 +52,7 @@ NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without an experiment; building one takes seconds."""
     database = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    tracking._create_database(database)
+    store.create_database(database)
     assert [path.name for path in database.parent.iterdir()] == ["mlflow.db"]
     return database
 
@@ -261,7 +271,7 @@ def test_a_state_is_recognised_without_reading_the_tables_directly(
 ) -> None:
     known = publish_project(published_project)
     # As on a server, or with tables of another MLflow.
-    monkeypatch.setattr(tracking, "_recorded_in_sqlite", lambda root, key: None)
+    monkeypatch.setattr(projection, "_recorded_in_sqlite", lambda root, key: None)
 
     assert publish_project(published_project) == known
 
@@ -274,7 +284,7 @@ def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: 
         " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')])\n"
         "print({'mlflow', 'torch'} & set(sys.modules))"
     )
-    source = str(Path(tracking.__file__).parents[1])
+    source = str(Path(tracking.__file__).parents[2])
     answer = run_python(script, cwd=published_project, PYTHONPATH=source)
     assert answer.strip() == "set()"
 
@@ -359,7 +369,7 @@ def test_a_publish_that_died_is_completed_by_the_next(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "_read_curves", die_at("train_gan"))
+        patch.setattr(projection, "read_curves", die_at("train_gan"))
         with pytest.raises(KeyboardInterrupt):
             publish_project(project)
     states = {run.info.run_name: run.info.status for run in find_runs(project)}
@@ -385,7 +395,7 @@ def test_a_publish_that_died_is_completed_by_the_next(
 
 
 def die_at(stage: str) -> Any:
-    original = tracking._read_curves
+    original = projection.read_curves
 
     def read_curves(folder: Path) -> Iterator[tuple[str, float, int]]:
         if folder.name == stage:
@@ -402,7 +412,7 @@ def test_a_registration_that_failed_is_completed_by_the_next(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "_input_example", refuse)
+        patch.setattr(registration, "_input_example", refuse)
         with pytest.raises(RegistryError, match="No space left on device"):
             publish_project(project)
 
@@ -445,20 +455,20 @@ def test_tags_hold_provenance_and_neither_secrets_nor_paths_of_this_computer(
 def test_a_working_tree_is_dirty_by_changes_of_its_own_and_not_by_results(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def provenance() -> dict[str, str]:
-        return tracking._provenance(project, (Path("dvc.lock"), Path("reports")), "small", 0)
+    def tags() -> dict[str, str]:
+        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small", 0)
 
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    assert "git.rev" not in provenance()
+    assert "git.rev" not in tags()
     (project / "params.yaml").write_text("seed: 0\n")
     identity = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
     for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
         subprocess.run(["git", *command], cwd=project, check=True)
     write_lock(project, loss="mse")
     (project / "reports/metrics.json").write_text("{}")
-    assert (len(provenance()["git.rev"]), provenance()["git.dirty"]) == (40, "false")
+    assert (len(tags()["git.rev"]), tags()["git.dirty"]) == (40, "false")
     (project / "params.yaml").write_text("seed: 1\n")
-    assert provenance()["git.dirty"] == "true"
+    assert tags()["git.dirty"] == "true"
 
 
 def test_weights_are_found_by_alias_and_number_and_equal_the_tagged_md5(

@@ -1,0 +1,89 @@
+"""dvc.lock: the states that runs and versions are named after."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from facesr.config import read_yaml
+from facesr.errors import DataError
+
+PIPELINE_KEY = "dvc.pipeline_key"
+STAGE_KEY = "dvc.stage_key"
+EVALUATION_KEY = "evaluation.key"
+
+
+def read_lock(path: Path) -> dict[str, Any]:
+    """Returns the entries of dvc.lock without that of `publish` itself."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist. Run: dvc repro")
+    content = read_yaml(path)
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict) or not all(isinstance(e, dict) for e in stages.values()):
+        raise DataError(f"{path} lists no stages. Delete it and run: dvc repro")
+    return {name: entry for name, entry in stages.items() if name != "publish"}
+
+
+def params_of(entry: Mapping[str, Any], profile: str) -> dict[str, str]:
+    """The parameters of a stage as MLflow shows them: `train_gan.batch_size`, `seed`."""
+    longest = 6000  # characters; MLflow refuses more
+    found = {}
+    for values in entry.get("params", {}).values():
+        for name, value in flatten(values):
+            text = value if isinstance(value, str) else json.dumps(value)
+            if len(text) > longest:
+                text = f"{text[: longest - 1]}…"
+            found[name.removeprefix(f"profiles.{profile}.")] = text
+    return found
+
+
+def flatten(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields leaves under dotted names; a list of plain values is a leaf."""
+    if isinstance(value, dict):
+        items: Iterable[tuple[object, object]] = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        yield prefix, value
+        return
+    for name, item in items:
+        yield from flatten(item, f"{prefix}.{name}" if prefix else str(name))
+
+
+def md5s(entry: Mapping[str, Any], kind: Literal["deps", "outs"]) -> dict[str, str]:
+    """Path and md5 of what a stage reads or writes; empty where DVC knows the file otherwise."""
+    return {item["path"]: str(item.get("md5", "")) for item in entry.get(kind, ())}
+
+
+def data_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Path and md5 of the pictures that a stage reads."""
+    return {path: md5 for path, md5 in md5s(entry, "deps").items() if path.startswith("data/")}
+
+
+def md5_tags(md5s: Mapping[str, str]) -> dict[str, str]:
+    """The tags that name files and their md5s."""
+    return {f"dvc.md5.{path}": md5 for path, md5 in md5s.items()}
+
+
+def key_of(entry: Mapping[str, Any]) -> str:
+    """A short name for a state: equal exactly when commands, parameters and md5s are."""
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def entry_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
+    """Returns the entry of the stage whose out `path` is.
+
+    Raises:
+        DataError: No stage writes it.
+    """
+    for entry in stages.values():
+        if path.as_posix() in md5s(entry, "outs"):
+            return entry
+    raise DataError(f"dvc.lock names no stage that writes {path}. Run: dvc repro")
+
+
+def evaluation_tags(stages: Mapping[str, Mapping[str, Any]], metrics: Path) -> dict[str, str]:
+    """What the metrics were measured on; only equal sets can be compared."""
+    data = data_of(entry_writing(stages, metrics))
+    return {EVALUATION_KEY: key_of(data), **md5_tags(data)}

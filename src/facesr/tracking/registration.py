@@ -1,0 +1,212 @@
+"""Registration: one version of the registered model per distinct weights."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facesr.errors import DataError
+from facesr.tracking.lockfile import (
+    STAGE_KEY,
+    entry_writing,
+    evaluation_tags,
+    key_of,
+    md5_tags,
+    md5s,
+)
+from facesr.tracking.provenance import installed_versions
+from facesr.tracking.store import CHAMPION, MODEL, WEIGHTS, global_store, tracking_uri
+
+# Set on a parent run: the version that it registered or found.
+VERSION_TAG = "model.version"
+
+# What the registered model needs to run elsewhere; facesr itself travels as source code.
+_PACKAGES = (
+    "fastai",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "pytorch-msssim",
+    "pyyaml",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
+
+
+_SOURCE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The registered model, seen from one state of the pipeline."""
+
+    client: Any
+    experiment_id: str
+    root: Path
+    stages: Mapping[str, Mapping[str, Any]]
+    networks: Sequence[Path]
+    metrics: Path
+    tags: Mapping[str, str]
+    """Of every version."""
+
+    def registered_by(self, parent: Any) -> tuple[Any, bool]:
+        """Returns the version of a parent run, registering it where it is gone."""
+        number = parent.data.tags.get(VERSION_TAG, "")
+        found = self._find_version(f"version_number = {number}") if number else None
+        if found:
+            return found, False
+        version, is_new = self.register(parent.info.run_id)
+        self.client.set_tag(parent.info.run_id, VERSION_TAG, version.version)
+        return version, is_new
+
+    def _find_version(self, condition: str) -> Any:
+        found = self.client.search_model_versions(f"name = '{MODEL}' and {condition}")
+        return max(found, key=lambda version: int(version.version), default=None)
+
+    def register(self, run_id: str) -> tuple[Any, bool]:
+        """Returns the version with these weights and whether it had to be made."""
+        sources = md5_tags(
+            {
+                path.as_posix(): md5s(entry_writing(self.stages, path), "outs")[path.as_posix()]
+                for path in self.networks
+            }
+        )
+        found = self._find_version(
+            " and ".join(f"tags.`{tag}` = '{md5}'" for tag, md5 in sources.items())
+        )
+        if found:
+            return self._measured_again(found), False
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder, WEIGHTS)
+            config = Path(folder, "config.json")
+            # Loads PyTorch, which nothing else here needs.
+            from facesr.enhancer import Enhancer
+
+            enhancer = Enhancer.from_files([self.root / path for path in self.networks], "cpu")
+            enhancer.save(weights)
+            config.write_text(
+                json.dumps(enhancer.describe(), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+            )
+            md5 = _file_md5(weights)
+            found = self._find_version(f"tags.`dvc.md5` = '{md5}'")
+            if found:
+                return self._measured_again(found), False
+            tags = {"dvc.md5": md5, **sources, **self._version_tags()}
+            return self._create_version(run_id, weights, config, tags), True
+
+    def _create_version(
+        self, run_id: str, weights: Path, config: Path, tags: Mapping[str, str]
+    ) -> Any:
+        import mlflow
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
+
+        logged = self.client.create_logged_model(
+            self.experiment_id, name="enhancer", source_run_id=run_id, tags=dict(tags)
+        )
+        status = "FAILED"
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                # mlflow.pyfunc.log_model would do the same with a run that is active for the whole
+                # process, and it closes that run.
+                mlflow.pyfunc.save_model(
+                    folder,
+                    mlflow_model=mlflow.models.Model(
+                        artifact_path=logged.artifact_location,
+                        run_id=run_id,
+                        model_uuid=logged.model_id,
+                        model_id=logged.model_id,
+                    ),
+                    python_model=str(_SOURCE / "registered_model.py"),
+                    artifacts={"weights": str(weights), "config": str(config)},
+                    code_paths=[str(_SOURCE)],
+                    signature=_signature(),
+                    input_example=_input_example(),
+                    pip_requirements=[
+                        f"{name}=={installed}"
+                        for name, installed in installed_versions(_PACKAGES).items()
+                    ],
+                )
+                self.client.log_model_artifacts(logged.model_id, folder)
+            self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            status = "READY"
+        finally:
+            self.client.finalize_logged_model(logged.model_id, status)
+        # From the second version on it is there.
+        with suppress(MlflowException):
+            self.client.create_registered_model(
+                MODEL, description="Face super-resolution: picture in, enlarged picture out."
+            )
+        with global_store(tracking_uri(self.root)):
+            return self.client.create_model_version(
+                MODEL,
+                source=f"models:/{logged.model_id}",
+                run_id=run_id,
+                tags=dict(tags),
+                model_id=logged.model_id,
+            )
+
+    def _version_tags(self) -> dict[str, str]:
+        trained = entry_writing(self.stages, self.networks[-1])
+        return {
+            **self.tags,
+            STAGE_KEY: key_of(trained),
+            **evaluation_tags(self.stages, self.metrics),
+        }
+
+    def _measured_again(self, version: Any) -> Any:
+        # Same weights, newer evaluation: the tags name the set that the newest metrics are of.
+        for tag, value in evaluation_tags(self.stages, self.metrics).items():
+            if version.tags.get(tag) != value:
+                self.client.set_model_version_tag(MODEL, version.version, tag, value)
+        return version
+
+    def ensure_champion(self, version: Any) -> int:
+        """Makes the version champion where there is none; returns the champion's number."""
+        aliases = self.client.get_registered_model(MODEL).aliases
+        if CHAMPION not in aliases:
+            self.client.set_registered_model_alias(MODEL, CHAMPION, version.version)
+            return int(version.version)
+        return int(aliases[CHAMPION])
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "error")]),
+        params=ParamSchema([ParamSpec("size", DataType.integer, 512)]),
+    )
+
+
+def _input_example() -> Any:
+    import torch
+    from pandas import DataFrame
+
+    from facesr import images
+
+    return DataFrame({"image": [images.encode_png(torch.full((3, 8, 8), 0.5))]})
+
+
+def model_id(version: Any) -> str:
+    """Names the logged model behind a version."""
+    # MLflow leaves `version.model_id` empty outside Databricks.
+    return str(version.source).rpartition("/")[2]
+
+
+def _file_md5(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist. Run: dvc repro") from None

@@ -1,0 +1,55 @@
+"""The numbers that stages write into report files."""
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from facesr.errors import DataError
+from facesr.tracking.lockfile import flatten
+
+
+def read_metrics(path: Path) -> list[tuple[str, float, int]]:
+    """Returns the finite numbers of a nested JSON file under dotted names, at step 0."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist. Run: dvc repro evaluate") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}). Run: dvc repro -f evaluate") from None
+    return [
+        (name, float(value), 0)
+        for name, value in flatten(content)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+
+
+def read_curves(folder: Path) -> Iterator[tuple[str, float, int]]:
+    """Yields metric, value and step from the CSV files that have a column `step`."""
+    for path in sorted(folder.glob("*.csv")):
+        series = "" if path.stem == "curves" else f"{path.stem}."
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = csv.DictReader(file)
+                if "step" not in (rows.fieldnames or ()):
+                    continue
+                for row in rows:
+                    step = _number(row.pop("step"))
+                    for column, cell in row.items():
+                        value = _number(cell)
+                        if step is not None and value is not None:
+                            yield f"{series}{column}", value, int(step)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(
+                f"{path} is damaged ({error}). Run: dvc repro -f {folder.name}"
+            ) from None
+
+
+def _number(cell: object) -> float | None:
+    """Reads a cell; None where it holds no finite number."""
+    try:
+        value = float(str(cell))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

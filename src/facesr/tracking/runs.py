@@ -1,0 +1,113 @@
+"""Writes and finds MLflow runs through a client, without MLflow's global state."""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one experiment."""
+
+    client: Any
+    experiment_id: str
+    tags: Mapping[str, str]
+    """Of every run that is opened."""
+
+    def find(self, tag: str, value: str) -> Any:
+        """Returns a finished run with this tag, else None."""
+        runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
+            max_results=1,
+        )
+        return runs[0] if runs else None
+
+    @contextmanager
+    def open(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+        """Creates a run, gives its id, and ends it as FINISHED, or FAILED after an error."""
+        # The client, unlike mlflow.start_run, adds no tags with the user's name and local paths.
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**self.tags, **tags})
+        run_id: str = run.info.run_id
+        try:
+            yield run_id
+        except BaseException:
+            with suppress(Exception):
+                self.client.set_terminated(run_id, "FAILED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Writes parameters."""
+        from mlflow.entities import Param
+
+        for block in _blocks((Param(*item) for item in params.items()), 100):
+            self.client.log_batch(run_id, params=block, synchronous=True)
+
+    def log_metrics(
+        self,
+        run_id: str,
+        metrics: Iterable[tuple[str, float, int]],
+        model_id: str | None = None,
+    ) -> None:
+        """Writes name, value and step of metrics, also to a logged model where one is named."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entities = (
+            Metric(_metric_name(name), value, now, step, model_id=model_id)
+            for name, value, step in metrics
+        )
+        for block in _blocks(entities, 1000):
+            self.client.log_batch(run_id, metrics=block, synchronous=True)
+
+    def log_inputs(self, run_id: str, data: Mapping[str, str], purpose: str) -> None:
+        """Writes paths and md5s as data sets that a run has read."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                # MLflow keeps 36 characters of a digest; an md5 has 32, a folder's adds ".dir".
+                Dataset(path, md5[:36], "dvc", json.dumps({"path": path, "md5": md5})),
+                [InputTag("mlflow.data.context", purpose)],
+            )
+            for path, md5 in data.items()
+        ]
+        if inputs:
+            self.client.log_inputs(run_id, inputs)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Stores a folder's files; samples/stepN.png become images with a step."""
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file() or path.name.startswith("."):
+                continue
+            inside = path.relative_to(folder).parent.as_posix()
+            step = re.fullmatch(r"step(\d+)\.png", path.name)
+            if step and path.parent.name == "samples":
+                self._log_step_image(run_id, path, inside, int(step[1]))
+            else:
+                self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
+
+    def _log_step_image(self, run_id: str, path: Path, key: str, step: int) -> None:
+        # Under a fixed key MLflow shows a slider over the steps.
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            self.client.log_image(run_id, picture, key=key, step=step, synchronous=True)
+
+
+def _metric_name(name: str) -> str:
+    """Replaces what MLflow refuses in a name."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block

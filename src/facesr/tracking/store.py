@@ -1,0 +1,182 @@
+"""Where MLflow keeps runs and models, and how a failure there is told."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from facesr.errors import RegistryError
+
+logger = getLogger(__name__)
+
+EXPERIMENT = "facesr"
+MODEL = "facesr"
+CHAMPION = "champion"
+WEIGHTS = "weights.safetensors"
+
+
+def tracking_uri(root: Path) -> str:
+    """Returns MLFLOW_TRACKING_URI where it is set, else the SQLite database `root`/mlflow.db.
+
+    MLflow's own default is relative to the working directory; this one is absolute.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database_file(root).as_posix()}"
+
+
+def database_file(root: Path) -> Path:
+    """The embedded store."""
+    return root.resolve() / "mlflow.db"
+
+
+def artifact_location(root: Path) -> str:
+    """Where the embedded store keeps files."""
+    return (root.resolve() / "mlruns").as_uri()
+
+
+def is_embedded(root: Path) -> bool:
+    """Whether the store is the project's own file."""
+    return tracking_uri(root) == f"sqlite:///{database_file(root).as_posix()}"
+
+
+def connect(root: Path, *, create: bool) -> tuple[Any, str]:
+    """Sets MLflow up for this process and returns a client and the experiment's id.
+
+    Without `create`, a missing experiment has the id "".
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # Left by an outer run, it would make that run the target of everything logged here
+    # (https://github.com/mlflow/mlflow/issues/15713).
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    uri = tracking_uri(root)
+    # MLflow lets through the errors of requests, SQLAlchemy and Alembic, which have no common
+    # class, and any of them means the same here.
+    try:
+        with without_own_warnings():
+            from mlflow import MlflowClient
+
+            if create and is_embedded(root):
+                create_database(database_file(root))
+            # Only the first request is impatient: an upload of weights may take minutes.
+            with _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"):
+                client = MlflowClient(tracking_uri=uri)
+                experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None and create:
+                location = artifact_location(root) if is_embedded(root) else None
+                return client, client.create_experiment(EXPERIMENT, location)
+    except Exception as error:
+        raise registry_error(uri, error) from error
+    if experiment is None:
+        return client, ""
+    if experiment.lifecycle_stage != "active":
+        raise RegistryError(
+            f"Experiment {EXPERIMENT} in {shown(uri)} is deleted. "
+            f"Run: mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    if is_embedded(root) and experiment.artifact_location != artifact_location(root):
+        # The database holds absolute paths (https://github.com/mlflow/mlflow/issues/3144).
+        raise RegistryError(
+            f"{shown(uri)} was written in another folder, {experiment.artifact_location}, and its "
+            "artifacts cannot be found from here. Move it away and run: dvc repro"
+        )
+    return client, experiment.experiment_id
+
+
+def create_database(database: Path) -> None:
+    """Builds an empty MLflow database where there is none."""
+    # Built beside and put in place whole: two processes that build one database break it, and so
+    # does one that is stopped halfway.
+    if database.exists():
+        return
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(
+        dir=database.parent, prefix=".mlflow.", ignore_cleanup_errors=True
+    ) as folder:
+        part = Path(folder) / database.name
+        MlflowClient(tracking_uri=f"sqlite:///{part.as_posix()}").search_experiments(max_results=1)
+        try:
+            os.link(part, database)
+        except FileExistsError:
+            logger.info("%s was built by another process meanwhile", database)
+        except OSError:
+            # A file system without hard links.
+            part.replace(database)
+
+
+@contextmanager
+def _unless_set(variable: str, value: str) -> Iterator[None]:
+    if variable in os.environ:
+        yield
+        return
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        del os.environ[variable]
+
+
+@contextmanager
+def global_store(uri: str) -> Iterator[None]:
+    """Sets MLflow's global URI for a while."""
+    # The SQLite registry looks up a logged model through MLflow's global URI, whatever its client
+    # was given; and setting that URI writes the environment.
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@contextmanager
+def without_own_warnings() -> Iterator[None]:
+    """Hides warnings about MLflow's own code, which nobody here can mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"mlflow\.")
+        yield
+
+
+@contextmanager
+def as_registry_error(root: Path) -> Iterator[None]:
+    """Turns every failure of the store into a RegistryError."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with without_own_warnings():
+            yield
+    # Requests' errors are OSErrors, and so is a full disk.
+    except (MlflowException, OSError) as error:
+        raise registry_error(tracking_uri(root), error) from error
+
+
+def registry_error(uri: str, error: Exception) -> RegistryError:
+    """Says in one line what failed and what to do."""
+    reason = (str(error).splitlines() or [""])[0][:200]
+    if uri.startswith("http"):
+        advice = "Start the server, or unset MLFLOW_TRACKING_URI to use the project's mlflow.db."
+    elif "MLFLOW_TRACKING_URI" in os.environ:
+        advice = "Check MLFLOW_TRACKING_URI, or unset it to use the project's mlflow.db."
+    else:
+        advice = "Run: dvc repro; if the file is damaged, move it away first and it is built anew."
+    return RegistryError(
+        f"MLflow at {shown(uri)} failed ({type(error).__name__}: "
+        f"{reason.replace(uri, shown(uri))}). {advice}"
+    )
+
+
+def shown(uri: str) -> str:
+    """The URI without user name and password."""
+    address = urlsplit(uri).netloc
+    return uri.replace(address, address.rpartition("@")[2]) if address else uri

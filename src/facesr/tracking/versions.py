@@ -1,0 +1,111 @@
+"""The registered model: looking a version up, and fetching its weights without executing code."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.errors import RegistryError
+from facesr.tracking.store import (
+    CHAMPION,
+    MODEL,
+    WEIGHTS,
+    as_registry_error,
+    connect,
+    database_file,
+    is_embedded,
+    registry_error,
+    shown,
+    tracking_uri,
+)
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of the registered model."""
+
+    number: int
+    run_id: str
+    """The parent run that registered it."""
+    tags: Mapping[str, str]
+    """Profile, revision, md5 of weights and evaluation set, keys into dvc.lock."""
+    weights: str
+    """URI of its weights.safetensors in the artifact store."""
+
+
+def champion(root: Path) -> RegisteredVersion:
+    """Returns the version that serves, as `find_version(root, "facesr@champion")`."""
+    return find_version(root, f"{MODEL}@{CHAMPION}")
+
+
+def find_version(root: Path, reference: str) -> RegisteredVersion:
+    """Looks up a version of the registered model.
+
+    Args:
+        root: The project's root.
+        reference: `facesr@champion` (any alias) or `facesr/3` (a number).
+
+    Raises:
+        RegistryError: The reference is malformed or names nothing, or the store does not answer.
+    """
+    parts = re.fullmatch(rf"(?:models:/)?{MODEL}(?:@([\w.-]+)|/(\d+))", reference)
+    if not parts:
+        raise RegistryError(
+            f"{reference} does not name a model version. Write {MODEL}@{CHAMPION} or {MODEL}/3."
+        )
+    alias, number = parts.groups()
+    uri = tracking_uri(root)
+    missing = RegistryError(f"{reference} is not registered in {shown(uri)}. Run: dvc repro")
+    if is_embedded(root) and not database_file(root).exists():
+        # Asking MLflow would create the database.
+        raise missing
+    client, _ = connect(root, create=False)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = (
+            client.get_model_version_by_alias(MODEL, alias)
+            if alias
+            else client.get_model_version(MODEL, number)
+        )
+        # `models:/` addresses would be resolved against MLflow's global store, not this one.
+        folder = client.get_model_version_download_uri(MODEL, found.version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise missing from None
+        raise registry_error(uri, error) from error
+    return RegisteredVersion(
+        number=int(found.version),
+        run_id=found.run_id or "",
+        tags=dict(found.tags),
+        weights=f"{folder}/artifacts/{WEIGHTS}",
+    )
+
+
+def download(root: Path, reference: str) -> Path:
+    """Fetches the weights of a version without executing any code that is stored with it.
+
+    Args:
+        root: The project's root.
+        reference: As in `find_version`.
+
+    Returns:
+        weights.safetensors: in the artifact store itself where that is a local folder, else a copy
+        in a temporary folder.
+
+    Raises:
+        RegistryError: As `find_version`; or the version has lost its weights.
+    """
+    found = find_version(root, reference)
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        with as_registry_error(root):
+            return Path(
+                download_artifacts(artifact_uri=found.weights, tracking_uri=tracking_uri(root))
+            )
+    except RegistryError as error:
+        raise RegistryError(
+            f"The weights of {reference} are not in the artifact store ({error.__cause__}). "
+            "Delete that version in MLflow and run: dvc repro"
+        ) from error
