@@ -1,6 +1,6 @@
 """Makes MLflow agree with dvc.lock: runs, metrics, and the registered model.
 
-Reads   dvc.lock, reports/, models/{gan,upsampler}.safetensors
+Reads   dvc.lock, reports/, models/{generator,gan,upsampler}.safetensors
 Writes  the MLflow store
 """
 
@@ -20,6 +20,7 @@ def main() -> None:
         reports=paths.REPORTS,
         metrics=paths.METRICS,
         networks=[paths.GAN, paths.UPSAMPLER],
+        fidelity=paths.GENERATOR,
         profile=params.profile,
         seed=params.seed,
     )

@@ -46,6 +46,7 @@ STAGES = (
     "evaluate",
 )
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
+FIDELITY = Path("models/generator.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -59,10 +60,11 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two tiny networks, x1 and x2."""
+    """A folder with tiny networks: x1 before and after the adversarial training, x2."""
     folder = tmp_path_factory.mktemp("networks")
     for path, scale in zip(NETWORKS, (1, 2), strict=True):
         write_network(folder / path.name, scale=scale, seed=0)
+    write_network(folder / FIDELITY.name, scale=1, seed=1)
     return folder
 
 
@@ -161,7 +163,10 @@ def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".d
         "phases": [{"epochs": 2}, {"epochs": 3}],
         "note": "x" * 9000,
     }
-    for stage, network in zip(("train_gan", "train_upsampler"), NETWORKS, strict=True):
+    trained = zip(
+        ("train_generator", "train_gan", "train_upsampler"), (FIDELITY, *NETWORKS), strict=True
+    )
+    for stage, network in trained:
         md5 = hashlib.md5((root / network).read_bytes()).hexdigest()
         stages[stage]["outs"].append(dependency(str(network), md5))
     stages["evaluate"]["deps"] += [
@@ -187,6 +192,7 @@ def publish_project(root: Path) -> Published:
         reports=Path("reports"),
         metrics=Path("reports/metrics.json"),
         networks=NETWORKS,
+        fidelity=FIDELITY,
         profile="small",
         seed=0,
     )
@@ -281,7 +287,8 @@ def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: 
         "import sys; from pathlib import Path; from facesr.tracking import publish\n"
         "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
         " metrics=Path('reports/metrics.json'), profile='small', seed=0,"
-        " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')])\n"
+        " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')],"
+        " fidelity=Path('models/generator.safetensors'))\n"
         "print({'mlflow', 'torch'} & set(sys.modules))"
     )
     source = str(Path(tracking.__file__).parents[2])

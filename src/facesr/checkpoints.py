@@ -1,10 +1,13 @@
 """Weights in files: safetensors that carry the networks' architecture in their metadata.
 
-One file holds a chain of one or more networks. Equal weights give equal bytes, so DVC's md5 tells
-whether a training came out the same.
+One file holds a chain of one or more networks, as tensors `POSITION.NAME`. A network may carry a
+second operating point, `fidelity.POSITION.NAME`: the weights of the same architecture before the
+adversarial training. Equal weights give equal bytes, so DVC's md5 tells whether a training came out
+the same.
 """
 
 import json
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ from facesr.models import build
 
 # One key only: safetensors writes several in no fixed order.
 METADATA_KEY = "facesr"
+FIDELITY = "fidelity"
 
 
 class Network(NamedTuple):
@@ -27,6 +31,8 @@ class Network(NamedTuple):
 
     architecture: Mapping[str, Any]
     module: nn.Module
+    fidelity: Mapping[str, Tensor] | None = None
+    """Weights of the other end of `strength`: faithful rather than crisp."""
 
 
 def save_networks(path: Path, networks: Sequence[Network]) -> None:
@@ -40,6 +46,8 @@ def save_networks(path: Path, networks: Sequence[Network]) -> None:
     for position, network in enumerate(networks):
         for name, tensor in network.module.state_dict().items():
             tensors[f"{position}.{name}"] = tensor.detach().cpu().contiguous()
+        for name, tensor in (network.fidelity or {}).items():
+            tensors[f"{FIDELITY}.{position}.{name}"] = tensor.detach().cpu().contiguous()
     metadata = json.dumps([dict(network.architecture) for network in networks], sort_keys=True)
     with written_whole(path) as beside:
         beside.write_bytes(save(tensors, {METADATA_KEY: metadata}))
@@ -73,22 +81,56 @@ def load_networks(path: Path) -> list[Network]:
         ) from error
     networks = []
     for position, (architecture, module) in enumerate(zip(architectures, modules, strict=True)):
-        prefix = f"{position}."
-        own = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-        try:
-            module.load_state_dict(own)
-        except RuntimeError as error:
-            # PyTorch's first line only says that there is an error; the tensors come after it.
-            reason = textwrap.shorten(str(error).split(":", 1)[-1], 200)
+        fidelity = _below(f"{FIDELITY}.{position}.", tensors) or None
+        # The default point is filled last, and stays.
+        for weights in filter(None, (fidelity, _below(f"{position}.", tensors))):
+            _fill(module, weights, architecture, path)
+        networks.append(Network(architecture, module.eval(), fidelity))
+    return networks
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _fill(
+    module: nn.Module, weights: Mapping[str, Tensor], architecture: Mapping[str, Any], path: Path
+) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        # PyTorch's first line only says that there is an error; the tensors come after it.
+        reason = textwrap.shorten(str(error).split(":", 1)[-1], 200)
+        raise CheckpointError(
+            f"The weights in {path} do not fit the {architecture.get('kind')} that it names "
+            f"({reason}). Train it again with: dvc repro"
+        ) from error
+
+
+def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[Network]:
+    """Chains the networks of several files.
+
+    Args:
+        paths: In the order in which a picture passes the networks.
+        fidelity: Weights of the first network before its adversarial training.
+
+    Raises:
+        CheckpointError: A file is missing, damaged or holds more than one network, or `fidelity` is
+            of another architecture.
+    """
+    networks = [load_network(path) for path in paths]
+    if fidelity:
+        other = load_network(fidelity)
+        if dict(other.architecture) != dict(networks[0].architecture):
             raise CheckpointError(
-                f"The weights in {path} do not fit the {architecture.get('kind')} that it names "
-                f"({reason}). Train it again with: dvc repro"
-            ) from error
-        networks.append(Network(architecture, module.eval()))
+                f"{fidelity} and {paths[0]} hold different networks, whose weights cannot be "
+                "mixed. Run: dvc repro train_gan"
+            )
+        networks[0] = networks[0]._replace(fidelity=other.module.state_dict())
     return networks
 
 
@@ -102,3 +144,11 @@ def load_network(path: Path) -> Network:
     if len(networks) != 1:
         raise CheckpointError(f"{path} holds {len(networks)} networks where one was expected.")
     return networks[0]
+
+
+def describe(networks: Sequence[Network]) -> dict[str, Any]:
+    """Gives a chain's networks and scale as plain values."""
+    return {
+        "scale": math.prod(int(network.architecture["scale"]) for network in networks),
+        "networks": [dict(network.architecture) for network in networks],
+    }

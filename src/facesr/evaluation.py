@@ -263,12 +263,12 @@ def _column(scores: Iterable[Score], method: str, metric: str) -> list[float]:
 
 
 def _method(enhancer: Enhancer) -> Method:
-    return lambda lr, side: enhancer.enhance(lr, size=side)
+    return lambda lr, side: enhancer.enhance(lr, size=side).image
 
 
 def _enlarged(enhancer: Enhancer) -> Method:
     def method(lr: Tensor, side: int) -> Tensor:
-        restored = enhancer.enhance(lr, scale=enhancer.scale)
+        restored = enhancer.enhance(lr).image
         return images.resize(restored, (side, side), "bicubic").clamp(0, 1)
 
     return method

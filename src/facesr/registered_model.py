@@ -7,7 +7,6 @@ dashboard download the weights and execute nothing.
 https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -26,7 +25,7 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Reads the weights that MLflow has put beside this file."""
-        self._enhancer = Enhancer.load(Path(context.artifacts["weights"]))
+        self._enhancer = Enhancer.from_checkpoint(context.artifacts["weights"])
 
     def predict(
         self, context: Any, model_input: DataFrame, params: dict[str, Any] | None = None
@@ -53,7 +52,7 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 raise DataError("The picture is missing. Send its file as bytes.")
             if size is not None and size > LARGEST:
                 raise ParamsError(f"Size {size} is too large. Ask for at most {LARGEST} pixels.")
-            enlarged = self._enhancer.enhance(images.read(image), size=size)
+            enlarged = self._enhancer.enhance(images.read(image), size=size).image
         except FaceSRError as error:
             return b"", str(error)
         return images.encode_png(enlarged), ""

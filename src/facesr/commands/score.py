@@ -28,14 +28,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _score(parsed: argparse.Namespace) -> None:
     from facesr.enhancer import Enhancer
     from facesr.evaluation import score_folder
-    from facesr.tracking import download
 
-    weights = Path(parsed.model)
-    if not weights.is_file():
-        weights = download(Path.cwd(), parsed.model)
+    is_file = Path(parsed.model).is_file()
+    load = Enhancer.from_checkpoint if is_file else Enhancer.from_registry
     print(
         score_folder(
-            Enhancer.load(weights),
+            load(parsed.model),
             parsed.folder,
             names=parsed.names,
             hr_size=parsed.hr_size,

@@ -59,6 +59,7 @@ def publish(
     reports: Path,
     metrics: Path,
     networks: Sequence[Path],
+    fidelity: Path,
     profile: str,
     seed: int,
 ) -> Published:
@@ -74,6 +75,8 @@ def publish(
             pictures and pages artifacts.
         metrics: JSON of nested numbers.
         networks: Weights in the order in which the enhancer chains them.
+        fidelity: Weights of the first network before its adversarial training, the other end of
+            the enhancer's `strength`.
         profile: The active profile.
         seed: The seed of the whole pipeline.
 
@@ -96,6 +99,7 @@ def publish(
                 root=root,
                 stages=stages,
                 networks=networks,
+                fidelity=fidelity,
                 metrics=metrics,
                 tags=tags,
             ),

@@ -53,6 +53,7 @@ class Registry:
     root: Path
     stages: Mapping[str, Mapping[str, Any]]
     networks: Sequence[Path]
+    fidelity: Path
     metrics: Path
     tags: Mapping[str, str]
     """Of every version."""
@@ -76,7 +77,7 @@ class Registry:
         sources = md5_tags(
             {
                 path.as_posix(): md5s(entry_writing(self.stages, path), "outs")[path.as_posix()]
-                for path in self.networks
+                for path in (*self.networks, self.fidelity)
             }
         )
         found = self._find_version(
@@ -88,12 +89,14 @@ class Registry:
             weights = Path(folder, WEIGHTS)
             config = Path(folder, "config.json")
             # Loads PyTorch, which nothing else here needs.
-            from facesr.enhancer import Enhancer
+            from facesr.checkpoints import describe, load_chain, save_networks
 
-            enhancer = Enhancer.from_files([self.root / path for path in self.networks], "cpu")
-            enhancer.save(weights)
+            chain = load_chain(
+                [self.root / path for path in self.networks], fidelity=self.root / self.fidelity
+            )
+            save_networks(weights, chain)
             config.write_text(
-                json.dumps(enhancer.describe(), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+                json.dumps(describe(chain), indent=2, sort_keys=True) + "\n", encoding="utf-8"
             )
             md5 = _file_md5(weights)
             found = self._find_version(f"tags.`dvc.md5` = '{md5}'")

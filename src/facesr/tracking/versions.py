@@ -82,12 +82,12 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
     )
 
 
-def download(root: Path, reference: str) -> Path:
+def download(root: Path, reference: str | RegisteredVersion) -> Path:
     """Fetches the weights of a version without executing any code that is stored with it.
 
     Args:
         root: The project's root.
-        reference: As in `find_version`.
+        reference: As in `find_version`, or what that found.
 
     Returns:
         weights.safetensors: in the artifact store itself where that is a local folder, else a copy
@@ -96,7 +96,7 @@ def download(root: Path, reference: str) -> Path:
     Raises:
         RegistryError: As `find_version`; or the version has lost its weights.
     """
-    found = find_version(root, reference)
+    found = find_version(root, reference) if isinstance(reference, str) else reference
     from mlflow.artifacts import download_artifacts
 
     try:
@@ -106,6 +106,6 @@ def download(root: Path, reference: str) -> Path:
             )
     except RegistryError as error:
         raise RegistryError(
-            f"The weights of {reference} are not in the artifact store ({error.__cause__}). "
-            "Delete that version in MLflow and run: dvc repro"
+            f"The weights of {MODEL}/{found.number} are not in the artifact store "
+            f"({error.__cause__}). Delete that version in MLflow and run: dvc repro"
         ) from error

@@ -1,0 +1,130 @@
+import pytest
+import torch
+
+from facesr import images
+from facesr.checkpoints import Network, load_chain, save_networks
+from facesr.enhancer import Enhancer
+from facesr.errors import CheckpointError, ParamsError
+from facesr.models import build
+
+VALUES = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 4,
+    "levels": 2,
+    "decoder_blocks": 1,
+    "body_blocks": 1,
+    "unshuffle": 1,
+    "head": "direct",
+}
+
+
+def network(*, scale=2, seed=0, **values):
+    """A tiny network that changes its picture visibly."""
+    torch.manual_seed(seed)
+    architecture = {**VALUES, "scale": scale, **values}
+    module = build(architecture)
+    with torch.no_grad():
+        module.head[-2].weight.normal_(std=0.02)
+    return Network(architecture, module)
+
+
+def picture(height=24, width=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(3, 6, 8, generator=generator)
+    return images.resize(coarse, (height, width), "bicubic").clamp(0, 1)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The weights before and after an adversarial training, and an up-sampler's."""
+    paths = [tmp_path / f"{name}.safetensors" for name in ("generator", "gan", "upsampler")]
+    for seed, path in enumerate(paths):
+        save_networks(path, [network(seed=seed)])
+    return paths
+
+
+@pytest.fixture
+def enhancer(files):
+    generator, gan, upsampler = files
+    return Enhancer.from_files([gan, upsampler], fidelity=generator, device="cpu")
+
+
+def test_strengths_zero_and_one_are_the_two_trained_networks_bit_for_bit(files, enhancer):
+    generator, gan, upsampler = files
+    for strength, first in ((0.0, generator), (1.0, gan)):
+        alone = Enhancer.from_files([first, upsampler], device="cpu")
+        mixed = enhancer.enhance(picture(), scale=4, strength=strength).image
+        assert torch.equal(mixed, alone.enhance(picture(), scale=4).image)
+
+
+def test_a_strength_between_differs_from_both_ends(enhancer):
+    ends = [enhancer.enhance(picture(), strength=strength).image for strength in (0, 1)]
+    between = enhancer.enhance(picture(), strength=0.5).image
+    assert all((between - end).abs().max() > 1e-3 for end in ends)
+
+
+def test_networks_with_one_set_of_weights_refuse_another_strength(files):
+    enhancer = Enhancer.from_files(files[1:], device="cpu")
+    with pytest.raises(ParamsError, match="one set of weights only: strength must be 1, not 0.5"):
+        enhancer.enhance(picture(), strength=0.5)
+
+
+def test_both_operating_points_survive_a_file(enhancer, tmp_path):
+    path = tmp_path / "chain.safetensors"
+    enhancer.save(path)
+    loaded = Enhancer.from_checkpoint(path, device="cpu")
+    for strength in (0, 0.5, 1):
+        expected = enhancer.enhance(picture(), strength=strength).image
+        assert torch.equal(loaded.enhance(picture(), strength=strength).image, expected)
+    again = tmp_path / "again.safetensors"
+    loaded.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_weights_of_another_architecture_are_no_second_operating_point(files, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_networks(other, [network(width=8)])
+    with pytest.raises(CheckpointError, match="hold different networks"):
+        load_chain(files[1:], fidelity=other)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "output"),
+    [
+        ({}, (96, 128)),
+        ({"size": 100}, (75, 100)),
+        ({"scale": 2.5}, (60, 80)),
+        ({"scale": 8}, (192, 256)),
+        ({"scale": 0.5}, (12, 16)),
+    ],
+)
+def test_any_size_comes_out_exactly(enhancer, wanted, output):
+    result = enhancer.enhance(picture(), **wanted)
+    assert tuple(result.image.shape) == (3, *output)
+    assert (result.input_size, result.output_size) == ((24, 32), output)
+    assert 0 <= result.image.min() <= result.image.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": 0}, {"scale": -1}, {"scale": float("nan")}, {"size": 8, "scale": 2}],
+)
+def test_a_size_that_makes_no_sense_is_refused(enhancer, options):
+    with pytest.raises(ParamsError):
+        enhancer.enhance(picture(), **options)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_a_strength_outside_its_range_is_refused(enhancer, strength):
+    with pytest.raises(ParamsError, match="between 0 and 1"):
+        enhancer.enhance(picture(), strength=strength)
+
+
+def test_the_picture_handed_in_is_never_changed(enhancer):
+    given = picture()
+    for scale in (1, 2):
+        enhancer.enhance(given, scale=scale)
+        Enhancer.bicubic().enhance(given, scale=scale).image.zero_()
+    assert torch.equal(given, picture())
