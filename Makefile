@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
- .PHONY: help setup repro test check pytest test-all score mlflow lock clean
+.PHONY: help setup repro test check pytest test-all score mlflow lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
