@@ -48,6 +48,29 @@ def test_psnr_agrees_with_scikit_image(sr, hr):
     assert metrics.psnr(sr, hr).item() == pytest.approx(expected, abs=1e-4)
 
 
+def test_psnr_y_agrees_with_the_formula_of_the_papers(sr, hr):
+    def luma(picture):
+        red, green, blue = np.moveaxis(as_numpy(picture), 2, 0)
+        return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
+
+    expected = 10 * np.log10(255**2 / np.mean((luma(sr) - luma(hr)) ** 2))
+    assert metrics.psnr_y(sr, hr).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_gmsd_agrees_with_the_paper_written_again(sr, hr):
+    def gradient(picture):
+        luma = as_numpy(picture) @ [0.299, 0.587, 0.114] * 255
+        half = luma.reshape(luma.shape[0] // 2, 2, -1, 2).mean((1, 3))
+        # SciPy's Prewitt kernel has the weights 1, not 1/3.
+        parts = [ndimage.prewitt(half, axis=axis, mode="constant") / 3 for axis in (0, 1)]
+        return np.hypot(*parts)
+
+    a, b = gradient(sr), gradient(hr)
+    expected = np.std((2 * a * b + 170) / (a**2 + b**2 + 170))
+    assert metrics.gmsd(sr, hr).item() == pytest.approx(expected, rel=1e-6)
+    assert metrics.gmsd(hr, hr).item() == 0
+
+
 def test_ssim_agrees_with_scikit_image_inside_the_border(sr, hr):
     _, full = skimage.metrics.structural_similarity(
         as_numpy(hr),

@@ -110,13 +110,20 @@ def evaluate(
     reports.write_json(summary, means)
 
 
-def score(methods: Mapping[str, Method], pairs: Pairs, *, label: str) -> list[Score]:
+def score(
+    methods: Mapping[str, Method],
+    pairs: Pairs,
+    *,
+    label: str,
+    names: Sequence[str] = metrics.NAMES,
+) -> list[Score]:
     """Restores every picture by every method and measures the 8-bit results.
 
     Args:
         methods: By name; the order is that of the tables.
         pairs: lr and hr; hr is square.
         label: For the progress bar.
+        names: Of the metrics.
     """
     side = pairs.hr.shape[-1]
     scores = []
@@ -124,7 +131,7 @@ def score(methods: Mapping[str, Method], pairs: Pairs, *, label: str) -> list[Sc
         lr = images.from_uint8(pairs.lr[position])
         hr = images.from_uint8(pairs.hr[position])
         restored = [images.round_to_8bit(method(lr, side)) for method in methods.values()]
-        values = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1))
+        values = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1), names)
         scores += [
             Score(stem, method, {name: float(column[row]) for name, column in values.items()})
             for row, method in enumerate(methods)
@@ -232,7 +239,7 @@ def score_folder(
             images.to_uint8(images.stack(lrs)),
             images.to_uint8(images.stack(hrs)),
         )
-        scores = score(methods, pairs, label=name)
+        scores = score(methods, pairs, label=name, names=("psnr",))
         for metric in ("psnr", "psnr_gain"):
             columns.append([_mean(scores, method, metric) for method in methods])
     rows = [[method, *cells] for method, *cells in zip(methods, *columns, strict=True)]
