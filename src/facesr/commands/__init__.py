@@ -5,7 +5,7 @@ it. What is slow to import is imported inside that function, so that `facesr --h
 once.
 """
 
-from facesr.commands import score
+from facesr.commands import export, score
 
 # In the order of `facesr --help`.
-COMMANDS = (score,)
+COMMANDS = (score, export)

@@ -1,0 +1,33 @@
+"""`facesr export`: writes weights as one file that can be handed on."""
+
+import argparse
+from pathlib import Path
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "export",
+        help="write a model's weights as one file",
+        description=(
+            "Writes the chain of weights files as one safetensors file, which `--model FILE` of "
+            "every command takes."
+        ),
+    )
+    parser.add_argument("weights", type=Path, nargs="+", help="in the order of a picture's way")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
+    parser.add_argument("--fidelity", type=Path, help="the first network before its GAN training")
+    parser.add_argument("--float16", action="store_true", help="half the bytes")
+    parser.add_argument("--force", action="store_true", help="overwrite the file")
+    parser.set_defaults(command=_export)
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    from facesr.checkpoints import load_chain, save_networks
+    from facesr.errors import CheckpointError
+
+    if parsed.output.exists() and not parsed.force:
+        raise CheckpointError(f"{parsed.output} is there already. Name another file, or --force.")
+    chain = load_chain(parsed.weights, fidelity=parsed.fidelity)
+    save_networks(parsed.output, chain, halved=parsed.float16)
+    print(f"{parsed.output}: {parsed.output.stat().st_size / 1e6:.1f} MB")

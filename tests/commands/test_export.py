@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from facesr import cli
+from facesr.checkpoints import Network, load_network, load_networks, save_networks
+from facesr.models import build
+
+VALUES = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 16,
+    "levels": 1,
+    "decoder_blocks": 0,
+    "body_blocks": 0,
+    "unshuffle": 1,
+    "head": "direct",
+    "scale": 2,
+}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(1)
+    module = build(VALUES)
+    torch.nn.init.normal_(module.head[0].weight, std=0.05)
+    path = tmp_path / "generator.safetensors"
+    save_networks(path, [Network(VALUES, module)])
+    return path
+
+
+def test_two_networks_become_one_file(weights, tmp_path, capsys):
+    output = tmp_path / "chain.safetensors"
+    cli.main(["export", str(weights), str(weights), "-o", str(output)])
+    assert [network.architecture for network in load_networks(output)] == [VALUES, VALUES]
+    assert "MB" in capsys.readouterr().out
+
+
+def test_float16_halves_the_file_and_loads_as_float32_with_nearly_equal_results(weights, tmp_path):
+    output = tmp_path / "half.safetensors"
+    cli.main(["export", str(weights), "-o", str(output), "--float16"])
+    assert output.stat().st_size < 0.6 * weights.stat().st_size
+    full, half = load_network(weights).module, load_network(output).module
+    assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    difference = (full(picture) - half(picture)).abs().max().item()
+    assert 0 < difference < 1 / 255
+
+
+def test_a_file_that_is_there_is_not_overwritten(weights, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", str(weights), "-o", str(weights)])
+    assert stopped.value.code == 1
+    assert "is there already" in capsys.readouterr().err
+    cli.main(["export", str(weights), "-o", str(weights), "--force"])
+    assert load_network(weights).architecture == VALUES
