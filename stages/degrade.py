@@ -1,12 +1,12 @@
 """Makes the LR/HR pairs: every face and its low-resolution view.
 
 Reads   data/faces, data/selfies
-Writes  data/pairs/{train,valid,test,selfies}, reports/degrade/
+Writes  data/pairs/{train,valid,test,selfies,valid_sets}, reports/degrade/
 """
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.degradation import write_pairs
+from facesr.pairing import write_pairs
 
 
 def main() -> None:
@@ -21,7 +21,9 @@ def main() -> None:
             "selfies": paths.SELFIE_PAIRS,
         },
         params.degrade,
-        lr_size=params.sizes.lr_size,
+        recipes=params.recipes,
+        sizes=params.sizes,
+        validation_sets=paths.VALIDATION_SETS,
         seed=params.seed,
         report=paths.REPORTS / "degrade",
     )

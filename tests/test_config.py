@@ -65,7 +65,7 @@ def test_a_crop_larger_than_its_pictures_is_refused(params, tmp_path):
 
 
 def test_an_upside_down_range_is_refused(params, tmp_path):
-    params["profiles"]["smoke"]["degrade"]["jpeg_quality"] = [95, 30]
+    params["recipes"]["web"]["jpeg_quality"] = [95, 30]
     with pytest.raises(ParamsError, match="lower bound 95 is above the upper bound 30"):
         load_params(save(tmp_path, params))
 

@@ -9,11 +9,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
-    {"config", "paths", "devices", "files"},
-    {"images"},
-    {"reports", "models", "metrics", "baselines", "colour"},
+    {"config", "paths", "devices", "files", "parallel"},
+    {"images", "packs"},
+    {"reports", "models", "metrics", "baselines", "colour", "degradation"},
     {"losses", "checkpoints", "manifest", "pairs"},
-    {"sources", "degradation", "training", "tracking"},
+    {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
     {"evaluation"},
     {"registered_model"},

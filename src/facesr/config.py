@@ -25,6 +25,12 @@ from facesr.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 
+# Values of `kind`, which pydantic puts into the path of a fault.
+KINDS = {
+    *("fastai_unet", "residual_unet"),
+    *("bicubic", "crappify", "first_order", "second_order", "mixture"),
+}
+
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
@@ -39,6 +45,15 @@ def _as_tuple(value: Any) -> Any:
 Range = Annotated[
     tuple[NonNegativeFloat, NonNegativeFloat], BeforeValidator(_as_tuple), AfterValidator(_ordered)
 ]
+PositiveRange = Annotated[
+    tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+]
+Quality = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]],
+    BeforeValidator(_as_tuple),
+    AfterValidator(_ordered),
+]
+"""Bounds of a JPEG quality, both included."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -88,9 +103,7 @@ class FetchParams(Section):
     """Folder of pictures; read by the source `folder` only."""
     count: PositiveInt
     """Pictures to draw, or at most to take from the folder."""
-    softness: Annotated[
-        tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_tuple), AfterValidator(_ordered)
-    ]
+    softness: PositiveRange
     """Blur of generated pictures: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
 
 
@@ -107,23 +120,118 @@ class FetchFacesParams(FetchParams):
         return self
 
 
-class DegradeParams(Section):
-    """From a face to its low-resolution view: blur, reduction, noise, JPEG, each by chance."""
+class RecipeParams(Section):
+    """A way to degrade a face."""
 
-    reduced_size: PositiveInt
-    """Side in pixels at which noise and JPEG act; enlarged to lr_size afterwards."""
-    reduction_filter: Literal["bilinear", "bicubic", "lanczos"]
+    base_scale: PositiveInt
+    """The recipe starts from the face at this many times lr_size, and counts in its pixels."""
+
+
+class BicubicParams(RecipeParams):
+    """Reduced, nothing else."""
+
+    kind: Literal["bicubic"]
+
+
+class CrappifyParams(RecipeParams):
+    """fastai's lesson: reduced far, packed as JPEG, enlarged again."""
+
+    kind: Literal["crappify"]
+    reduction: PositiveFloat
+    """Side of the start over the side that is packed."""
+    jpeg_quality: Quality
+
+
+class FirstOrderParams(RecipeParams):
+    """Blur, reduction, noise, JPEG, each by chance."""
+
+    kind: Literal["first_order"]
     clean_probability: Fraction
     """Share of pictures that are only reduced."""
     blur_probability: Fraction
+    anisotropic_probability: Fraction
+    """Share of the blurs that have a direction."""
     blur_sigma: Range
-    """Gaussian blur before the reduction, in low-resolution pixels."""
+    """Gaussian blur before the reduction, in pixels of the start."""
+    reduction: PositiveRange
+    """Side of the start over the side at which noise and JPEG act; lr_size comes afterwards."""
+    filters: Annotated[
+        tuple[Literal["bilinear", "bicubic", "lanczos"], ...],
+        BeforeValidator(_as_tuple),
+        Field(min_length=1),
+    ]
+    """One is drawn for all resizing of a picture."""
     noise_probability: Fraction
     noise_sigma: Range
     """Gaussian noise in grey levels of 255."""
     jpeg_probability: Fraction
-    jpeg_quality: Annotated[tuple[int, int], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
-    """1 to 95."""
+    jpeg_quality: Quality
+
+
+class PassParams(Section):
+    """One of the two passes of a second-order degradation."""
+
+    blur_probability: Fraction
+    blur_sigma: PositiveRange
+    """In pixels of the start."""
+    enlarge_probability: Fraction
+    reduce_probability: Fraction
+    """What the two leave keeps its size."""
+    resizing: PositiveRange
+    """Bounds of the factor, below and above 1."""
+    gaussian_probability: Fraction
+    """Share of Gaussian noise; the rest is Poisson noise."""
+    noise_sigma: Range
+    """Gaussian noise in grey levels of 255."""
+    poisson_scale: Range
+    """Multiple of the photons' own noise."""
+    grey_probability: Fraction
+    """Share of the noise that is equal in the three channels."""
+    jpeg_quality: Quality
+
+
+class SecondOrderParams(RecipeParams):
+    """Real-ESRGAN's degradation."""
+
+    kind: Literal["second_order"]
+    kernel_size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_tuple)]
+    """Bounds of the blur kernels' odd sides, in pixels."""
+    sinc_probability: Fraction
+    """Share of the blurs that ring."""
+    anisotropic_probability: Fraction
+    """Share of the other blurs that have a direction."""
+    generalised_probability: Fraction
+    generalised_power: PositiveRange
+    plateau_probability: Fraction
+    plateau_power: PositiveRange
+    passes: Annotated[tuple[PassParams, PassParams], BeforeValidator(_as_tuple)]
+    final_sinc_probability: Fraction
+
+
+class MixtureParams(Section):
+    """One of several recipes, drawn anew for every picture."""
+
+    kind: Literal["mixture"]
+    weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
+    """By name; their sum need not be 1."""
+
+
+Recipe = Annotated[
+    BicubicParams | CrappifyParams | FirstOrderParams | SecondOrderParams | MixtureParams,
+    Field(discriminator="kind"),
+]
+Recipes = dict[str, Recipe]
+
+
+class DegradeParams(Section):
+    """How faces become their low-resolution views."""
+
+    recipe: str
+    """Of the stored pairs and of the trainings; a name in `recipes`."""
+    fresh: bool
+    """Trainings draw a new view of every crop; the stored ones are for validation and test."""
+    validation_sets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+    """Recipes by which the validation faces are stored as well."""
 
 
 class FastaiUNetParams(Section):
@@ -274,11 +382,13 @@ class Params(Profile):
 
     profile: str
     seed: NonNegativeInt
+    recipes: Recipes
 
 
 class _ParamsFile(Section):
     profile: str
     seed: NonNegativeInt
+    recipes: Recipes
     profiles: dict[str, Profile]
 
     @model_validator(mode="after")
@@ -286,6 +396,34 @@ class _ParamsFile(Section):
         if self.profile not in self.profiles:
             raise ValueError(f"profile {self.profile!r} is not one of {', '.join(self.profiles)}")
         return self
+
+    @model_validator(mode="after")
+    def _recipes_exist(self) -> Self:
+        simple = [n for n, one in self.recipes.items() if not isinstance(one, MixtureParams)]
+        for name, recipe in self.recipes.items():
+            for part in recipe.weights if isinstance(recipe, MixtureParams) else ():
+                if part not in simple:
+                    raise ValueError(f"recipes.{name}: {part!r} is not one of {', '.join(simple)}")
+        for name, profile in self.profiles.items():
+            for recipe_name in (profile.degrade.recipe, *profile.degrade.validation_sets):
+                self._check_recipe(recipe_name, profile, f"profiles.{name}.degrade")
+        return self
+
+    def _check_recipe(self, name: str, profile: Profile, where: str) -> None:
+        if name not in self.recipes:
+            raise ValueError(f"{where}: {name!r} is not one of {', '.join(self.recipes)}")
+        recipe, sizes = self.recipes[name], profile.sizes
+        parts = list(recipe.weights) if isinstance(recipe, MixtureParams) else [name]
+        scales = {part: getattr(self.recipes[part], "base_scale", 0) for part in parts}
+        # Fresh views are made from the originals that a training holds, of generator_size.
+        fresh = profile.degrade.fresh and name == profile.degrade.recipe
+        side = sizes.generator_size if fresh else sizes.hr_size
+        for part, scale in scales.items():
+            if scale * sizes.lr_size > side:
+                raise ValueError(
+                    f"{where}: recipe {part} starts from {scale} x {sizes.lr_size} px, more than "
+                    f"the {side} px of the originals"
+                )
 
 
 def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params:
@@ -304,7 +442,10 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
     except ValidationError as error:
         raise ParamsError(_all_faults(path, error)) from None
     params = Params(
-        profile=content.profile, seed=content.seed, **dict(content.profiles[content.profile])
+        profile=content.profile,
+        seed=content.seed,
+        recipes=content.recipes,
+        **dict(content.profiles[content.profile]),
     )
     if params.require_gpu and not any_device and not _has_gpu():
         raise ParamsError(
@@ -333,7 +474,12 @@ def _all_faults(path: Path, error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         # The tag of a discriminated union is no key of the file.
-        keys = [str(key) for key in fault["loc"] if key not in ("fastai_unet", "residual_unet")]
+        place = fault["loc"]
+        keys = [
+            str(key)
+            for before, key in zip(("", *place), place, strict=False)
+            if key not in KINDS or before == "recipes"
+        ]
         message = fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {'.'.join(keys)}: {message}" if keys else f"  {message}")
     return "\n".join([f"{path} does not fit facesr.config:", *lines])

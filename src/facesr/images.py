@@ -23,9 +23,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 # zlib's usual 6 takes three times as long and saves 4 % of the size (measured at 384 px).
 PNG_COMPRESSION = 3
 
-Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Filter = Literal["nearest", "area", "bilinear", "bicubic", "lanczos"]
 _PILLOW_FILTERS: dict[str, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
+    "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,

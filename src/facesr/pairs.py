@@ -1,6 +1,8 @@
 """Pairs: one face in both resolutions, from files, and in batches."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +11,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facesr import images
+from facesr import images, packs
+from facesr.degradation import Degradation
+from facesr.devices import pick_device
 from facesr.errors import DataError
+from facesr.parallel import cores
 
 HR = "hr"
 LR = "lr"
+# In the folder of low-resolution views, where trainings are to draw new ones.
+FRESH = "fresh.json"
+# Batches that are made while the training works on another one.
+BATCHES_AHEAD = 2
 
 
 class Pairs(NamedTuple):
@@ -24,6 +33,8 @@ class Pairs(NamedTuple):
     """(N, 3, h, w) uint8."""
     hr: Tensor
     """(N, 3, H, W) uint8."""
+    degradation: Degradation | None = None
+    """Makes new low-resolution views; None where the stored ones are all there are."""
 
     @property
     def scale(self) -> int:
@@ -32,39 +43,51 @@ class Pairs(NamedTuple):
 
 
 def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
-    """Loads two folders of pictures with equal stems into memory.
+    """Opens two packs, or reads two folders of picture files, with equal stems.
 
     Args:
-        lr: Folder of the networks' inputs.
-        hr: Folder of the originals.
-        hr_size: The originals are reduced to this side in pixels (bicubic, 8 bit).
+        lr: The networks' inputs.
+        hr: The originals.
+        hr_size: Side of the originals in pixels; picture files are reduced to it (bicubic, 8 bit).
 
     Raises:
-        DataError: A folder is empty, the stems differ, or a size does not fit.
+        DataError: There are no pictures, the stems differ, or a size does not fit.
     """
-    lr_files = {path.stem: path for path in images.find(lr)}
-    hr_files = {path.stem: path for path in images.find(hr)}
-    if not lr_files:
-        raise DataError(f"{lr} holds no pictures. Run: dvc repro degrade")
-    if lr_files.keys() != hr_files.keys():
-        odd = sorted(lr_files.keys() ^ hr_files.keys())[0]
+    stems, small = _open(lr, None)
+    hr_stems, large = _open(hr, hr_size)
+    if stems != hr_stems:
+        odd = sorted(set(stems) ^ set(hr_stems))
+        difference = f"{odd[0]} is in one of them only" if odd else "their order differs"
         raise DataError(
-            f"{lr} and {hr} do not hold the same faces: {odd} is in one of them only. "
-            "Run: dvc repro -f degrade"
+            f"{lr} and {hr} do not hold the same faces: {difference}. Run: dvc repro -f degrade"
         )
-    stems = tuple(sorted(lr_files))
-    small = [images.read(lr_files[stem]) for stem in stems]
-    large = [
-        images.resize(images.read(hr_files[stem]), (hr_size, hr_size), "bicubic")
-        for stem in tqdm(stems, unit="pair", desc="load")
-    ]
-    shapes = {tuple(picture.shape) for picture in small}
-    if len(shapes) > 1 or hr_size % small[0].shape[-1]:
+    if hr_size % small.shape[-1]:
         raise DataError(
-            f"The pictures in {lr} have sides {sorted(shape[-1] for shape in shapes)}; one side "
-            f"that divides {hr_size} is needed. Run: dvc repro -f degrade"
+            f"The pictures in {lr} have sides of {small.shape[-1]} px, which does not divide "
+            f"{hr_size}. Run: dvc repro -f degrade"
         )
-    return Pairs(stems, images.to_uint8(images.stack(small)), images.to_uint8(images.stack(large)))
+    fresh = lr / FRESH
+    degradation = (
+        Degradation.from_json(fresh.read_text(encoding="utf-8")) if fresh.is_file() else None
+    )
+    return Pairs(stems, small, large, degradation)
+
+
+def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
+    if packs.is_pack(folder):
+        return packs.read_stems(folder), packs.read_pack(folder, side)
+    if not folder.is_dir() or not (files := {path.stem: path for path in images.find(folder)}):
+        raise DataError(f"{folder} holds no pictures. Run: dvc repro degrade")
+    stems = tuple(sorted(files))
+    pictures = []
+    for stem in tqdm(stems, unit="picture", desc="load"):
+        picture = images.read(files[stem])
+        if side is not None:
+            picture = images.resize(picture, (side, side), "bicubic")
+        pictures.append(images.to_uint8(picture))
+    if len({picture.shape for picture in pictures}) > 1:
+        raise DataError(f"The pictures in {folder} differ in size. Run: dvc repro -f degrade")
+    return stems, images.stack(pictures)
 
 
 def crop_and_flip(
@@ -104,7 +127,10 @@ def crop_and_flip(
 class TrainBatches:
     """Endless variety, finite epochs: each iteration over it is the next epoch.
 
-    Order, position and mirroring follow from (seed, epoch) alone.
+    Order, position and mirroring follow from (seed, epoch) alone. Where the pairs have a
+    degradation, every crop gets a new low-resolution view, from (seed, epoch, position): on the
+    GPU where there is one, else in threads on all cores, a few batches ahead. A view does not
+    depend on the number of threads.
     """
 
     def __init__(
@@ -128,13 +154,72 @@ class TrainBatches:
         return len(self.pairs.stems) * self.crops_per_pair // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
+        epoch = self.epoch
+        rng = np.random.default_rng((self.seed, epoch))
         self.epoch += 1
         order = rng.permutation(len(self.pairs.stems) * self.crops_per_pair)
         order %= len(self.pairs.stems)
-        for batch in range(len(self)):
-            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield crop_and_flip(self.pairs, indices, crop_size=self.crop_size, rng=rng)
+        stored = (
+            crop_and_flip(
+                self.pairs,
+                order[batch * self.batch_size : (batch + 1) * self.batch_size],
+                crop_size=self.crop_size,
+                rng=rng,
+            )
+            for batch in range(len(self))
+        )
+        if self.pairs.degradation is None:
+            return stored
+        return degrade_afresh(
+            stored, self.pairs.degradation, seed=self.seed, epoch=epoch, device=pick_device()
+        )
+
+
+def degrade_afresh(
+    batches: Iterator[tuple[Tensor, Tensor]],
+    degradation: Degradation,
+    *,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    workers: int | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Replaces the low-resolution views of an epoch's batches by new ones.
+
+    Args:
+        batches: lr (N, 3, h, h) and hr (N, 3, H, H) in [0, 1], from the epoch's first batch on.
+        degradation: Makes the views from hr.
+        seed: Of all epochs.
+        epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
+        device: Where the work is done and the batches lie.
+        workers: Threads; None takes one for each core, and one for a GPU.
+    """
+
+    def view(position: int, hr: Tensor, lr_size: int) -> Tensor:
+        rng = np.random.default_rng((seed, epoch, position))
+        return degradation(hr, lr_size=lr_size, rng=rng)
+
+    workers = workers or (cores() if device.type == "cpu" else 1)
+    position = 0
+    with ThreadPoolExecutor(workers) as pool:
+        queued: deque[tuple[list[Future[Tensor]], Tensor]] = deque()
+        for lr, hr in batches:
+            hr = hr.to(device)
+            queued.append(
+                (
+                    [
+                        pool.submit(view, position + offset, one, lr.shape[-1])
+                        for offset, one in enumerate(hr)
+                    ],
+                    hr,
+                )
+            )
+            position += len(hr)
+            if len(queued) > BATCHES_AHEAD:
+                views, originals = queued.popleft()
+                yield torch.stack([one.result() for one in views]), originals
+        for views, originals in queued:
+            yield torch.stack([one.result() for one in views]), originals
 
 
 class WholeBatches:

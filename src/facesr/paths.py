@@ -8,6 +8,7 @@ TRAIN_PAIRS = Path("data/pairs/train")
 VALID_PAIRS = Path("data/pairs/valid")
 TEST_PAIRS = Path("data/pairs/test")
 SELFIE_PAIRS = Path("data/pairs/selfies")
+VALIDATION_SETS = Path("data/pairs/valid_sets")
 GENERATOR_IMAGES = Path("data/generated/generator")
 GAN_IMAGES = Path("data/generated/gan")
 

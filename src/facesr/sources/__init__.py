@@ -5,12 +5,9 @@ every file in `manifest.csv` and every refused one in the report.
 """
 
 import hashlib
-import multiprocessing
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,12 +23,11 @@ from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.errors import DataError
 from facesr.manifest import Entry, write_manifest
+from facesr.parallel import map_in_processes
 from facesr.sources.generated import draw
 
 # Generated faces and generated selfies must not be the same pictures.
 SELFIE_SEED_OFFSET = 1_000_003
-# Starting a second process costs as much as drawing this many pictures.
-PICTURES_PER_PROCESS = 32
 
 
 class _Candidate(NamedTuple):
@@ -85,7 +81,7 @@ def fetch(
     seen: set[str] = set()
     with (
         tqdm(total=min(params.count, len(candidates)), unit="picture", desc="fetch") as bar,
-        closing(_make_all(candidates, output)) as results,
+        closing(map_in_processes(partial(_make, output), candidates)) as results,
     ):
         for one in results:
             if not one.refusal and one.sha256 in seen:
@@ -158,22 +154,6 @@ def _draw_softly(seed: int, index: int, size: int, softness: tuple[float, float]
     sigma = float(np.exp(rng.uniform(*np.log(softness))))
     crisp = draw(seed, index, size).numpy()
     return torch.from_numpy(ndimage.gaussian_filter(crisp, (0, sigma, sigma), mode="reflect"))
-
-
-def _make_all(candidates: Sequence[_Candidate], output: Path) -> Generator[_Made, None, None]:
-    processes = min(os.cpu_count() or 1, len(candidates) // PICTURES_PER_PROCESS)
-    if processes < 2:
-        yield from (_make(output, candidate) for candidate in candidates)
-        return
-    # Forked children would inherit PyTorch's threads and locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        # In portions: a folder of millions must not be decoded ahead of the count that is wanted.
-        portion = processes * PICTURES_PER_PROCESS
-        for start in range(0, len(candidates), portion):
-            yield from pool.map(
-                partial(_make, output), candidates[start : start + portion], chunksize=4
-            )
 
 
 def _make(output: Path, candidate: _Candidate) -> _Made:

@@ -1,0 +1,92 @@
+"""From a face to its low-resolution view, by one of the recipes that params.yaml names."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from facesr import images
+from facesr.config import (
+    BicubicParams,
+    CrappifyParams,
+    FirstOrderParams,
+    MixtureParams,
+    Recipe,
+    SecondOrderParams,
+)
+from facesr.degradation import operations
+from facesr.degradation.first_order import crappify, first_order
+from facesr.degradation.second_order import second_order
+from facesr.errors import DataError
+
+_RECIPES: TypeAdapter[dict[str, Recipe]] = TypeAdapter(dict[str, Recipe])
+
+
+class Degradation:
+    """A recipe by name, with the recipes that it may be mixed from."""
+
+    def __init__(self, name: str, recipes: Mapping[str, Recipe]) -> None:
+        recipe = recipes[name]
+        parts = recipe.weights if isinstance(recipe, MixtureParams) else {}
+        self.name = name
+        self.recipes = {one: recipes[one] for one in (name, *parts)}
+
+    @property
+    def base_scale(self) -> int:
+        """How many times lr_size a face must have at least."""
+        return max(getattr(recipe, "base_scale", 1) for recipe in self.recipes.values())
+
+    def to_json(self) -> str:
+        """Writes down all of its numbers, its own name first."""
+        return _RECIPES.dump_json(self.recipes, indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote."""
+        recipes = _RECIPES.validate_json(text)
+        return cls(next(iter(recipes)), recipes)
+
+    def __call__(self, hr: Tensor, *, lr_size: int, rng: np.random.Generator) -> Tensor:
+        """Makes a low-resolution view.
+
+        Args:
+            hr: Face, (3, H, H) float32 RGB in [0, 1].
+            lr_size: Side of the result in pixels.
+            rng: Source of all randomness; the same state gives the same picture.
+
+        Returns:
+            (3, lr_size, lr_size) float32 in [0, 1], on the 8-bit grid and on hr's device.
+
+        Raises:
+            DataError: The face is not square, or smaller than the recipe asks for.
+        """
+        recipe = self.recipes[self.name]
+        if isinstance(recipe, MixtureParams):
+            names, weights = zip(*recipe.weights.items(), strict=True)
+            shares = np.array(weights) / sum(weights)
+            recipe = self.recipes[names[int(rng.choice(len(names), p=shares))]]
+        assert not isinstance(recipe, MixtureParams), "facesr.config forbids mixtures of mixtures"
+        picture = _reduced_to_base(hr, recipe.base_scale * lr_size)
+        if isinstance(recipe, BicubicParams):
+            picture = operations.resize(picture, lr_size, "bicubic")
+        elif isinstance(recipe, CrappifyParams):
+            picture = crappify(picture, recipe, lr_size=lr_size, rng=rng)
+        elif isinstance(recipe, FirstOrderParams):
+            picture = first_order(picture, recipe, lr_size=lr_size, rng=rng)
+        elif isinstance(recipe, SecondOrderParams):
+            picture = second_order(picture, recipe, lr_size=lr_size, rng=rng)
+        return images.round_to_8bit(picture)
+
+
+def _reduced_to_base(hr: Tensor, base: int) -> Tensor:
+    height, width = hr.shape[-2:]
+    if height != width or height < base:
+        raise DataError(
+            f"A face of {width} x {height} pixels cannot be degraded by a recipe that starts from "
+            f"{base} px. Give square pictures of at least that side, or lower base_scale."
+        )
+    if height == base:
+        return hr
+    return images.round_to_8bit(operations.resize(hr, base, "bicubic"))

@@ -1,0 +1,63 @@
+"""One pass of blur, reduction, noise and JPEG, and fastai's simpler lesson."""
+
+import numpy as np
+from torch import Tensor
+
+from facesr import images
+from facesr.config import CrappifyParams, FirstOrderParams
+from facesr.degradation import operations
+
+
+def crappify(
+    picture: Tensor, params: CrappifyParams, *, lr_size: int, rng: np.random.Generator
+) -> Tensor:
+    """Reduces far, packs as JPEG, enlarges again.
+
+    As `crappify` of fastai's super-resolution lesson (https://github.com/fastai/course-v3,
+    lesson7-superres-gan), without the number that it writes into the picture.
+    """
+    reduced = _reduced_side(picture, params.reduction)
+    quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
+    picture = images.round_to_8bit(operations.resize(picture, reduced, "bilinear"))
+    picture = operations.pack_as_jpeg(picture, quality)
+    return operations.resize(picture, lr_size, "bilinear")
+
+
+def first_order(
+    picture: Tensor, params: FirstOrderParams, *, lr_size: int, rng: np.random.Generator
+) -> Tensor:
+    """Blurs, reduces, adds noise, packs as JPEG, each by chance, and resizes to the result.
+
+    With every chance at 1 the training degradation of GFP-GAN (Wang et al. 2021,
+    https://arxiv.org/abs/2101.04061, section 4.1), whose result is enlarged to the original's side.
+    """
+    # All draws are made, used or not, so that one chance does not shift the others.
+    clean, blurred, noisy, packed = rng.random(4)
+    sigma = rng.uniform(*params.blur_sigma)
+    noise_sigma = rng.uniform(*params.noise_sigma)
+    quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
+    # What a simple chain does not use comes from a generator of its own, for the same reason.
+    extra = rng.spawn(1)[0]
+    directed = extra.random() < params.anisotropic_probability
+    second_sigma = extra.uniform(*params.blur_sigma)
+    angle = extra.uniform(-np.pi, np.pi)
+    reduced = _reduced_side(picture, extra.uniform(*params.reduction))
+    method: images.Filter = params.filters[int(extra.integers(len(params.filters)))]
+    dirty = clean >= params.clean_probability
+
+    if dirty and blurred < params.blur_probability:
+        if directed:
+            picture = operations.blur_directed(picture, (sigma, second_sigma), angle)
+        else:
+            picture = operations.blur(picture, sigma)
+    picture = operations.resize(picture, reduced, method)
+    if dirty and noisy < params.noise_probability:
+        picture = operations.add_gaussian_noise(picture, noise_sigma, rng)
+    picture = images.round_to_8bit(picture)
+    if dirty and packed < params.jpeg_probability:
+        picture = operations.pack_as_jpeg(picture, quality)
+    return operations.resize(picture, lr_size, method)
+
+
+def _reduced_side(picture: Tensor, reduction: float) -> int:
+    return max(1, round(picture.shape[-1] / reduction))

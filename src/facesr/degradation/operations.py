@@ -1,0 +1,114 @@
+"""What happens to a picture on its way: blur, resizing, noise, JPEG.
+
+Pictures are (3, H, W) float32 RGB in [0, 1] on any device, and stay on it. On the CPU, Pillow and
+SciPy do what they do fastest; elsewhere the same is computed with matrix products and FFTs, equal
+up to rounding. Only JPEG always runs on the CPU.
+"""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from facesr import images
+from facesr.degradation.kernels import Kernel, gaussian
+
+# Kernels end at this many sigmas, as SciPy's.
+TRUNCATE = 4.0
+# ITU-R BT.601.
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def blur(picture: Tensor, sigma: float) -> Tensor:
+    """Blurs with a round Gaussian, sigma in pixels; the border is mirrored."""
+    if picture.device.type == "cpu":
+        return torch.from_numpy(
+            ndimage.gaussian_filter(picture.numpy(), (0, sigma, sigma), mode="reflect")
+        )
+    return blur_directed(picture, (sigma, sigma), 0.0)
+
+
+def blur_directed(picture: Tensor, sigmas: tuple[float, float], angle: float) -> Tensor:
+    """Blurs with an elliptic Gaussian: spread in pixels along and across a direction."""
+    size = 2 * int(TRUNCATE * max(sigmas) + 0.5) + 1
+    return convolve(picture, gaussian(size, sigmas, angle))
+
+
+def convolve(picture: Tensor, kernel: Kernel) -> Tensor:
+    """Convolves every channel with one kernel of odd side; the border is mirrored."""
+    height, width = picture.shape[-2:]
+    radius = len(kernel) // 2
+    # The kernel is symmetric about its middle, so that convolution and correlation are one.
+    size = (height + 2 * radius, width + 2 * radius)
+    spectrum = torch.fft.rfft2(_mirror(picture, radius))
+    kernel_on_device = torch.as_tensor(kernel, dtype=torch.float32, device=picture.device)
+    product = spectrum * torch.fft.rfft2(kernel_on_device, s=size)
+    blurred: Tensor = torch.fft.irfft2(product, s=size)
+    return blurred[:, 2 * radius :, 2 * radius :]
+
+
+def resize(picture: Tensor, side: int, method: images.Filter) -> Tensor:
+    """Resizes a square picture with an anti-aliased filter."""
+    if picture.device.type == "cpu":
+        return images.resize(picture, (side, side), method)
+    if picture.shape[-1] == side:
+        return picture
+    weights = torch.from_numpy(resize_matrix(picture.shape[-1], side, method)).to(picture.device)
+    return weights @ picture @ weights.T
+
+
+@functools.lru_cache(maxsize=256)
+def resize_matrix(before: int, after: int, method: images.Filter) -> "np.ndarray[Any, Any]":
+    """Gives the weights (after, before) that Pillow's resize applies along one side."""
+    # Resizing the unit vectors gives them, whatever the filter.
+    unit = torch.eye(before)[None]  # (1, before, before)
+    columns = images.resize(unit, (after, before), method)[0].numpy()
+    return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+def add_gaussian_noise(
+    picture: Tensor, sigma: float, rng: np.random.Generator, *, grey: bool = False
+) -> Tensor:
+    """Adds white noise, sigma in grey levels of 255; `grey` gives the channels the same."""
+    shape = (1, *picture.shape[1:]) if grey else tuple(picture.shape)
+    noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(sigma / 255)
+    return picture + torch.from_numpy(noise).to(picture.device)
+
+
+def add_poisson_noise(
+    picture: Tensor, scale: float, rng: np.random.Generator, *, grey: bool = False
+) -> Tensor:
+    """Adds `scale` times the noise of counting photons.
+
+    As in Real-ESRGAN, the picture's brightest value stands for as many photons as it has distinct
+    8-bit values, rounded up to a power of two.
+    """
+    clean = images.to_uint8(picture.cpu()).numpy().astype(np.float32) / 255
+    if grey:
+        clean = (clean * LUMA[:, None, None]).sum(0, keepdims=True)
+    levels = 2 ** math.ceil(math.log2(max(2, len(np.unique(clean)))))
+    noise = rng.poisson(clean * levels).astype(np.float32) / np.float32(levels) - clean
+    return picture + torch.from_numpy(noise * np.float32(scale)).to(picture.device)
+
+
+def pack_as_jpeg(picture: Tensor, quality: int) -> Tensor:
+    """Gives the picture as a JPEG file of that quality holds it, colour at half the resolution."""
+    packed = images.encode_jpeg(picture.cpu(), quality=quality, chroma_halved=True)
+    return images.read(packed).to(picture.device)
+
+
+def _mirror(picture: Tensor, radius: int) -> Tensor:
+    # As SciPy's "reflect": the border pixel is repeated, and small pictures are mirrored again.
+    rows, columns = (
+        _mirrored_indices(length, radius).to(picture.device) for length in picture.shape[-2:]
+    )
+    return picture[:, rows][:, :, columns]
+
+
+def _mirrored_indices(length: int, radius: int) -> Tensor:
+    positions = torch.arange(-radius, length + radius) % (2 * length)
+    return torch.minimum(positions, 2 * length - 1 - positions)

@@ -1,0 +1,186 @@
+"""From fetched folders to pairs: every face beside its low-resolution view, in packs."""
+
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from facesr import images, packs, reports
+from facesr.config import DegradeParams, Recipe, Sizes
+from facesr.degradation import Degradation
+from facesr.errors import DataError
+from facesr.manifest import Entry, read_manifest
+from facesr.pairs import FRESH, HR, LR
+from facesr.parallel import map_in_processes
+
+# On the sample sheets.
+SHOWN_PER_SPLIT = 3
+SHOWN_SIDE = 256
+FACES_PER_RECIPE = 4
+DRAWS_PER_RECIPE = 4
+
+VALID = "valid"
+
+
+class _Face(NamedTuple):
+    position: int
+    file: Path
+    sha256: str
+
+
+class _Work(NamedTuple):
+    """What is done to each face, and where the results go."""
+
+    degradation: Degradation
+    lr_size: int
+    hr_sides: tuple[int, ...]
+    seed: tuple[int, ...]
+    lr: Path
+    """Pack."""
+    hr: Path | None
+    """Pack; None writes the low-resolution views only."""
+
+
+def write_pairs(
+    sources: Sequence[Path],
+    outputs: Mapping[str, Path],
+    params: DegradeParams,
+    *,
+    recipes: Mapping[str, Recipe],
+    sizes: Sizes,
+    validation_sets: Path,
+    seed: int,
+    report: Path,
+    workers: int | None = None,
+) -> None:
+    """Writes the pairs of fetched folders: the packs `OUTPUT/lr` and `OUTPUT/hr`.
+
+    The result does not depend on the number of processes.
+
+    Args:
+        sources: Folders with a manifest each.
+        outputs: Folder for each split of the manifests; emptied first.
+        params: Names of the recipes.
+        recipes: By name.
+        sizes: `lr` holds lr_size, `hr` holds generator_size and hr_size.
+        validation_sets: Gets a pack NAME of the validation faces' views by each recipe of
+            `params.validation_sets`, in the order of the pairs.
+        seed: Every picture has a random generator of its own, from the seed and its content.
+        report: Gets `sheet.png` with the first pairs of each split, and a sheet for each recipe
+            that these sizes allow.
+        workers: Processes; None takes one for each core.
+
+    Raises:
+        DataError: A manifest is missing, or a picture in it is, or one stands in two splits, or
+            the disk is too small.
+    """
+    entries = [(folder, entry) for folder in sources for entry in read_manifest(folder)]
+    _check_splits_are_apart([entry for _, entry in entries])
+    degradation = Degradation(params.recipe, recipes)
+    shutil.rmtree(validation_sets, ignore_errors=True)
+    validation_sets.mkdir(parents=True)
+    hr_sides = tuple(sorted({sizes.generator_size, sizes.hr_size}))
+    shown: list[tuple[str, Path]] = []
+    jobs: list[tuple[_Work, _Face]] = []
+    with ExitStack() as stack:
+        for split, output in outputs.items():
+            shutil.rmtree(output, ignore_errors=True)
+            # Sorted by stem, as a folder of pictures is read.
+            chosen = sorted(
+                (Path(entry.file).stem, folder / entry.file, entry.sha256)
+                for folder, entry in entries
+                if entry.split == split
+            )
+            faces = [_Face(i, file, sha256) for i, (_, file, sha256) in enumerate(chosen)]
+            if not faces:
+                continue
+            shown.append((split, output))
+            stems = [stem for stem, _, _ in chosen]
+            lr = stack.enter_context(packs.new_pack(output / LR, stems, [sizes.lr_size]))
+            hr = stack.enter_context(packs.new_pack(output / HR, stems, hr_sides))
+            work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
+            jobs += [(work, face) for face in faces]
+            if params.fresh:
+                (lr / FRESH).write_text(degradation.to_json(), encoding="utf-8")
+            for name in params.validation_sets if split == VALID else ():
+                views = stack.enter_context(
+                    packs.new_pack(validation_sets / name, stems, [sizes.lr_size])
+                )
+                # Other draws than those of the pairs, also where the recipe is the same.
+                own_seed = (seed, zlib.crc32(name.encode()))
+                own = Degradation(name, recipes)
+                work = _Work(own, sizes.lr_size, (), own_seed, views, None)
+                jobs += [(work, face) for face in faces]
+        results = map_in_processes(_write_face, jobs, workers=workers)
+        for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade"):
+            pass
+    _write_sheets(report, shown, recipes, sizes=sizes, seed=seed)
+
+
+def _write_face(job: tuple[_Work, _Face]) -> None:
+    work, face = job
+    hr = images.read(face.file)
+    # Seeded by content: adding a picture changes no other pair.
+    rng = np.random.default_rng((*work.seed, int(face.sha256[:16], 16)))
+    lr = work.degradation(hr, lr_size=work.lr_size, rng=rng)
+    packs.writable(work.lr, work.lr_size)[face.position] = images.to_uint8(lr).numpy()
+    if work.hr is None:
+        return
+    for side in work.hr_sides:
+        reduced = images.resize(hr, (side, side), "bicubic")
+        packs.writable(work.hr, side)[face.position] = images.to_uint8(reduced).numpy()
+
+
+def _check_splits_are_apart(entries: Sequence[Entry]) -> None:
+    splits: dict[str, str] = {}
+    for entry in entries:
+        split = splits.setdefault(entry.sha256, entry.split)
+        if split != entry.split:
+            raise DataError(
+                f"{entry.origin} is in {split} and in {entry.split}: it would be trained on and "
+                "measured. Give fetch_faces and fetch_selfies different folders in params.yaml."
+            )
+
+
+def _write_sheets(
+    report: Path,
+    shown: Sequence[tuple[str, Path]],
+    recipes: Mapping[str, Recipe],
+    *,
+    sizes: Sizes,
+    seed: int,
+) -> None:
+    pairs: dict[str, list[Tensor]] = {LR: [], HR: []}
+    notes: list[str] = []
+    for split, output in shown:
+        for kind, side in ((LR, sizes.lr_size), (HR, sizes.hr_size)):
+            pictures = packs.read_pack(output / kind, side)[:SHOWN_PER_SPLIT]
+            pairs[kind] += [images.from_uint8(picture) for picture in pictures]
+        stems = packs.read_stems(output / LR)[:SHOWN_PER_SPLIT]
+        notes += [f"{split}: {stem}" for stem in stems]
+    reports.write_sheet(report / "sheet.png", pairs, cell=SHOWN_SIDE, title="Pairs", notes=notes)
+    faces = pairs[HR][:FACES_PER_RECIPE]
+    for name in recipes:
+        degradation = Degradation(name, recipes)
+        if degradation.base_scale * sizes.lr_size > sizes.hr_size:
+            continue
+        columns = {"original": faces}
+        for draw in range(DRAWS_PER_RECIPE):
+            columns[f"draw {draw + 1}"] = [
+                degradation(
+                    face, lr_size=sizes.lr_size, rng=np.random.default_rng((seed, draw, position))
+                )
+                for position, face in enumerate(faces)
+            ]
+        reports.write_sheet(
+            report / "recipes" / f"{name}.png",
+            columns,
+            cell=SHOWN_SIDE,
+            title=f"{name}: {sizes.hr_size} to {sizes.lr_size} px",
+        )

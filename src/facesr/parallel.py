@@ -1,0 +1,56 @@
+"""The same work on many items, on all cores, in order."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Starting a second process costs as much as this many pictures.
+ITEMS_PER_PROCESS = 32
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def map_in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
+) -> Generator[Result, None, None]:
+    """Applies `function` to every item and gives the results in the order of the items.
+
+    Memory is constant: work runs ahead of the caller by one portion at most.
+
+    Args:
+        function: Can be pickled, as its items and results.
+        items: The work.
+        workers: Processes; None takes one for each core, fewer for little work.
+    """
+    if workers is None:
+        workers = min(cores(), len(items) // ITEMS_PER_PROCESS)
+    if workers < 2:
+        yield from map(function, items)
+        return
+    # Forked children would inherit PyTorch's threads and locks.
+    context = multiprocessing.get_context("spawn")
+    portion = workers * ITEMS_PER_PROCESS
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread) as pool:
+        ahead = pool.map(function, items[:portion], chunksize=4)
+        for start in range(portion, len(items) + portion, portion):
+            # The next portion is queued before this one is handed out, so that nobody waits.
+            now = ahead
+            ahead = pool.map(function, items[start : start + portion], chunksize=4)
+            yield from now
+
+
+def _use_one_thread() -> None:
+    # Each process has a core of its own; more threads would only wait for each other.
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,165 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_degradation import RECIPES, face
+
+from facesr import images, packs
+from facesr.degradation import Degradation
+from facesr.errors import DataError
+from facesr.pairs import FRESH, Pairs, TrainBatches, crop_and_flip, degrade_afresh, load_pairs
+
+
+def places(side, scale):
+    """A pair whose pixels say where they are: red the row, green the column."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    lr = torch.stack([y, x, torch.zeros_like(x)]).to(torch.uint8)
+    hr = lr.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return lr[None], hr[None]
+
+
+def numbered(count, side, scale):
+    lr = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, side, side)
+    hr = lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    return Pairs(tuple(f"{i}" for i in range(count)), lr, hr)
+
+
+def test_crop_and_mirroring_hit_both_sizes_alike():
+    lr, hr = places(20, 3)
+    pairs = Pairs(("a",), lr, hr)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(20):
+        small, large = crop_and_flip(pairs, np.array([0]), crop_size=6, rng=rng)
+        assert torch.equal(large[..., ::3, ::3], small)
+        columns = (small[0, 1, 0] * 255).round()
+        seen.add(bool(columns[0] > columns[-1]))
+    assert seen == {True, False}
+
+
+def batches(pairs, epoch=0, crop_size=8):
+    made = TrainBatches(pairs, batch_size=4, crop_size=crop_size, crops_per_pair=2, seed=3)
+    made.epoch = epoch
+    return list(made)
+
+
+def test_an_epoch_follows_from_its_number_alone():
+    pairs = numbered(9, 12, 2)
+    first, again, other = batches(pairs, 1), batches(pairs, 1), batches(pairs, 2)
+    assert len(first) == 4
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a[1], b[1]) for a, b in zip(first, other, strict=True))
+
+
+def fresh_pairs(recipe):
+    hr = images.to_uint8(torch.stack([face(64), face(64).flip(-1), face(64).flip(-2)]))
+    lr = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)
+    return Pairs(("a", "b", "c"), lr, hr, Degradation(recipe, RECIPES))
+
+
+def test_fresh_views_are_those_of_the_crops():
+    for lr, hr in batches(fresh_pairs("bicubic"), crop_size=12):
+        for view, original in zip(lr, hr, strict=True):
+            expected = images.round_to_8bit(images.resize(original, (12, 12), "bicubic"))
+            assert torch.equal(view, expected)
+
+
+def test_fresh_views_change_with_the_epoch_and_not_with_the_threads():
+    pairs = fresh_pairs("mixture")
+    hr = images.from_uint8(pairs.hr)
+
+    def views(epoch, workers):
+        stored = iter([(images.from_uint8(pairs.lr), hr)] * 5)
+        made = degrade_afresh(
+            stored,
+            pairs.degradation,
+            seed=1,
+            epoch=epoch,
+            device=torch.device("cpu"),
+            workers=workers,
+        )
+        return torch.stack([lr for lr, _ in made])
+
+    one = views(0, 1)
+    assert torch.equal(one, views(0, 2))
+    assert torch.equal(one, views(0, 4))
+    assert not torch.equal(one, views(1, 1))
+    assert not torch.equal(one[0], one[1])
+
+
+def write_pack(folder, stems, pictures):
+    side = pictures.shape[-1]
+    with packs.new_pack(folder, stems, [side]) as part:
+        packs.writable(part, side)[:] = pictures
+    return folder
+
+
+def test_a_pack_gives_back_what_was_written(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+    folder = write_pack(tmp_path / "lr", "abcde", pictures)
+    assert torch.equal(packs.read_pack(folder), torch.from_numpy(pictures))
+    assert packs.read_stems(folder) == tuple("abcde")
+    packs.read_pack(folder)[0] = 0
+    assert torch.equal(packs.read_pack(folder), torch.from_numpy(pictures))
+
+
+def test_a_pack_that_fails_leaves_the_old_one_and_nothing_half_written(tmp_path):
+    old = np.full((1, 3, 4, 4), 9, np.uint8)
+    folder = write_pack(tmp_path / "lr", "a", old)
+    with pytest.raises(KeyboardInterrupt), packs.new_pack(folder, "b", [4]):
+        raise KeyboardInterrupt
+    assert torch.equal(packs.read_pack(folder), torch.from_numpy(old))
+    assert [path.name for path in tmp_path.iterdir()] == ["lr"]
+
+
+def test_a_pack_larger_than_the_disk_is_refused_before_it_is_written(tmp_path):
+    with (
+        pytest.raises(DataError, match=r"needs 3000000\d*\.00 GB and the disk has .* GB left"),
+        packs.new_pack(tmp_path / "lr", "a", [1_000_000_000]),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_pack_is_named(tmp_path):
+    folder = write_pack(tmp_path / "lr", "ab", np.zeros((2, 3, 4, 4), np.uint8))
+    (folder / packs.STEMS).write_text("a\n")
+    with pytest.raises(DataError, match="names 1 pictures and holds 2"):
+        packs.read_pack(folder)
+    (folder / "4.npy").write_bytes((folder / "4.npy").read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"4\.npy is damaged"):
+        packs.read_pack(folder)
+
+
+def test_pairs_come_from_packs_and_from_picture_files_alike(tmp_path):
+    lr, hr = (images.to_uint8(torch.stack([face(s), face(s).flip(-1)])) for s in (16, 64))
+    for kind, pictures in (("lr", lr), ("hr", hr)):
+        write_pack(tmp_path / "packs" / kind, "ab", pictures.numpy())
+        for stem, picture in zip("ab", pictures, strict=True):
+            path = tmp_path / "files" / kind / f"{stem}.png"
+            images.write(path, images.from_uint8(picture))
+    for where in ("packs", "files"):
+        pairs = load_pairs(tmp_path / where / "lr", tmp_path / where / "hr", hr_size=64)
+        assert pairs.stems == ("a", "b")
+        assert pairs.degradation is None
+        assert torch.equal(pairs.lr, lr)
+        assert torch.equal(pairs.hr, hr)
+    (tmp_path / "packs/lr" / FRESH).write_text(Degradation("gfpgan", RECIPES).to_json())
+    fresh = load_pairs(tmp_path / "packs/lr", tmp_path / "packs/hr", hr_size=64).degradation
+    assert fresh.name == "gfpgan"
+
+
+def test_packs_of_other_faces_or_sizes_are_refused(tmp_path):
+    lr = write_pack(tmp_path / "lr", "ab", np.zeros((2, 3, 16, 16), np.uint8))
+    hr = write_pack(tmp_path / "hr", "ac", np.zeros((2, 3, 64, 64), np.uint8))
+    with pytest.raises(DataError, match="b is in one of them only"):
+        load_pairs(lr, hr, hr_size=64)
+    with pytest.raises(DataError, match="holds pictures of 64 px where 32 is needed"):
+        load_pairs(lr, hr, hr_size=32)
+    with pytest.raises(DataError, match="holds no pictures"):
+        load_pairs(tmp_path / "none", hr, hr_size=64)
+
+
+def test_the_file_of_a_recipe_is_plain_json():
+    assert list(json.loads(Degradation("gfpgan", RECIPES).to_json())) == ["gfpgan"]
