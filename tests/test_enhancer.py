@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -128,3 +130,60 @@ def test_the_picture_handed_in_is_never_changed(enhancer):
         enhancer.enhance(given, scale=scale)
         Enhancer.bicubic().enhance(given, scale=scale).image.zero_()
     assert torch.equal(given, picture())
+
+
+def test_a_picture_that_is_large_already_is_given_back_as_it_is(enhancer):
+    assert torch.equal(enhancer.enhance(picture(), scale=1).image, picture())
+
+
+def test_networks_that_enlarge_nothing_restore_at_scale_one():
+    result = Enhancer([network(scale=1)], "cpu").enhance(picture())
+    assert result.output_size == (24, 32)
+    assert not torch.equal(result.image, picture())
+
+
+def test_every_option_changes_the_result(enhancer):
+    large = picture(200, 240)
+    plain = enhancer.enhance(large, colour="none").image
+    for options in (
+        {"colour": "wavelet"},
+        {"colour": "adain"},
+        {"strength": 0.3},
+        {"back_projections": 1},
+        {"tile": 64},
+    ):
+        changed = enhancer.enhance(large, **{"colour": "none", **options}).image
+        assert not torch.equal(changed, plain), options
+
+
+def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
+    monkeypatch.setattr("facesr.enhancer.has_fast_bfloat16", lambda device: True)
+    agreeing = Enhancer([network()], "cpu")
+    assert agreeing._find_dtype() == torch.bfloat16
+    exact = Enhancer([network()], "cpu", precision="float32").enhance(picture()).image
+    rounded = agreeing.enhance(picture()).image
+    assert not torch.equal(exact, rounded)
+    assert (exact - rounded).square().mean() < 1e-5
+    monkeypatch.setattr("facesr.enhancer.AGREEMENT", 200)
+    assert Enhancer([network()], "cpu")._find_dtype() == torch.float32
+
+
+def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
+    pictures = [picture(seed=seed) for seed in range(8)]
+    strengths = [0.0, 0.25, 0.5, 1.0] * 2
+
+    def enhance(given):
+        return enhancer.enhance(given[0], strength=given[1]).image
+
+    alone = [enhance(given) for given in zip(pictures, strengths, strict=True)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(enhance, zip(pictures, strengths, strict=True)))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("device", ["quantum", "cuda"])
+def test_a_device_that_is_not_there_is_told(device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this computer has one")
+    with pytest.raises(ParamsError, match="Choose auto"):
+        Enhancer([], device)

@@ -1,16 +1,43 @@
 """The device that trains and enhances, and the seeds on it."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from facesr.errors import ParamsError
+
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Gives the device of that name; `auto` takes the GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
+    """Gives the device of that name; `auto` takes the GPU where there is one.
+
+    Raises:
+        ParamsError: PyTorch knows no such device, or this computer has none.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in available:
+        raise ParamsError(f"There is no device {name}. Choose auto, cpu, cuda or mps.")
+    if not available[kind]:
+        raise ParamsError(f"This computer offers no {kind} device to PyTorch. Choose auto or cpu.")
+    return torch.device(name)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether arithmetic in bfloat16 saves time; elsewhere it is emulated, slowly."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older PyTorch cannot tell; float32 is right everywhere.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and any(
+        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
+    )
 
 
 def count_parameters(network: nn.Module) -> int:
