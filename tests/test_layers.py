@@ -11,7 +11,7 @@ LAYERS = [
     {"errors"},
     {"config", "paths", "devices", "files", "parallel"},
     {"images", "packs"},
-    {"reports", "models", "metrics", "baselines", "colour", "degradation", "tiles"},
+    {"reports", "models", "metrics", "baselines", "colour", "degradation", "photos", "tiles"},
     {"losses", "checkpoints", "manifest", "pairs"},
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},

@@ -11,8 +11,9 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from facesr.checkpoints import Network, describe, load_chain, load_networks, sav
 from facesr.colour import ColourFix, back_project, fix_colour
 from facesr.devices import has_fast_bfloat16, pick_device
 from facesr.errors import ParamsError
+from facesr.photos import MAX_PIXELS, Photo, fill_transparent
 from facesr.tiles import Progress, Tiler
 
 logger = logging.getLogger(__name__)
@@ -206,9 +208,7 @@ class Enhancer:
         """
         start = time.perf_counter()
         height, width = picture.shape[-2:]
-        if size is None and scale is None:
-            scale = self.scale
-        target = _target_size(height, width, size=size, scale=scale)
+        target = self.target_size(height, width, size=size, scale=scale)
         modules = self._choose(strength, target[1] / width)
         if modules:
             tiler = Tiler(
@@ -231,6 +231,46 @@ class Enhancer:
             input_size=(height, width),
             output_size=target,
         )
+
+    def enhance_photo(
+        self, photo: Photo, *, max_pixels: int = MAX_PIXELS, **options: Any
+    ) -> tuple[Photo, Result]:
+        """Enlarges and restores a picture file's content; transparency keeps its smooth edge.
+
+        Args:
+            photo: What `photos.read` gave.
+            max_pixels: A larger result is refused before the work begins.
+            options: Those of `enhance`.
+
+        Raises:
+            ParamsError: As `enhance`, or the result would be too large.
+        """
+        height, width = photo.colour.shape[-2:]
+        target = self.target_size(
+            height, width, size=options.get("size"), scale=options.get("scale")
+        )
+        if target[0] * target[1] > max_pixels:
+            raise ParamsError(
+                f"The result would have {target[1]} x {target[0]} pixels, more than {max_pixels}. "
+                "Ask for a smaller one, or raise --max-pixels."
+            )
+        result = self.enhance(fill_transparent(photo).colour, **options)
+        alpha = photo.alpha
+        if alpha is not None:
+            alpha = images.resize(alpha, target, "bicubic").clamp(0, 1)
+        return replace(photo, colour=result.image, alpha=alpha), result
+
+    def target_size(
+        self, height: int, width: int, *, size: int | None = None, scale: float | None = None
+    ) -> tuple[int, int]:
+        """Gives height and width of the result for a picture, as `enhance` will.
+
+        Raises:
+            ParamsError: Both size and scale are given, or one makes no sense.
+        """
+        if size is None and scale is None:
+            scale = self.scale
+        return _target_size(height, width, size=size, scale=scale)
 
     def _choose(self, strength: float, factor: float) -> list[nn.Module]:
         """Gives the first networks that reach the factor, or none where there is nothing to add."""

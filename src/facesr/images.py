@@ -5,7 +5,8 @@ In memory a picture is a float32 RGB tensor (3, H, W) in [0, 1].
 
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,9 @@ from facesr.files import written_whole
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+# Pillow reads more, some of it by programs of its own that nobody expects here.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 # zlib's usual 6 takes three times as long and saves 4 % of the size (measured at 384 px).
 PNG_COMPRESSION = 3
 
@@ -50,7 +53,7 @@ def read(source: Path | bytes) -> Tensor:
     """Decodes a picture file, turned upright and converted to sRGB.
 
     Depth, palette and transparency are told by the file's mode, never by its values. Transparent
-    parts are laid on white.
+    parts are laid on white. `photos.read` keeps them, and all else that a file holds.
 
     Args:
         source: A path, or the encoded bytes of a picture.
@@ -61,21 +64,40 @@ def read(source: Path | bytes) -> Tensor:
     Raises:
         DataError: Not a picture, damaged, or so large that it looks like a decompression bomb.
     """
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    with opened(source) as picture:
+        picture.load()
+        return from_pillow(ImageOps.exif_transpose(picture), _name(source))
+
+
+@contextmanager
+def opened(source: Path | bytes) -> Iterator[Image.Image]:
+    """Opens a picture file; what goes wrong in the block is told as the file's fault.
+
+    Raises:
+        DataError: As `read`.
+    """
+    name = _name(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            opened.load()
-            return from_pillow(ImageOps.exif_transpose(opened), name)
+        with Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+        ) as picture:
+            yield picture
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name} is not a picture. Give a JPEG, PNG, WebP, TIFF or BMP file."
+            f"{name} is not a picture. Give a JPEG, PNG, WebP, TIFF, GIF or BMP file."
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large to be opened safely. Reduce it first.") from error
     except FileNotFoundError as error:
         raise DataError(f"{name} does not exist. Check the path.") from error
+    except PermissionError as error:
+        raise DataError(f"{name} cannot be read. Check its permissions.") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name} is damaged ({error}). Replace it with an intact copy.") from error
+
+
+def _name(source: Path | bytes) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)
 
 
 def read_square(path: Path, size: int) -> Tensor:
