@@ -6,28 +6,26 @@ Writes  models/gan.safetensors, data/generated/gan, reports/train_gan/
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.reports import curve_log, write_json
-from facesr.training.gan import GOALS, train_gan
+from facesr.training.gan import train_gan
 
 
 def main() -> None:
     """Runs the stage."""
     params = load_params()
-    report = paths.REPORTS / "train_gan"
-    with curve_log(report, goals=GOALS) as log:
-        summary = train_gan(
-            params.train_gan,
-            sizes=params.sizes,
-            train_pairs=paths.TRAIN_PAIRS,
-            valid_pairs=paths.VALID_PAIRS,
-            generator=paths.GENERATOR,
-            critic=paths.CRITIC,
-            weights=paths.GAN,
-            restored=paths.GAN_IMAGES,
-            seed=params.seed,
-            log=log,
-        )
-    write_json(report / "summary.json", summary)
+    train_gan(
+        params.train_gan,
+        params.training,
+        sizes=params.sizes,
+        train_pairs=paths.TRAIN_PAIRS,
+        valid_pairs=paths.VALID_PAIRS,
+        generator=paths.GENERATOR,
+        critic=paths.CRITIC,
+        weights=paths.GAN,
+        restored=paths.GAN_IMAGES,
+        report=paths.REPORTS / "train_gan",
+        checkpoints=paths.CHECKPOINTS / "train_gan",
+        seed=params.seed,
+    )
 
 
 if __name__ == "__main__":

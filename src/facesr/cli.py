@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from facesr.errors import FaceSRError
+from facesr.errors import FaceSRError, Stopped
 
 
 def run(main: Callable[[], None]) -> None:
@@ -18,6 +18,9 @@ def run(main: Callable[[], None]) -> None:
     except FaceSRError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -273,6 +273,17 @@ class Phase(Section):
     """0 keeps the encoder frozen."""
 
 
+class TrainingParams(Section):
+    """How every training is run, whatever it trains."""
+
+    checkpoint_minutes: NonNegativeFloat
+    """Minutes between two checkpoints to go on from; 0 saves after every step."""
+    sample_pictures: PositiveInt
+    """Validation pictures on the sheet of each epoch."""
+    explosion_factor: PositiveFloat
+    """A loss so many times its first value, and above this, stops the training."""
+
+
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
 Phases = Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
@@ -358,6 +369,7 @@ class Profile(Section):
     fetch_faces: FetchFacesParams
     fetch_selfies: FetchParams
     degrade: DegradeParams
+    training: TrainingParams
     train_generator: RegressionParams
     train_critic: TrainCriticParams
     train_gan: TrainGanParams

@@ -4,6 +4,7 @@ FaceSRError
 ├── ParamsError       params.yaml or an option does not fit
 ├── DataError         pictures, pairs or reports are missing, damaged or do not belong together
 ├── CheckpointError   weights are missing, damaged or of another network
+├── TrainingError     a training went wrong: its numbers exploded, or memory ran out
 └── RegistryError     MLflow does not answer, or does not hold what was asked for
 
 Every message says what is wrong, where, and what to do next.
@@ -26,5 +27,21 @@ class CheckpointError(FaceSRError):
     """Weights are missing, damaged or belong to another network."""
 
 
+class TrainingError(FaceSRError):
+    """A training cannot go on: a loss is not finite, or the device's memory ran out."""
+
+
 class RegistryError(FaceSRError):
     """The MLflow store does not answer, or does not hold what was asked for."""
+
+
+class Stopped(Exception):  # noqa: N818  not an error
+    """A training that was told to stop has saved itself.
+
+    Attributes:
+        status: The process's exit status, 128 and the signal's number.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status

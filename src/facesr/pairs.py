@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,20 +105,47 @@ def crop_and_flip(
     Returns:
         lr (N, 3, crop, crop) and hr (N, 3, scale crop, scale crop), float32 in [0, 1].
     """
-    scale = pairs.scale
+    return cut(pairs, draw_crops(pairs, indices, crop_size=crop_size, rng=rng), crop_size=crop_size)
+
+
+class Crop(NamedTuple):
+    """A square of one pair, in low-resolution pixels."""
+
+    pair: int
+    top: int
+    left: int
+    mirrored: bool
+
+
+def draw_crops(
+    pairs: Pairs, indices: np.ndarray, *, crop_size: int, rng: np.random.Generator
+) -> list[Crop]:
+    """Draws what `crop_and_flip` cuts."""
     height, width = pairs.lr.shape[-2:]
+    return [
+        Crop(
+            int(index),
+            int(rng.integers(height - crop_size + 1)),
+            int(rng.integers(width - crop_size + 1)),
+            bool(rng.random() < 0.5),
+        )
+        for index in indices
+    ]
+
+
+def cut(pairs: Pairs, crops: list[Crop], *, crop_size: int) -> tuple[Tensor, Tensor]:
+    """Gives the crops as lr (N, 3, h, h) and hr (N, 3, H, H), float32 in [0, 1]."""
+    scale = pairs.scale
     lr_crops, hr_crops = [], []
-    for index in indices:
-        top = int(rng.integers(height - crop_size + 1))
-        left = int(rng.integers(width - crop_size + 1))
-        lr = pairs.lr[index, :, top : top + crop_size, left : left + crop_size]
+    for pair, top, left, mirrored in crops:
+        lr = pairs.lr[pair, :, top : top + crop_size, left : left + crop_size]
         hr = pairs.hr[
-            index,
+            pair,
             :,
             scale * top : scale * (top + crop_size),
             scale * left : scale * (left + crop_size),
         ]
-        if rng.random() < 0.5:
+        if mirrored:
             lr, hr = lr.flip(-1), hr.flip(-1)
         lr_crops.append(lr)
         hr_crops.append(hr)
@@ -148,19 +176,24 @@ class TrainBatches:
         self.crops_per_pair = crops_per_pair
         self.seed = seed
         self.epoch = 0
+        self._start = 0
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
+        self.epoch, self._start = epoch, batch
 
     def __len__(self) -> int:
         """Batches in an epoch; an incomplete last one is left out."""
         return len(self.pairs.stems) * self.crops_per_pair // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch = self.epoch
+        epoch, start = self.epoch, self._start
         rng = np.random.default_rng((self.seed, epoch))
-        self.epoch += 1
+        self.go_to(epoch + 1, 0)
         order = rng.permutation(len(self.pairs.stems) * self.crops_per_pair)
         order %= len(self.pairs.stems)
-        stored = (
-            crop_and_flip(
+        drawn = (
+            draw_crops(
                 self.pairs,
                 order[batch * self.batch_size : (batch + 1) * self.batch_size],
                 crop_size=self.crop_size,
@@ -168,10 +201,18 @@ class TrainBatches:
             )
             for batch in range(len(self))
         )
+        stored = (
+            cut(self.pairs, crops, crop_size=self.crop_size) for crops in islice(drawn, start, None)
+        )
         if self.pairs.degradation is None:
             return stored
         return degrade_afresh(
-            stored, self.pairs.degradation, seed=self.seed, epoch=epoch, device=pick_device()
+            stored,
+            self.pairs.degradation,
+            seed=self.seed,
+            epoch=epoch,
+            start=start * self.batch_size,
+            device=pick_device(),
         )
 
 
@@ -182,16 +223,18 @@ def degrade_afresh(
     seed: int,
     epoch: int,
     device: torch.device,
+    start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Replaces the low-resolution views of an epoch's batches by new ones.
 
     Args:
-        batches: lr (N, 3, h, h) and hr (N, 3, H, H) in [0, 1], from the epoch's first batch on.
+        batches: lr (N, 3, h, h) and hr (N, 3, H, H) in [0, 1].
         degradation: Makes the views from hr.
         seed: Of all epochs.
         epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
         device: Where the work is done and the batches lie.
+        start: Position in the epoch of the first crop of `batches`.
         workers: Threads; None takes one for each core, and one for a GPU.
     """
 
@@ -200,7 +243,7 @@ def degrade_afresh(
         return degradation(hr, lr_size=lr_size, rng=rng)
 
     workers = workers or (cores() if device.type == "cpu" else 1)
-    position = 0
+    position = start
     with ThreadPoolExecutor(workers) as pool:
         queued: deque[tuple[list[Future[Tensor]], Tensor]] = deque()
         for lr, hr in batches:
@@ -228,6 +271,9 @@ class WholeBatches:
     def __init__(self, pairs: Pairs, *, batch_size: int) -> None:
         self.pairs = pairs
         self.batch_size = batch_size
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Changes nothing: all epochs are alike, and each iteration is a whole one."""
 
     def __len__(self) -> int:
         return -(-len(self.pairs.stems) // self.batch_size)

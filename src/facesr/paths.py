@@ -18,5 +18,6 @@ GAN = Path("models/gan.safetensors")
 UPSAMPLER = Path("models/upsampler.safetensors")
 
 REPORTS = Path("reports")
+CHECKPOINTS = Path(".ckpt")
 METRICS = Path("reports/metrics.json")
 DVC_LOCK = Path("dvc.lock")

@@ -111,6 +111,22 @@ class CurveLog:
         # A person may look while the training runs.
         self._files[series].flush()
 
+    def state(self) -> dict[str, str]:
+        """Gives the text of every series so far."""
+        return {
+            series: (self.folder / f"{series}.csv").read_text(encoding="utf-8")
+            for series in self._files
+        }
+
+    def restore(self, state: Mapping[str, str]) -> None:
+        """Goes on after the rows that `state` gave."""
+        for series, text in state.items():
+            write_text(self.folder / f"{series}.csv", text)
+            self._files[series] = (self.folder / f"{series}.csv").open("a", encoding="utf-8")
+            self._names[series] = [
+                name for name in text.split("\n", 1)[0].split(",") if name not in ("step", "goal")
+            ]
+
     def __enter__(self) -> Self:
         return self
 

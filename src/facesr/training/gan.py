@@ -7,21 +7,23 @@ the generator's weights.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from tqdm import tqdm
 
 from facesr.checkpoints import Network, load_network, save_networks
-from facesr.config import Sizes, TrainGanParams
+from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.devices import pick_device
 from facesr.losses import CONTENT_LOSSES, ContentLoss, adversarial_loss, critic_loss
-from facesr.pairs import HR, LR, TrainBatches, load_pairs
-from facesr.training.restore import restore_all
+from facesr.pairs import HR, LR, Pairs, TrainBatches, load_pairs
+from facesr.training.monitor import Monitor
+from facesr.training.restore import restore_all, restored_columns
+from facesr.training.resume import key_of
 
 # The study's goal: the critic can no longer tell, and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
@@ -45,6 +47,7 @@ class GeneratorStep(NamedTuple):
 
 def train_gan(
     params: TrainGanParams,
+    training: TrainingParams,
     *,
     sizes: Sizes,
     train_pairs: Path,
@@ -53,13 +56,15 @@ def train_gan(
     critic: Path,
     weights: Path,
     restored: Path,
+    report: Path,
+    checkpoints: Path,
     seed: int,
-    log: Callable[..., None],
-) -> dict[str, float]:
+) -> None:
     """Goes on from the trained generator and critic, and writes the generator and its pictures.
 
     Args:
         params: Weights of the losses, rates and turns.
+        training: How trainings are run.
         sizes: Sides of the pairs.
         train_pairs: Folder of pairs.
         valid_pairs: Folder of pairs.
@@ -67,11 +72,13 @@ def train_gan(
         critic: Weights to start from.
         weights: Gets the averaged generator.
         restored: Gets its pictures by split.
+        report: Gets curves, samples and summary.
+        checkpoints: Folder for what an interrupted training goes on from.
         seed: Of order, crops and dropout.
-        log: Called with step, values and the series' name.
 
-    Returns:
-        Numbers for the summary.
+    Raises:
+        Stopped: A signal came; all is saved.
+        TrainingError: A loss is not finite.
     """
     # Set up.
     torch.manual_seed(seed)
@@ -98,63 +105,134 @@ def train_gan(
     )
     average = Average(generator_net, decay=params.ema_decay)
 
-    # Train.
+    steps = {"critic": 0, "generator": 0}
     critics_turn = True
     critic_report: CriticStep | None = None
     generator_report: GeneratorStep | None = None
-    steps = {"critic": 0, "generator": 0}
-    with tqdm(total=params.batches, unit="batch", desc="train_gan") as bar:
-        for number, (lr, hr) in enumerate(_endless(batches, params.batches), start=1):
-            lr, hr = lr.to(device), hr.to(device)  # (N, 3, h, w), (N, 3, H, W)
-            if critics_turn:
-                critic_report = critic_step(generator_net, critic_net, critic_optimizer, lr, hr)
-                critics_turn = critic_report.loss.item() >= params.critic_threshold
-                steps["critic"] += 1
-            else:
-                generator_report = generator_step(
-                    generator_net,
-                    critic_net,
-                    generator_optimizer,
-                    lr,
-                    hr,
-                    content_loss=CONTENT_LOSSES[params.content_loss],
-                    content_weight=params.content_weight,
-                    adversarial_weight=params.adversarial_weight,
-                )
-                average.update(generator_net)
-                critics_turn = True
-                steps["generator"] += 1
-            bar.update()
+    monitor = Monitor(
+        training,
+        report=report,
+        checkpoints=checkpoints,
+        key=key_of(
+            {
+                "params": params.model_dump(),
+                "training": training.model_dump(exclude={"checkpoint_minutes"}),
+                "sizes": sizes.model_dump(),
+                "seed": seed,
+            },
+            [train_pairs, valid_pairs, generator, critic],
+        ),
+        total_steps=params.batches,
+        total_pictures=params.batches * params.batch_size,
+        report_every=params.report_every,
+        goals=GOALS,
+    )
 
-            # Report.
-            if number % params.report_every == 0 and critic_report and generator_report:
-                log(
-                    number,
-                    {
-                        "generator_loss": generator_report.loss.item(),
-                        "content_loss": generator_report.content.item(),
-                        "adversarial_loss": generator_report.adversarial.item(),
-                        "critic_loss": critic_report.loss.item(),
-                    },
-                )
-                log(
-                    number,
-                    {
-                        "original": critic_report.original_probability.item(),
-                        "generated": critic_report.generated_probability.item(),
-                    },
-                    series="probabilities",
-                )
-                bar.set_postfix(
-                    generator=f"{generator_report.loss.item():.4f}",
-                    critic=f"{critic_report.loss.item():.4f}",
-                )
+    def state() -> dict[str, Any]:
+        return {
+            "generator": generator_net.state_dict(),
+            "critic": critic_net.state_dict(),
+            "generator_optimizer": generator_optimizer.state_dict(),
+            "critic_optimizer": critic_optimizer.state_dict(),
+            "average": average.tensors,
+            "steps": steps,
+            "critics_turn": critics_turn,
+            "critic_report": critic_report,
+            "generator_report": generator_report,
+        }
 
-    # Save.
-    average.copy_to(generator_net)
-    save_networks(weights, [Network(trained.architecture, generator_net)])
-    restore_all(generator_net, splits, restored)
-    return {f"{name}_steps": float(count) for name, count in steps.items()}
+    def restore(saved: dict[str, Any]) -> None:
+        nonlocal critics_turn, critic_report, generator_report
+        generator_net.load_state_dict(saved["generator"])
+        critic_net.load_state_dict(saved["critic"])
+        generator_optimizer.load_state_dict(saved["generator_optimizer"])
+        critic_optimizer.load_state_dict(saved["critic_optimizer"])
+        for name, tensor in average.tensors.items():
+            tensor.copy_(saved["average"][name])
+        steps.update(saved["steps"])
+        critics_turn = saved["critics_turn"]
+        if saved["critic_report"]:
+            critic_report = CriticStep(*(one.to(device) for one in saved["critic_report"]))
+        if saved["generator_report"]:
+            generator_report = GeneratorStep(*(one.to(device) for one in saved["generator_report"]))
+
+    with monitor:
+        # Resume.
+        if monitor.resume(restore):
+            batches.go_to(*divmod(monitor.step, len(batches)))
+
+        # Train.
+        while monitor.step < params.batches:
+            for lr, hr in islice(batches, params.batches - monitor.step):
+                lr, hr = lr.to(device), hr.to(device)  # (N, 3, h, w), (N, 3, H, W)
+                if critics_turn:
+                    critic_report = critic_step(generator_net, critic_net, critic_optimizer, lr, hr)
+                    critics_turn = critic_report.loss.item() >= params.critic_threshold
+                    steps["critic"] += 1
+                    due = monitor.count(len(hr), critic_loss=critic_report.loss)
+                else:
+                    generator_report = generator_step(
+                        generator_net,
+                        critic_net,
+                        generator_optimizer,
+                        lr,
+                        hr,
+                        content_loss=CONTENT_LOSSES[params.content_loss],
+                        content_weight=params.content_weight,
+                        adversarial_weight=params.adversarial_weight,
+                    )
+                    average.update(generator_net)
+                    critics_turn = True
+                    steps["generator"] += 1
+                    due = monitor.count(
+                        len(hr),
+                        content_loss=generator_report.content,
+                        adversarial_loss=generator_report.adversarial,
+                    )
+
+                # Report.
+                if due and critic_report and generator_report:
+                    _report(monitor, critic_report, generator_report)
+                if monitor.step % len(batches) == 0 or monitor.step == params.batches:
+                    _sample(monitor, average, generator_net, splits["valid"], training)
+
+                # Save.
+                monitor.checkpoint(state)
+
+        # Write.
+        average.copy_to(generator_net)
+        save_networks(weights, [Network(trained.architecture, generator_net)])
+        restore_all(generator_net, splits, restored)
+        monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})
+
+
+def _report(monitor: Monitor, critic: CriticStep, generator: GeneratorStep) -> None:
+    values = torch.stack([*generator, *critic]).tolist()
+    total, content, adversarial, critic_loss, original, generated = values
+    monitor.log(
+        monitor.step,
+        {
+            "generator_loss": total,
+            "content_loss": content,
+            "adversarial_loss": adversarial,
+            "critic_loss": critic_loss,
+        },
+    )
+    monitor.log(
+        monitor.step, {"original": original, "generated": generated}, series="probabilities"
+    )
+    monitor.show(generator=total, critic=critic_loss)
+
+
+def _sample(
+    monitor: Monitor,
+    average: "Average",
+    generator: nn.Module,
+    pairs: Pairs,
+    training: TrainingParams,
+) -> None:
+    with average.applied(generator):
+        monitor.sample(restored_columns(generator, pairs, count=training.sample_pictures))
 
 
 def critic_step(
@@ -254,6 +332,16 @@ class Average:
         """Gives the network the averaged weights."""
         network.load_state_dict(self.tensors)
 
+    @contextlib.contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """Gives the network the averaged weights for a while."""
+        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self.copy_to(network)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
+
 
 def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate: float) -> AdamW:
     """AdamW that spares biases and norms from decay, as fastai's optimizer does."""
@@ -266,13 +354,3 @@ def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate
         {"params": spared, "weight_decay": 0.0},
     ]
     return AdamW(groups, lr=learning_rate, betas=(params.beta1, params.beta2), eps=params.epsilon)
-
-
-def _endless(batches: TrainBatches, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    given = 0
-    while True:
-        for batch in batches:
-            yield batch
-            given += 1
-            if given == count:
-                return

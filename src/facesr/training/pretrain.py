@@ -5,23 +5,24 @@ The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/180
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.progress import no_bar  # noqa: F401  gives the Learner its method
 from fastai.callback.schedule import fit_one_cycle  # noqa: F401  gives the Learner its method
 from fastai.data.core import DataLoaders
 from fastai.learner import AvgMetric, Learner
-from fastai.torch_core import set_seed
+from fastai.optimizer import OptimWrapper
+from fastai.torch_core import norm_bias_params, set_seed
 from fastai.vision.gan import AdaptiveLoss, accuracy_thresh_expand
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.optim import AdamW
 
 from facesr import images, metrics
 from facesr.checkpoints import Network, save_networks
-from facesr.config import RegressionParams, Sizes, TrainCriticParams
+from facesr.config import RegressionParams, Sizes, TrainCriticParams, TrainingParams
 from facesr.devices import count_parameters, pick_device
 from facesr.losses import CONTENT_LOSSES
 from facesr.models import build
@@ -31,164 +32,177 @@ from facesr.pairs import (
     Pairs,
     TrainBatches,
     WholeBatches,
-    crop_and_flip,
+    cut,
+    draw_crops,
     load_pairs,
 )
-from facesr.training.restore import restore_all
-
-Log = Callable[..., None]
+from facesr.training.monitor import Monitor
+from facesr.training.restore import restore_all, restored_columns
+from facesr.training.resume import key_of
 
 TRAIN = "train"
 VALID = "valid"
 
+# Of the optimizer: what decays, and what is spared.
+GROUPS_PER_PART = 2
+
 
 def train_generator(
     params: RegressionParams,
+    training: TrainingParams,
     *,
     sizes: Sizes,
     train_pairs: Path,
     valid_pairs: Path,
     weights: Path,
     restored: Path,
+    report: Path,
+    checkpoints: Path,
     seed: int,
-    log: Log,
-) -> dict[str, float]:
+) -> None:
     """Trains the generator on the pairs and writes its pictures of all of them.
 
     Args:
         params: Network, loss and schedule.
+        training: How trainings are run.
         sizes: The scale is generator_size / lr_size.
         train_pairs: Folder of pairs.
         valid_pairs: Folder of pairs.
         weights: Gets the generator.
         restored: Gets the generator's pictures by split.
+        report: Gets curves, samples and summary.
+        checkpoints: Folder for what an interrupted training goes on from.
         seed: Of initial weights, order and crops.
-        log: Called with step, values and the series' name.
 
-    Returns:
-        Numbers for the summary.
+    Raises:
+        Stopped: A signal came; all is saved.
+        TrainingError: The loss is not finite.
     """
     splits = {
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    network, summary = fit(params, splits, scale=sizes.generator_scale, seed=seed, log=log)
-    save_networks(weights, [network])
-    restore_all(network.module, splits, restored)
-    return summary
+    key = _key(params, training, sizes, seed, [train_pairs, valid_pairs])
+    with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
+        network = fit(params, splits, scale=sizes.generator_scale, seed=seed, monitor=monitor)
+        save_networks(weights, [network])
+        restore_all(network.module, splits, restored)
 
 
 def train_upsampler(
     params: RegressionParams,
+    training: TrainingParams,
     *,
     sizes: Sizes,
     restored: Path,
     train_pairs: Path,
     valid_pairs: Path,
     weights: Path,
+    report: Path,
+    checkpoints: Path,
     seed: int,
-    log: Log,
-) -> dict[str, float]:
+) -> None:
     """Trains the up-sampler from the GAN's pictures to the full-size originals.
 
     Args:
         params: Network, loss and schedule.
+        training: How trainings are run.
         sizes: The scale is hr_size / generator_size.
         restored: The GAN's pictures by split.
         train_pairs: Folder of pairs, whose originals are the target.
         valid_pairs: Folder of pairs, whose originals are the target.
         weights: Gets the up-sampler.
+        report: Gets curves, samples and summary.
+        checkpoints: Folder for what an interrupted training goes on from.
         seed: Of initial weights, order and crops.
-        log: Called with step, values and the series' name.
 
-    Returns:
-        Numbers for the summary.
+    Raises:
+        Stopped: A signal came; all is saved.
+        TrainingError: The loss is not finite.
     """
     splits = {
         split: load_pairs(restored / split, folder / HR, hr_size=sizes.hr_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    network, summary = fit(params, splits, scale=sizes.upsampler_scale, seed=seed, log=log)
-    save_networks(weights, [network])
-    return summary
+    key = _key(params, training, sizes, seed, [restored, train_pairs / HR, valid_pairs / HR])
+    with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
+        network = fit(params, splits, scale=sizes.upsampler_scale, seed=seed, monitor=monitor)
+        save_networks(weights, [network])
 
 
 def fit(
-    params: RegressionParams, splits: dict[str, Pairs], *, scale: int, seed: int, log: Log
-) -> tuple[Network, dict[str, float]]:
-    """Trains a fresh network from lr to hr, phase by phase.
-
-    Returns:
-        The network, and its number of parameters with the PSNR of the last epoch.
-    """
+    params: RegressionParams, splits: dict[str, Pairs], *, scale: int, seed: int, monitor: Monitor
+) -> Network:
+    """Trains a fresh network from lr to hr, phase by phase."""
     set_seed(seed)
     architecture = {**params.network.model_dump(), "scale": scale}
     module = build(architecture, fetch=True)
-    batches = TrainBatches(
-        splits[TRAIN],
-        batch_size=params.batch_size,
-        crop_size=params.crop_size,
-        crops_per_pair=params.crops_per_pair,
-        seed=seed,
-    )
     learner = _learner(
         module,
-        batches,
         WholeBatches(splits[VALID], batch_size=1),
         CONTENT_LOSSES[params.loss],
         metric=valid_psnr,
         weight_decay=params.weight_decay,
-        splitter=split_encoder,
+        parts=split_encoder(module),
     )
-    watch = Watch(
-        log,
-        total=sum(phase.epochs for phase in params.phases) * len(batches),
-        every=params.report_every,
+    progress = Progress(
+        monitor,
         metric="psnr",
+        sample=lambda: monitor.sample(
+            restored_columns(module, splits[VALID], count=monitor.params.sample_pictures)
+        ),
     )
-    with learner.no_bar(), learner.no_logging(), watch.bar:
-        for phase in params.phases:
-            rate = phase.learning_rate
-            if phase.encoder_learning_rate:
-                learner.unfreeze()
-                rates = [phase.encoder_learning_rate, rate]
-            else:
-                learner.freeze_to(1)
-                rates = [rate, rate]
-            learner.fit_one_cycle(
-                phase.epochs, rates, pct_start=params.warmup_fraction, cbs=[watch]
+    phases = []
+    first_epoch = 0
+    for phase in params.phases:
+        batches = _batches(params, splits[TRAIN], seed)
+        rate, encoder_rate = phase.learning_rate, phase.encoder_learning_rate
+        phases.append(
+            Cycle(
+                batches,
+                first_epoch=first_epoch,
+                epochs=phase.epochs,
+                rates=[encoder_rate or rate, rate],
+                frozen_parts=0 if encoder_rate else 1,
             )
-    summary = {"parameters": count_parameters(module), "valid_psnr": watch.last}
-    return Network(architecture, module), summary
+        )
+        first_epoch += phase.epochs
+    run_cycles(learner, phases, progress, warmup_fraction=params.warmup_fraction)
+    monitor.summarise({"parameters": count_parameters(module), "valid_psnr": progress.metric_value})
+    return Network(architecture, module)
 
 
 def train_critic(
     params: TrainCriticParams,
+    training: TrainingParams,
     *,
     sizes: Sizes,
     restored: Path,
     train_pairs: Path,
     valid_pairs: Path,
     weights: Path,
+    report: Path,
+    checkpoints: Path,
     seed: int,
-    log: Log,
-) -> dict[str, float]:
+) -> None:
     """Trains the critic to tell the originals from the generator's pictures.
 
     Args:
         params: Network and schedule.
+        training: How trainings are run.
         sizes: Both kinds of picture have generator_size.
         restored: The generator's pictures by split.
         train_pairs: Folder of pairs, whose originals are the real pictures.
         valid_pairs: Folder of pairs, whose originals are the real pictures.
         weights: Gets the critic.
+        report: Gets curves, samples and summary.
+        checkpoints: Folder for what an interrupted training goes on from.
         seed: Of initial weights, order and crops.
-        log: Called with step, values and the series' name.
 
-    Returns:
-        Numbers for the summary.
+    Raises:
+        Stopped: A signal came; all is saved.
+        TrainingError: The loss is not finite.
     """
-    set_seed(seed)
     batches = {
         split: CriticBatches(
             load_pairs(restored / split, folder / HR, hr_size=sizes.generator_size),
@@ -198,6 +212,7 @@ def train_critic(
         )
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
+    set_seed(seed)
     architecture = {
         "kind": "critic",
         "features": params.features,
@@ -207,24 +222,41 @@ def train_critic(
     module = build(architecture)
     learner = _learner(
         module,
-        batches[TRAIN],
         batches[VALID],
         AdaptiveLoss(nn.BCEWithLogitsLoss()),
         metric=accuracy_thresh_expand,
         weight_decay=params.weight_decay,
+        parts=[list(module.parameters())],
     )
-    watch = Watch(
-        log,
-        total=params.epochs * len(batches[TRAIN]),
-        every=params.report_every,
-        metric="accuracy",
-    )
-    with learner.no_bar(), learner.no_logging(), watch.bar:
-        learner.fit_one_cycle(
-            params.epochs, params.learning_rate, pct_start=params.warmup_fraction, cbs=[watch]
+    steps = params.epochs * len(batches[TRAIN])
+    with Monitor(
+        training,
+        report=report,
+        checkpoints=checkpoints,
+        key=_key(params, training, sizes, seed, [restored, train_pairs / HR, valid_pairs / HR]),
+        total_steps=steps,
+        total_pictures=steps * 2 * batches[TRAIN].half,
+        report_every=params.report_every,
+    ) as monitor:
+        progress = Progress(
+            monitor,
+            metric="accuracy",
+            sample=lambda: monitor.sample(
+                *_judged(module, batches[VALID].pairs, count=training.sample_pictures)
+            ),
         )
-    save_networks(weights, [Network(architecture, module)])
-    return {"parameters": count_parameters(module), "valid_accuracy": watch.last}
+        cycle = Cycle(
+            batches[TRAIN],
+            first_epoch=0,
+            epochs=params.epochs,
+            rates=[params.learning_rate],
+            frozen_parts=0,
+        )
+        run_cycles(learner, [cycle], progress, warmup_fraction=params.warmup_fraction)
+        save_networks(weights, [Network(architecture, module)])
+        monitor.summarise(
+            {"parameters": count_parameters(module), "valid_accuracy": progress.metric_value}
+        )
 
 
 class CriticBatches:
@@ -240,52 +272,159 @@ class CriticBatches:
         self.crop_size = crop_size
         self.seed = seed
         self.epoch = 0
+        self._start = 0
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
+        self.epoch, self._start = epoch, batch
 
     def __len__(self) -> int:
         return len(self.pairs.stems) // self.half
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        self.epoch += 1
+        start = self._start
+        self.go_to(self.epoch + 1, 0)
         order = rng.permutation(len(self.pairs.stems))
         labels = torch.cat([torch.ones(self.half), torch.zeros(self.half)])  # (N,)
         for batch in range(len(self)):
             indices = order[batch * self.half : (batch + 1) * self.half]
-            generated, original = crop_and_flip(
-                self.pairs, indices, crop_size=self.crop_size, rng=rng
-            )
+            crops = draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
+            if batch < start:
+                continue
+            generated, original = cut(self.pairs, crops, crop_size=self.crop_size)
             yield torch.cat([original, generated]), labels
 
 
-class Watch(Callback):  # type: ignore[misc]
-    """Shows progress with the loss, and hands the numbers to the report."""
+class Cycle(NamedTuple):
+    """One run of the one-cycle policy."""
 
-    order = 60  # after fastai's Recorder, which computes the smoothed loss and the metrics
+    batches: Any
+    """TrainBatches or CriticBatches."""
+    first_epoch: int
+    """Number of its first epoch in the whole training, which order and crops follow from."""
+    epochs: int
+    rates: list[float]
+    """Highest rate of each part of the network."""
+    frozen_parts: int
+    """The first parts, which keep still; their batch statistics move all the same."""
 
-    def __init__(self, log: Log, *, total: int, every: int, metric: str) -> None:
+
+def run_cycles(
+    learner: Learner, cycles: Sequence[Cycle], progress: "Progress", *, warmup_fraction: float
+) -> None:
+    """Trains cycle after cycle, from the monitor's checkpoint on where there is one."""
+    device = pick_device()
+    progress.learn = learner
+    progress.monitor.resume(progress.restore)
+    with learner.no_bar(), learner.no_logging():
+        for number, cycle in enumerate(cycles):
+            if number < progress.cycle:
+                continue
+            progress.cycle = number
+            learner.dls = DataLoaders(cycle.batches, learner.dls.valid, device=device)
+            learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
+            progress.before_cycle(cycle)
+            learner.fit_one_cycle(
+                cycle.epochs,
+                [rate for rate in cycle.rates for _ in range(GROUPS_PER_PART)],
+                pct_start=warmup_fraction,
+                cbs=[progress],
+            )
+
+
+class Progress(Callback):  # type: ignore[misc]
+    """Tells the monitor of every step, and lets the Learner go on inside an epoch.
+
+    fastai resumes at the start of an epoch only, and without the state of optimizer, schedule and
+    random generators. Here the batches skip what was done, and the rest is put back in the order
+    in which the Learner sets it.
+    """
+
+    order = 65  # after the Recorder, which computes loss and metric, and after the scheduler
+
+    def __init__(self, monitor: Monitor, *, metric: str, sample: Callable[[], None]) -> None:
         super().__init__()
-        self.log = log
-        self.every = every
+        self.monitor = monitor
         self.metric = metric
-        self.step = 0
-        self.last = float("nan")
-        self.bar: Any = tqdm(total=total, unit="step", desc="train")
+        self.metric_value = float("nan")
+        self.sample = sample
+        self.cycle = 0
+        self.gradient_norm = torch.zeros(())
+        self._resumed: dict[str, Any] | None = None
+        self._skipping = False
+
+    def state(self, epoch: int, batch: int) -> dict[str, Any]:
+        """Gives what `restore` takes, for a training that goes on at a batch of an epoch."""
+        return {
+            "cycle": self.cycle,
+            "epoch": epoch,
+            "batch": batch,
+            "schedule": self.learn.pct_train,
+            "metric": self.metric_value,
+            "network": self.learn.model.state_dict(),
+            "optimizer": self.learn.opt.state_dict(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Takes up what `state` gave; the optimizer follows in `before_cycle`."""
+        self.learn.model.load_state_dict(saved["network"])
+        self.cycle = saved["cycle"]
+        self.metric_value = saved["metric"]
+        self._resumed = saved
+
+    def before_cycle(self, cycle: Cycle) -> None:
+        """Puts optimizer and batches where the cycle goes on."""
+        epoch = batch = 0
+        if self._resumed:
+            self.learn.opt.load_state_dict(self._resumed["optimizer"])
+            epoch, batch = self._resumed["epoch"], self._resumed["batch"]
+        cycle.batches.go_to(cycle.first_epoch + epoch, batch)
+        self.learn.dls.valid.go_to(cycle.first_epoch + epoch, 0)
+
+    def before_epoch(self) -> None:
+        """Skips an epoch that is done."""
+        self._skipping = self._resumed is not None and self.epoch < self._resumed["epoch"]
+        if self._skipping:
+            raise CancelEpochException
+
+    def before_train(self) -> None:
+        """Puts the schedule where it stood; the Learner has just set it to the epoch's start."""
+        self.batches_done = 0
+        if self._resumed:
+            self.batches_done = self._resumed["batch"]
+            if self.batches_done:
+                self.learn.pct_train = self._resumed["schedule"]
+            self._resumed = None
+
+    def before_step(self) -> None:
+        """Measures the gradient."""
+        gradients = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
+        self.gradient_norm = nn.utils.get_total_norm(gradients)
 
     def after_batch(self) -> None:
         """Counts a training step."""
         if not self.learn.training:
             return
-        self.step += 1
-        self.bar.update()
-        if self.step % self.every == 0:
-            loss = self.learn.loss.item()
-            self.log(self.step, {"loss": loss})
-            self.bar.set_postfix(loss=f"{loss:.4f}", **{self.metric: f"{self.last:.3f}"})
+        self.batches_done += 1
+        monitor, loss, norm = self.monitor, self.learn.loss, self.gradient_norm
+        if monitor.count(len(self.learn.xb[0]), loss=loss, gradient_norm=norm):
+            loss, norm = torch.stack([loss.detach(), norm]).tolist()
+            monitor.log(monitor.step, {"loss": loss})
+            monitor.log(monitor.step, {"norm": norm}, series="gradients")
+            monitor.show(loss=loss, **{self.metric: self.metric_value})
+        monitor.checkpoint(lambda: self.state(self.epoch, self.batches_done))
 
     def after_epoch(self) -> None:
         """Records the validation."""
-        valid_loss, self.last = self.learn.recorder.values[-1][1:3]
-        self.log(self.step, {"loss": valid_loss, self.metric: self.last}, series="valid")
+        if self._skipping:
+            return
+        valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]
+        self.monitor.log(
+            self.monitor.step, {"loss": valid_loss, self.metric: self.metric_value}, series="valid"
+        )
+        self.sample()
+        self.monitor.checkpoint(lambda: self.state(self.epoch + 1, 0))
 
 
 def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -294,7 +433,7 @@ def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def split_encoder(network: Any) -> list[list[nn.Parameter]]:
-    """Parameter groups: encoder, then everything else."""
+    """Parts of a network: encoder, then everything else."""
     encoder = list(network.encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     return [encoder, [one for one in network.parameters() if id(one) not in known]]
@@ -302,20 +441,98 @@ def split_encoder(network: Any) -> list[list[nn.Parameter]]:
 
 def _learner(
     module: nn.Module,
-    train: Any,
     valid: Any,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
     metric: Callable[[Tensor, Tensor], Tensor],
     weight_decay: float,
-    splitter: Callable[[Any], Sequence[Any]] | None = None,
+    parts: Sequence[Sequence[nn.Parameter]],
 ) -> Learner:
+    """Sets a Learner up with AdamW, whose fused step is fastai's Adam in one kernel.
+
+    fastai decays no bias and no norm; PyTorch's optimizer knows that by parameter groups only.
+    """
     device = pick_device()
+    spared = {id(parameter) for parameter in norm_bias_params(module)}
+    groups = []
+    for part in parts:
+        groups.append([one for one in part if id(one) not in spared])
+        groups.append([one for one in part if id(one) in spared])
     return Learner(
-        DataLoaders(train, valid, device=device),
+        DataLoaders(valid, valid, device=device),
         module.to(device),
         loss_func=loss,
+        opt_func=_optimizer,
         metrics=AvgMetric(metric),
-        wd=weight_decay,
-        **({"splitter": splitter} if splitter else {}),
+        wd=[weight_decay, 0.0] * len(parts),
+        splitter=lambda _: groups,
     )
+
+
+def _optimizer(groups: Sequence[Any], lr: float) -> OptimWrapper:
+    # fastai's constants. `lr` is its name for the learning rate.
+    return OptimWrapper(groups, AdamW, lr=lr, betas=(0.9, 0.99), eps=1e-5, fused=True)
+
+
+def _batches(params: RegressionParams, pairs: Pairs, seed: int) -> TrainBatches:
+    return TrainBatches(
+        pairs,
+        batch_size=params.batch_size,
+        crop_size=params.crop_size,
+        crops_per_pair=params.crops_per_pair,
+        seed=seed,
+    )
+
+
+def _monitor(
+    params: RegressionParams,
+    training: TrainingParams,
+    pairs: Pairs,
+    report: Path,
+    checkpoints: Path,
+    key: str,
+) -> Monitor:
+    steps = sum(phase.epochs * len(_batches(params, pairs, 0)) for phase in params.phases)
+    return Monitor(
+        training,
+        report=report,
+        checkpoints=checkpoints,
+        key=key,
+        total_steps=steps,
+        total_pictures=steps * params.batch_size,
+        report_every=params.report_every,
+    )
+
+
+def _judged(
+    critic: nn.Module, pairs: Pairs, *, count: int
+) -> tuple[dict[str, list[Tensor]], list[str]]:
+    """Columns and notes of a sample sheet: what the critic thinks of whole pictures."""
+    device = next(critic.parameters()).device
+    critic.eval()
+    columns: dict[str, list[Tensor]] = {"original": [], "generated": []}
+    notes = []
+    for original, generated in zip(pairs.hr[:count], pairs.lr[:count], strict=True):
+        both = images.from_uint8(torch.stack([original, generated]))  # (2, 3, H, W)
+        with torch.inference_mode():
+            first, second = critic(both.to(device)).sigmoid().mean(1).tolist()
+        notes.append(f"taken for an original: {first:.2f} and {second:.2f}")
+        columns["original"].append(both[0])
+        columns["generated"].append(both[1])
+    return columns, notes
+
+
+def _key(
+    params: RegressionParams | TrainCriticParams,
+    training: TrainingParams,
+    sizes: Sizes,
+    seed: int,
+    inputs: Sequence[Path],
+) -> str:
+    values = {
+        "params": params.model_dump(),
+        "training": training.model_dump(exclude={"checkpoint_minutes"}),
+        "sizes": sizes.model_dump(),
+        "seed": seed,
+    }
+    return key_of(values, inputs)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from facesr import images, packs
@@ -29,3 +29,27 @@ def restore_all(network: nn.Module, splits: dict[str, Pairs], output: Path) -> N
                 with torch.inference_mode():
                     sr = network(lr)[0]
                 pictures[position] = images.to_uint8(sr).cpu().numpy()
+
+
+def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:
+    """Gives the first pictures of a split as columns of a sample sheet.
+
+    Args:
+        network: As in `restore_all`; its mode is left as it was.
+        pairs: A split.
+        count: Pictures, at most.
+    """
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    columns: dict[str, list[Tensor]] = {"LR": [], "SR": [], "HR": []}
+    for lr, hr in zip(pairs.lr[:count], pairs.hr[:count], strict=True):
+        small = images.from_uint8(lr)
+        with torch.inference_mode():
+            sr = network(small[None].to(device))[0]
+        for column, picture in zip(
+            columns.values(), (small, sr, images.from_uint8(hr)), strict=True
+        ):
+            column.append(picture.float().cpu().clamp(0, 1))
+    network.train(was_training)
+    return columns

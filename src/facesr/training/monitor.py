@@ -1,0 +1,247 @@
+"""What surrounds every training: progress, curves, samples, checkpoints, and an orderly end."""
+
+import logging
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from facesr.config import TrainingParams
+from facesr.errors import CheckpointError, Stopped, TrainingError
+from facesr.files import written_whole
+from facesr.reports import CurveLog, write_json, write_sheet
+from facesr.training.resume import Checkpoints, random_state, set_random_state
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = "samples"
+SAMPLE_CELL = 256  # px on the sheet
+# Losses that a healthy training never multiplies; adversarial ones have no such bound.
+BOUNDED = frozenset({"loss", "content_loss"})
+
+
+class Monitor:
+    """Watches one training, stops it in time, and lets it go on where it stopped.
+
+    Within its `with` block, Ctrl-C and SIGTERM wait for the end of the step, save, and end the
+    process with status 130 or 143; a second one ends it at once. The checkpoint is deleted at the
+    end of a block that no exception left.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    def __init__(
+        self,
+        params: TrainingParams,
+        *,
+        report: Path,
+        checkpoints: Path,
+        key: str,
+        total_steps: int,
+        total_pictures: int,
+        report_every: int,
+        goals: Mapping[str, float] | None = None,
+    ) -> None:
+        """Prepares the report's folder.
+
+        Args:
+            params: How often to save, when to give up.
+            report: Gets curves, samples and summary; its name is that of the stage.
+            checkpoints: Folder of the stage's checkpoints.
+            key: What the training follows from, see `resume.key_of`.
+            total_steps: Steps of the whole training.
+            total_pictures: Pictures of the whole training, for the time left.
+            report_every: Steps between two looks at the losses; each costs a wait for the device.
+            goals: Values to aim at by series of the curves.
+        """
+        self.params = params
+        self.report = report
+        self.name = report.name
+        self.log = CurveLog(report, goals or {})
+        self.total_steps = total_steps
+        self.report_every = report_every
+        self.step = 0
+        self._checkpoints = Checkpoints(checkpoints, key)
+        self._saved_step: int | None = None
+        self._saved_at = time.monotonic()
+        self._pending: list[tuple[int, str, Tensor]] = []
+        self._first: dict[str, float] = {}
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._bar: Any = tqdm(
+            total=total_pictures, unit=" pictures", desc=self.name, unit_scale=True, smoothing=0.05
+        )
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._request_stop)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._bar.close()
+        self.log.__exit__(kind, error, trace)
+        if kind is None:
+            self._checkpoints.delete()
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, self._handlers[number])
+
+    def resume(self, restore: Callable[[Any], None]) -> bool:
+        """Takes up the checkpoint, if there is one.
+
+        Args:
+            restore: Gets the state that `checkpoint` was given.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            CheckpointError: It is damaged, or does not fit the networks.
+        """
+        for folder in self._checkpoints.others():
+            logger.info("%s: %s is of other parameters or pictures; it stays", self.name, folder)
+        saved = self._checkpoints.load()
+        if saved is None:
+            return False
+        try:
+            restore(saved["training"])
+            self.step = self._saved_step = saved["step"]
+            self._first = saved["first"]
+            self.log.restore(saved["curves"])
+            for name in saved["samples"]:
+                (self.report / SAMPLES).mkdir(exist_ok=True)
+                shutil.copyfile(
+                    self._checkpoints.folder / SAMPLES / name, self.report / SAMPLES / name
+                )
+            set_random_state(saved["random"])
+        except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"The checkpoint {self._checkpoints.file} does not fit this training ({reason}). "
+                f"To start from the beginning, delete {self._checkpoints.folder} and run the "
+                "command again."
+            ) from error
+        self._bar.update(self._bar.total * self.step // self.total_steps)
+        logger.info("%s: goes on after step %d of %d", self.name, self.step, self.total_steps)
+        return True
+
+    def count(self, pictures: int, **losses: Tensor) -> bool:
+        """Counts a step.
+
+        Args:
+            pictures: That it saw.
+            **losses: Scalars on the device; they are looked at together, later.
+
+        Returns:
+            Whether a report is due.
+
+        Raises:
+            TrainingError: A loss is not finite, or grew beyond all bounds.
+        """
+        self.step += 1
+        self._bar.update(pictures)
+        self._pending += [(self.step, name, value.detach()) for name, value in losses.items()]
+        if self.step % self.report_every:
+            return False
+        self._check()
+        return True
+
+    def show(self, **values: float) -> None:
+        """Shows numbers beside the progress bar."""
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+
+    def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Saves where the time has come, and ends the training where that was asked for.
+
+        Raises:
+            Stopped: A signal came; all is saved.
+            TrainingError: As `count`; the checkpoint before stays.
+        """
+        due = time.monotonic() - self._saved_at >= 60 * self.params.checkpoint_minutes
+        if not due and self._signal is None:
+            return
+        self._check()
+        self._save(state())
+        if self._signal is not None:
+            raise Stopped(
+                f"{self.name}: stopped and saved after step {self.step} of {self.total_steps}. "
+                "The same command goes on from here.",
+                status=128 + self._signal,
+            )
+
+    def sample(
+        self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
+    ) -> None:
+        """Writes a sheet of pictures, (3, h, w) in [0, 1] by caption, under the present step."""
+        write_sheet(
+            self.report / SAMPLES / f"step{self.step:05d}.png",
+            columns,
+            cell=SAMPLE_CELL,
+            title=f"{self.name.replace('_', ' ')}, step {self.step}",
+            notes=notes,
+        )
+
+    def summarise(self, values: Mapping[str, float]) -> None:
+        """Writes the numbers of the finished training."""
+        write_json(self.report / "summary.json", values)
+
+    def _save(self, state: Mapping[str, Any]) -> None:
+        samples = sorted(path.name for path in (self.report / SAMPLES).glob("step*.png"))
+        kept = self._checkpoints.folder / SAMPLES
+        for name in samples:
+            if not (kept / name).exists():
+                with written_whole(kept / name) as beside:
+                    shutil.copyfile(self.report / SAMPLES / name, beside)
+        self._checkpoints.save(
+            {
+                "step": self.step,
+                "first": self._first,
+                "curves": self.log.state(),
+                "samples": samples,
+                "random": random_state(),
+                "training": state,
+            }
+        )
+        self._saved_step = self.step
+        self._saved_at = time.monotonic()
+
+    def _check(self) -> None:
+        if not self._pending:
+            return
+        values = torch.stack([value.float() for *_, value in self._pending]).tolist()
+        for (step, name, _), value in zip(self._pending, values, strict=True):
+            first = self._first.setdefault(name, abs(value))
+            exploded = (
+                name in BOUNDED and abs(value) > max(1.0, first) * self.params.explosion_factor
+            )
+            if exploded or not math.isfinite(value):
+                raise TrainingError(self._failure(step, name.replace("_", " "), value))
+        self._pending.clear()
+
+    def _failure(self, step: int, name: str, value: float) -> str:
+        kept = (
+            f"The checkpoint of step {self._saved_step} stays in {self._checkpoints.folder}."
+            if self._saved_step is not None
+            else "No checkpoint was saved before."
+        )
+        return (
+            f"{self.name}: the {name} is {value:.4g} at step {step} of {self.total_steps}. Lower "
+            f"the learning rates of {self.name} in params.yaml, or raise warmup_fraction. {kept}"
+        )

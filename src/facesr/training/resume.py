@@ -1,0 +1,156 @@
+"""Checkpoints of a running training: everything that it needs to end with the same bits.
+
+One safetensors file holds tensors and, as JSON in its metadata, every other value. It lies in a
+folder that is named after what the training follows from, so that a checkpoint never meets other
+parameters or other pictures, and it is written beside and renamed: whoever stops the process, and
+whenever, the file is whole.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from facesr.errors import CheckpointError
+from facesr.files import written_whole
+
+METADATA_KEY = "facesr.resume"
+FILE = "last.safetensors"
+
+
+def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
+    """Names what a training follows from, in 16 hexadecimal digits.
+
+    Args:
+        values: Plain values: parameters, sizes, seed.
+        inputs: Files, and folders with all files below them; names and contents count.
+    """
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for position, path in enumerate(inputs):
+        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        for file in files:
+            with file.open("rb") as opened:
+                md5 = hashlib.file_digest(opened, "md5").hexdigest()
+            digest.update(f"{position} {file.relative_to(path).as_posix()} {md5}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+class Checkpoints:
+    """The checkpoint of one training, in FOLDER/KEY/."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder / key
+        self.file = self.folder / FILE
+        self.key = key
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replaces the checkpoint; the old one stays until the new one is whole.
+
+        Args:
+            state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
+        """
+        tensors: dict[str, Tensor] = {}
+        text = json.dumps({"key": self.key, "state": _pack(state, tensors)})
+        with written_whole(self.file) as beside, beside.open("wb") as file:
+            file.write(save(tensors, {METADATA_KEY: text}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def load(self) -> Any | None:
+        """Gives the saved state with its tensors on the CPU; None where there is no checkpoint.
+
+        Raises:
+            CheckpointError: The file is damaged or of another training.
+        """
+        if not self.file.exists():
+            return None
+        again = f"To start from the beginning, delete {self.folder} and run the command again."
+        try:
+            with safe_open(self.file, framework="pt") as file:
+                text = (file.metadata() or {})[METADATA_KEY]
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = json.loads(text)
+            key, state = content["key"], _unpack(content["state"], tensors)
+        except (SafetensorError, OSError, LookupError, ValueError) as error:
+            raise CheckpointError(
+                f"The checkpoint {self.file} is damaged ({error}). {again}"
+            ) from error
+        if key != self.key:
+            raise CheckpointError(
+                f"The checkpoint {self.file} is of other parameters, another profile or other "
+                f"pictures. {again}"
+            )
+        return state
+
+    def others(self) -> list[Path]:
+        """Folders of checkpoints that this training cannot use."""
+        return sorted(
+            one.parent for one in self.folder.parent.glob(f"*/{FILE}") if one != self.file
+        )
+
+    def delete(self) -> None:
+        """Removes the checkpoint, and the folder around it where that is empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        parent = self.folder.parent
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def random_state() -> dict[str, Any]:
+    """Gives the state of every random generator: Python's, NumPy's, PyTorch's, the devices'."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
+        "torch": torch.get_rng_state(),
+        "devices": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Puts every random generator back to what `random_state` gave."""
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if len(state["devices"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["devices"])
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Turns nested values into JSON, and puts their tensors aside."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        # A copy: two names of one memory are more than safetensors stores.
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _pack(inner, tensors)] for key, inner in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(inner, tensors) for inner in value]}
+    if isinstance(value, list):
+        return [_pack(inner, tensors) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(inner, tensors) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "tuple":
+        return tuple(_unpack(inner, tensors) for inner in content)
+    return {key: _unpack(inner, tensors) for key, inner in content}

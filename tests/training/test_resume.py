@@ -1,0 +1,253 @@
+"""A training that is stopped, at any moment, ends with the bits of an unbroken one."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, STAGES, outs, run_stage
+
+from facesr import cli
+from facesr.errors import CheckpointError, Stopped, TrainingError
+from facesr.training import monitor, pretrain
+from facesr.training.resume import Checkpoints, key_of, random_state, set_random_state
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def project(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "project")
+    return tmp_path / "project"
+
+
+def remove_outs(name, root):
+    """As DVC does before it runs a stage."""
+    for path in outs(name, root):
+        (root / path).unlink()
+    shutil.rmtree(root / "reports" / name, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_training_that_dies_again_and_again_ends_with_the_same_bits(name, project, monkeypatch):
+    unbroken = outs(name, project)
+    save = Checkpoints.save
+    deaths = 0
+
+    def save_and_die(self, state):
+        save(self, state)
+        raise Killed
+
+    while True:
+        remove_outs(name, project)
+        monkeypatch.setattr(Checkpoints, "save", save_and_die)
+        try:
+            run_stage(name, project, monkeypatch)
+        except Killed:
+            deaths += 1
+        else:
+            break
+    assert deaths >= 4
+    assert outs(name, project) == unbroken
+    assert not (project / ".ckpt" / name).exists()
+
+
+@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+def test_a_signal_saves_and_names_the_way_on(name, project, monkeypatch, capsys):
+    unbroken = outs(name, project)
+    remove_outs(name, project)
+    count = monitor.Monitor.count
+
+    def count_and_signal(self, pictures, **losses):
+        if self.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return count(self, pictures, **losses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor.Monitor, "count", count_and_signal)
+        with pytest.raises(Stopped, match=r"saved after step 3 of 6.*goes on") as stopped:
+            run_stage(name, project, monkeypatch)
+    assert stopped.value.status == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    run_stage(name, project, monkeypatch)
+    assert outs(name, project) == unbroken
+
+
+def test_the_frame_turns_a_stop_into_a_line_and_a_status(capsys):
+    def main():
+        raise Stopped("train_gan: stopped and saved", status=130)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.run(main)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "train_gan: stopped and saved\n"
+
+
+def start(name, root):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", f"stages.{name}"],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def kill_at_a_random_moment(process, root, name, rng):
+    """Sends SIGKILL during the training; returns whether it hit."""
+    while process.poll() is None and not list((root / ".ckpt" / name).glob("*/last.safetensors")):
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.25))
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def check_kills(name, root, times):
+    unbroken = outs(name, root)
+    rng = random.Random(name)
+    hits = 0
+    for _ in range(times):
+        remove_outs(name, root)
+        hits += kill_at_a_random_moment(start(name, root), root, name, rng)
+    process = start(name, root)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert hits
+    assert outs(name, root) == unbroken
+
+
+def test_kill_minus_nine_costs_nothing(project):
+    check_kills("train_gan", project, times=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STAGES)
+def test_ten_times_kill_minus_nine_cost_nothing(name, project):
+    check_kills(name, project, times=10)
+
+
+def interrupted(name, project, monkeypatch):
+    """Leaves a checkpoint and returns its file."""
+
+    def die(self, state):
+        resume_save(self, state)
+        raise Killed
+
+    resume_save = Checkpoints.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die)
+        with pytest.raises(Killed):
+            run_stage(name, project, monkeypatch)
+    (file,) = (project / ".ckpt" / name).glob("*/last.safetensors")
+    return file
+
+
+def test_a_half_written_checkpoint_is_one_clear_line(project, monkeypatch):
+    file = interrupted("train_gan", project, monkeypatch)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"is damaged.*delete .*\.ckpt/train_gan") as error:
+        run_stage("train_gan", project, monkeypatch)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_other_parameters_is_left_alone(project, monkeypatch, caplog):
+    file = interrupted("train_gan", project, monkeypatch)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("batches: 6", "batches: 4"))
+    caplog.set_level("INFO")
+    run_stage("train_gan", project, monkeypatch)
+    assert file.exists()
+    assert "is of other parameters or pictures; it stays" in caplog.text
+
+
+def test_a_checkpoint_in_the_wrong_folder_is_refused(project, monkeypatch):
+    file = interrupted("train_gan", project, monkeypatch)
+    other = Checkpoints(project / ".ckpt" / "train_gan", "0123456789abcdef")
+    other.save(Checkpoints(file.parents[1], file.parent.name).load())
+    other.file.replace(file)
+    with pytest.raises(CheckpointError, match="is of other parameters, another profile"):
+        run_stage("train_gan", project, monkeypatch)
+
+
+def test_a_checkpoint_of_another_architecture_is_one_clear_line(project, monkeypatch):
+    file = interrupted("train_gan", project, monkeypatch)
+    checkpoints = Checkpoints(file.parents[1], file.parent.name)
+    saved = checkpoints.load()
+    del saved["training"]["generator"]["head.0.weight"]
+    checkpoints.save(saved)
+    with pytest.raises(CheckpointError, match=r"does not fit this training \(.*head\.0\.weight"):
+        run_stage("train_gan", project, monkeypatch)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(project, monkeypatch):
+    calls = 0
+
+    def broken(sr, hr):
+        nonlocal calls
+        calls += 1
+        return (sr - hr).abs().mean() * (float("nan") if calls == 3 else 1.0)
+
+    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", broken)
+    remove_outs("train_generator", project)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 3 of 6.*step 2 stays"):
+        run_stage("train_generator", project, monkeypatch)
+    (file,) = (project / ".ckpt" / "train_generator").glob("*/last.safetensors")
+    saved = Checkpoints(file.parents[1], file.parent.name).load()
+    assert saved["step"] == 2
+    assert all(t.isfinite().all() for t in saved["training"]["network"].values())
+
+
+def test_an_exploding_loss_stops(project, monkeypatch):
+    calls = 0
+
+    def exploding(sr, hr):
+        nonlocal calls
+        calls += 1
+        return (sr - hr).abs().mean() * 100.0**calls
+
+    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", exploding)
+    with pytest.raises(TrainingError, match=r"the loss is .* at step 2 of 6"):
+        run_stage("train_generator", project, monkeypatch)
+
+
+def test_every_state_comes_back_as_it_was(tmp_path):
+    state = {
+        "numbers": [1, 2.5, None, True, "text", float("inf")],
+        "nested": {3: {"exp_avg": torch.randn(2, 3)}, "betas": (0.9, (0.99, torch.arange(3)))},
+    }
+    checkpoints = Checkpoints(tmp_path, "key")
+    checkpoints.save(state)
+    back = checkpoints.load()
+    assert back["numbers"] == state["numbers"]
+    assert torch.equal(back["nested"][3]["exp_avg"], state["nested"][3]["exp_avg"])
+    assert back["nested"]["betas"][0] == 0.9
+    assert torch.equal(back["nested"]["betas"][1][1], torch.arange(3))
+    checkpoints.delete()
+    assert not tmp_path.exists()
+
+
+def test_random_generators_go_on_where_they_stood(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "key")
+    checkpoints.save(random_state())
+    first = random.random(), np.random.rand(), torch.rand(1).item()
+    set_random_state(checkpoints.load())
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == first
+
+
+def test_the_key_follows_values_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1")
+    key = key_of({"x": 1}, [tmp_path])
+    assert key == key_of({"x": 1}, [tmp_path])
+    assert key != key_of({"x": 2}, [tmp_path])
+    (tmp_path / "a").write_text("2")
+    assert key != key_of({"x": 1}, [tmp_path])
