@@ -59,7 +59,8 @@ def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
 
 
 def exempt(file: Path, root: Path) -> bool:
-    return file.relative_to(root / "src" / "facesr").parts[0].removesuffix(".py") in EXEMPT
+    module = file.relative_to(root / "src" / "facesr").with_suffix("")
+    return module.parts[0] in EXEMPT or module.as_posix() in EXEMPT
 
 
 def missing_deps(script: Path, deps: list[str], root: Path = ROOT) -> list[str]:
