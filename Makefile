@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check pytest test-all score mlflow lock clean
+.PHONY: help setup repro test check pytest test-all score scoreboard mlflow lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ NAMES ?= *
 score: $(READY)  ## Measure the champion on photographs: make score FACES=folder NAMES='pattern'
 	@$(BIN)/facesr score "$(FACES)" --names "$(NAMES)" --hr-size 512 --scale 4 \
 		--jpeg-quality 30 95 --back-projections 2 --seed 7
+
+MODELS ?= facesr@champion
+scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='facesr/1 facesr/2'
+	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)" --output .scoreboard
 
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \

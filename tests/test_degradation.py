@@ -14,6 +14,7 @@ from facesr.degradation.kernels import gaussian, sinc
 from facesr.errors import DataError
 
 RECIPES = load_params(Path(__file__).parents[1] / "params.yaml").recipes
+DRAWN = [name for name, recipe in RECIPES.items() if recipe.kind != "bicubic"]
 
 
 def face(side):
@@ -37,7 +38,7 @@ def test_one_seed_gives_one_view_of_the_right_size_on_the_8_bit_grid(name):
         assert torch.equal(lr, degradation(hr, lr_size=16, rng=rng(number)))
 
 
-@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"bicubic"}))
+@pytest.mark.parametrize("name", sorted(DRAWN))
 def test_other_seeds_give_other_views(name):
     degradation = Degradation(name, RECIPES)
     views = [degradation(face(128), lr_size=16, rng=rng(number)) for number in range(8)]

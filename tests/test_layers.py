@@ -15,7 +15,7 @@ LAYERS = [
     {"losses", "checkpoints", "manifest", "pairs"},
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
-    {"evaluation"},
+    {"evaluation", "scoreboard"},
     {"registered_model"},
     {"commands"},
     {"cli"},

@@ -389,18 +389,57 @@ class Profile(Section):
         return self
 
 
+class ScoreboardSource(Section):
+    """Photographs that no network of the scoreboard has been trained on."""
+
+    path: str
+    """Folder below the scoreboard's root."""
+    names: str
+    """Pattern of the file names."""
+    hr_size: NonNegativeInt
+    """Side in pixels to which the originals are reduced; 0 cuts them and keeps their pixels."""
+    count: PositiveInt
+    """At most so many, chosen by the seed."""
+
+
+class ScoreboardCondition(Section):
+    """How the low-resolution views are made."""
+
+    scale: PositiveInt
+    """Side of the original over side of its view."""
+    recipe: str
+    """A name in recipes."""
+
+
+class ScoreboardParams(Section):
+    """Fixed inputs on which networks are compared."""
+
+    sources: dict[str, ScoreboardSource]
+    conditions: dict[str, ScoreboardCondition]
+    back_projections: PositiveInt
+    """Corrections of the row that knows the reduction."""
+    multiple: PositiveInt
+    """Sides of originals that keep their pixels are cut to multiples of this."""
+    ms_ssim_above: PositiveInt
+    """Side in pixels that MS-SSIM needs with its usual window."""
+    shown: tuple[str, ...] = Field(strict=False)
+    """Sources whose pictures may be published."""
+
+
 class Params(Profile):
     """The active profile with what holds for all of them."""
 
     profile: str
     seed: NonNegativeInt
     recipes: Recipes
+    scoreboard: ScoreboardParams
 
 
 class _ParamsFile(Section):
     profile: str
     seed: NonNegativeInt
     recipes: Recipes
+    scoreboard: ScoreboardParams
     profiles: dict[str, Profile]
 
     @model_validator(mode="after")
@@ -416,6 +455,12 @@ class _ParamsFile(Section):
             for part in recipe.weights if isinstance(recipe, MixtureParams) else ():
                 if part not in simple:
                     raise ValueError(f"recipes.{name}: {part!r} is not one of {', '.join(simple)}")
+        for name, condition in self.scoreboard.conditions.items():
+            if condition.recipe not in self.recipes:
+                known = ", ".join(self.recipes)
+                raise ValueError(
+                    f"scoreboard.conditions.{name}: {condition.recipe!r} is not one of {known}"
+                )
         for name, profile in self.profiles.items():
             for recipe_name in (profile.degrade.recipe, *profile.degrade.validation_sets):
                 self._check_recipe(recipe_name, profile, f"profiles.{name}.degrade")
@@ -457,6 +502,7 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
         profile=content.profile,
         seed=content.seed,
         recipes=content.recipes,
+        scoreboard=content.scoreboard,
         **dict(content.profiles[content.profile]),
     )
     if params.require_gpu and not any_device and not _has_gpu():

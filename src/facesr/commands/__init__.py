@@ -5,7 +5,7 @@ it. What is slow to import is imported inside that function, so that `facesr --h
 once.
 """
 
-from facesr.commands import export, score
+from facesr.commands import export, score, scoreboard
 
 # In the order of `facesr --help`.
-COMMANDS = (score, export)
+COMMANDS = (score, scoreboard, export)
