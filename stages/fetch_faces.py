@@ -1,6 +1,6 @@
 """Obtains the face pictures of the active profile and splits them.
 
-Reads   the folder that params.yaml names, or nothing where pictures are generated
+Reads   the source that params.yaml names, removed.csv
 Writes  data/faces, reports/fetch_faces/
 """
 
@@ -20,6 +20,7 @@ def main() -> None:
         splits={"train": 1 - valid - test, "valid": valid, "test": test},
         output=paths.FACES,
         report=paths.REPORTS / "fetch_faces",
+        removed=paths.REMOVED,
     )
 
 

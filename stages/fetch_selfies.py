@@ -1,6 +1,6 @@
 """Obtains the pictures of the second evaluation set, none of which is trained on.
 
-Reads   the folder that params.yaml names, or nothing where pictures are generated
+Reads   the source that params.yaml names, removed.csv
 Writes  data/selfies, reports/fetch_selfies/
 """
 
@@ -19,6 +19,7 @@ def main() -> None:
         splits={"selfies": 1.0},
         output=paths.SELFIES,
         report=paths.REPORTS / "fetch_selfies",
+        removed=paths.REMOVED,
     )
 
 

@@ -9,10 +9,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
-    {"config", "paths", "devices", "files", "parallel"},
+    {"config", "paths", "devices", "files", "parallel", "download"},
     {"images", "packs"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "photos", "tiles"},
     {"losses", "checkpoints", "manifest", "pairs"},
+    {"removed"},
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
     {"evaluation", "scoreboard"},

@@ -20,6 +20,7 @@ EXEMPT = {
     "cli": "the frame around every stage",
     "config": "checks numbers that DVC tracks by themselves",
     "devices": "where it runs is no input",
+    "download": "what comes is verified",
     "errors": "messages only",
     "files": "how bytes reach the disk",
     "parallel": "the results are the same on any number of cores",

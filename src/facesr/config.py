@@ -3,6 +3,7 @@
 Nothing here has a default: a line deleted from params.yaml is an error, not a silent choice.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -40,6 +41,16 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _expression(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    if text and not groups:
+        raise ValueError(f"{text!r} has no group that would name a person")
+    return text
 
 
 Range = Annotated[
@@ -98,11 +109,24 @@ class Sizes(Section):
 class FetchParams(Section):
     """Where pictures come from."""
 
-    source: Literal["generated", "folder"]
+    source: Literal["generated", "folder", "ffhq", "selfie"]
     path: str
-    """Folder of pictures; read by the source `folder` only."""
+    """Folder or archive of pictures; `ffhq` and `selfie` download into it what it lacks."""
+    url: str
+    """Where `ffhq` and `selfie` download from; for `ffhq` with the fields `{file_url}`,
+    `{file_path}` and `{index}`, which a mirror may use."""
+    names: str
+    """Pattern of the paths that `folder` takes."""
+    identity: Annotated[str, AfterValidator(_expression)]
+    """Regular expression on the paths of `folder`; its first group names the person. Empty where
+    names do not tell."""
+    crop: Literal["centre", "face"]
+    """The middle square, or the square around the largest face."""
+    minimum_size: PositiveInt | None
+    """Smaller pictures are set aside; those below hr_size are enlarged and counted. None (null)
+    takes hr_size."""
     count: PositiveInt
-    """Pictures to draw, or at most to take from the folder."""
+    """Pictures to draw, or at most to take."""
     softness: PositiveRange
     """Blur of generated pictures: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
 

@@ -1,12 +1,16 @@
 """The list of a fetched folder's pictures: what each is, where it came from, what it is for."""
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from facesr import reports
 from facesr.errors import DataError
+from facesr.parallel import map_in_threads
 
 FILE = "manifest.csv"
 
@@ -17,27 +21,79 @@ class Entry(NamedTuple):
     file: str
     split: str
     origin: str
-    """Where the picture was taken from: a path below the source's folder, or `generated:INDEX`."""
+    """Where the picture was taken from: a path below the source's folder, or `SOURCE:NAME`."""
     size: str
     """Side in pixels, as a decimal number."""
     sha256: str
     """Of the PNG file."""
     licence: str
+    attribution: str = ""
+    """Author and address, or what else the licence asks for."""
+    identity: str = ""
+    """Who is shown, by any name; empty where nobody knows."""
+    attributes: str = "{}"
+    """What else is known, as JSON of names and values."""
+
+
+class Fault(NamedTuple):
+    """Something in which a folder differs from its manifest."""
+
+    file: str
+    what: str
 
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
     """Writes `manifest.csv` into the folder."""
-    reports.write_csv(folder / FILE, [entry._asdict() for entry in entries])
+    rows = [entry._asdict() for entry in entries]
+    reports.write_csv(folder / FILE, rows, header=Entry._fields)
+
+
+def check_folder(folder: Path) -> tuple[int, list[Fault]]:
+    """Compares every file of a fetched folder with the manifest.
+
+    Returns:
+        How many pictures the manifest names, and what is missing, changed or not named by it.
+
+    Raises:
+        DataError: There is no manifest, or it is damaged.
+    """
+    entries = read_manifest(folder)
+    named = {entry.file for entry in entries}
+    faults = [
+        Fault(path.relative_to(folder).as_posix(), "is not in the manifest")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).as_posix() not in {*named, FILE}
+    ]
+    digests = map_in_threads(lambda entry: _sha256(folder / entry.file), entries)
+    bar = tqdm(digests, total=len(entries), unit="file", desc=f"check {folder}")
+    for entry, digest in zip(entries, bar, strict=True):
+        if not digest:
+            faults.append(Fault(entry.file, "is missing"))
+        elif digest != entry.sha256:
+            faults.append(Fault(entry.file, "has changed (SHA-256)"))
+    return len(entries), faults
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> list[Entry]:
     """Reads the manifest of a fetched folder.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or it is damaged.
     """
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path} does not exist. Run: dvc repro fetch_faces fetch_selfies")
-    with path.open(encoding="utf-8", newline="") as file:
-        return [Entry(**row) for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [Entry(**row) for row in csv.DictReader(file)]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path} is damaged ({error}). Delete its folder and run: dvc repro"
+        ) from error

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -54,3 +54,16 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def map_in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item]
+) -> Generator[Result, None, None]:
+    """Applies `function` to every item in threads, for work that waits or releases Python's lock.
+
+    Args:
+        function: The work.
+        items: Results come in their order.
+    """
+    with ThreadPoolExecutor(cores()) as pool:
+        yield from pool.map(function, items)

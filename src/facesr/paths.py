@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+REMOVED = Path("removed.csv")
 FACES = Path("data/faces")
 SELFIES = Path("data/selfies")
 TRAIN_PAIRS = Path("data/pairs/train")

@@ -5,9 +5,10 @@ every file in `manifest.csv` and every refused one in the report.
 """
 
 import hashlib
+import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -24,24 +25,20 @@ from facesr.config import FetchParams
 from facesr.errors import DataError
 from facesr.manifest import Entry, write_manifest
 from facesr.parallel import map_in_processes
+from facesr.removed import Removed, read_removed
+from facesr.sources import ffhq, folder, selfie
+from facesr.sources.candidates import Attributes, Candidate, Cut, Offer
 from facesr.sources.generated import draw
+from facesr.sources.splitting import Item, split
 
 # Generated faces and generated selfies must not be the same pictures.
 SELFIE_SEED_OFFSET = 1_000_003
 
 
-class _Candidate(NamedTuple):
-    name: str
-    origin: str
-    make: Callable[[], Tensor]
-    licence: str
-
-
 class _Made(NamedTuple):
-    candidate_name: str
-    origin: str
+    candidate: Candidate
     sha256: str
-    licence: str
+    attributes: Attributes
     refusal: str
 
 
@@ -53,158 +50,233 @@ def fetch(
     splits: Mapping[str, float],
     output: Path,
     report: Path,
+    removed: Path,
 ) -> None:
     """Fills `output` with square PNG pictures and their manifest.
 
     Args:
         params: Source and count.
         size: Side of the pictures in pixels.
-        seed: Chooses among a folder's pictures, draws the generated ones, and splits.
+        seed: Chooses among a source's pictures, draws the generated ones, and splits.
         splits: Names and shares; the first one takes what the others leave.
-        output: Is emptied first.
-        report: Gets `set_aside.csv`, `summary.json` and `sheet.png`.
+        output: Is replaced once all is there.
+        report: Gets `set_aside.csv`, `summary.json` and, where the pictures may be shown,
+            `sheet.png`.
+        removed: List of the pictures that must not be taken.
 
     Raises:
-        DataError: The source's folder is missing or shares pictures with `output`, or there are
-            too few usable pictures to fill every split.
+        DataError: The source is missing, damaged or shares pictures with `output`, there are too
+            few usable pictures to fill every split, or the disk is full.
     """
     if params.count < len(splits):
         raise DataError(
             f"{params.count} pictures cannot fill the splits {', '.join(splits)}. Raise count in "
             "params.yaml."
         )
-    candidates = _candidates(params, size=size, seed=seed, output=output)
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    made: list[_Made] = []
-    refused: list[_Made] = []
-    seen: set[str] = set()
-    with (
-        tqdm(total=min(params.count, len(candidates)), unit="picture", desc="fetch") as bar,
-        closing(map_in_processes(partial(_make, output), candidates)) as results,
-    ):
-        for one in results:
-            if not one.refusal and one.sha256 in seen:
-                one = one._replace(refusal="the same picture was taken already")
-            if one.refusal:
-                refused.append(one)
-                continue
-            seen.add(one.sha256)
-            made.append(one)
-            bar.update()
-            if len(made) == params.count:
-                break
-    # Duplicates, and what other processes had made beyond the count.
-    taken = {f"{one.candidate_name}.png" for one in made}
-    for file in output.iterdir():
-        if file.name not in taken:
-            file.unlink()
-    if len(made) < len(splits):
-        reasons = "; ".join(
-            f"{count} x {reason}" for reason, count in _reasons(refused).most_common(3)
-        )
+    _check_apart(params, output)
+    part, scratch = (output.with_name(f".{output.name}.{end}") for end in ("part", "unpacked"))
+    try:
+        for room in (part, scratch):
+            shutil.rmtree(room, ignore_errors=True)
+            room.mkdir(parents=True)
+        offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
+        made, refused = _take(offer, params.count, part, read_removed(removed))
+        if len(made) < len(splits):
+            _refuse_too_few(params, made, refused, offer, splits)
+        entries = _entries(made, splits=splits, size=size, seed=seed)
+        write_manifest(part, entries)
+        shutil.rmtree(output, ignore_errors=True)
+        part.replace(output)
+    except OSError as error:
         raise DataError(
-            f"{params.path} gives {len(made)} usable pictures of at least {size} px where "
-            f"{len(splits)} or more are needed ({reasons or 'no picture files'}). Add pictures."
-        )
-    entries = _split(made, splits=splits, size=size, seed=seed)
-    write_manifest(output, entries)
-    _report(report, entries, refused, output)
+            f"{output} cannot be written ({error.strerror or error}). Free some space, or mend the "
+            "folder's permissions."
+        ) from error
+    finally:
+        for room in (part, scratch):
+            shutil.rmtree(room, ignore_errors=True)
+    _report(params, report, entries, made, refused, offer, output)
 
 
-def _candidates(params: FetchParams, *, size: int, seed: int, output: Path) -> list[_Candidate]:
+def _check_apart(params: FetchParams, output: Path) -> None:
     if params.source == "generated":
-        return [
-            _Candidate(
+        return
+    source, target = Path(params.path).resolve(), output.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        raise DataError(
+            f"{params.path} and {output} lie in each other, and {output} is replaced. Move the "
+            "pictures to a folder of their own."
+        )
+
+
+def _offer(
+    params: FetchParams, *, size: int, seed: int, splits: Mapping[str, float], scratch: Path
+) -> Offer:
+    cut = Cut(size, params.minimum_size or size, params.crop)
+    if params.source == "folder":
+        return folder.offer(params, cut, seed=seed, scratch=scratch)
+    if params.source == "ffhq":
+        return ffhq.offer(params, cut, seed=seed, splits=splits, scratch=scratch)
+    if params.source == "selfie":
+        return selfie.offer(params, cut, seed=seed, scratch=scratch)
+    return Offer(
+        [
+            Candidate(
                 f"generated_{index:05d}",
                 f"generated:{index}",
                 partial(_draw_softly, seed, index, size, params.softness),
                 "generated by facesr, Apache-2.0",
             )
             for index in range(params.count)
-        ]
-    folder = Path(params.path)
-    found = images.find(folder)
-    source, target = folder.resolve(), output.resolve()
-    if source.is_relative_to(target) or target.is_relative_to(source):
-        raise DataError(
-            f"{folder} and {output} lie in each other, and {output} is emptied first. Move the "
-            "pictures to a folder of their own."
-        )
-    order = np.random.default_rng(seed).permutation(len(found))
-    candidates = []
-    for position in order:
-        path = found[position]
-        origin = path.relative_to(folder).as_posix()
-        # Two folders may hold files of one name, and two files differ in their suffix only.
-        digest = hashlib.sha256(origin.encode()).hexdigest()[:8]
-        name = f"{path.stem[:40].replace('.', '_')}_{digest}"
-        candidates.append(
-            _Candidate(
-                name, origin, partial(images.read_square, path, size), "as the folder states"
-            )
-        )
-    return candidates
+        ],
+        [],
+    )
 
 
-def _draw_softly(seed: int, index: int, size: int, softness: tuple[float, float]) -> Tensor:
+def _draw_softly(
+    seed: int, index: int, size: int, softness: tuple[float, float]
+) -> tuple[Tensor, Attributes]:
     # Lenses and demosaicing leave photographs softer than the pixel grid, each by another amount;
     # a network that has seen crisp edges only over-sharpens them.
     rng = np.random.default_rng((seed, index, size))
     sigma = float(np.exp(rng.uniform(*np.log(softness))))
     crisp = draw(seed, index, size).numpy()
-    return torch.from_numpy(ndimage.gaussian_filter(crisp, (0, sigma, sigma), mode="reflect"))
+    soft = ndimage.gaussian_filter(crisp, (0, sigma, sigma), mode="reflect")
+    return torch.from_numpy(soft), {}
 
 
-def _make(output: Path, candidate: _Candidate) -> _Made:
-    file = output / f"{candidate.name}.png"
+def _take(
+    offer: Offer, count: int, part: Path, removed: Removed
+) -> tuple[list[_Made], list[tuple[str, str]]]:
+    """Makes pictures until there are enough; gives them and what was set aside."""
+    made: list[_Made] = []
+    refused = list(offer.set_aside)
+    wanted = []
+    for candidate in offer.candidates:
+        if removed.has(origin=candidate.origin):
+            refused.append((candidate.origin, "removed on request"))
+        else:
+            wanted.append(candidate)
+    seen: set[str] = set()
+    with (
+        tqdm(total=min(count, len(wanted)), unit="picture", desc="fetch") as bar,
+        closing(map_in_processes(partial(_make, part), wanted)) as results,
+    ):
+        for one in results:
+            refusal = one.refusal
+            if not refusal and removed.has(sha256=one.sha256):
+                refusal = "removed on request"
+            if not refusal and one.sha256 in seen:
+                refusal = "the same picture was taken already"
+            if refusal:
+                refused.append((one.candidate.origin, refusal))
+                continue
+            seen.add(one.sha256)
+            made.append(one)
+            bar.update()
+            if len(made) == count:
+                break
+    # Duplicates, and what other processes had made beyond the count.
+    taken = {f"{one.candidate.name}.png" for one in made}
+    for file in part.iterdir():
+        if file.name not in taken:
+            file.unlink()
+    return made, refused
+
+
+def _make(part: Path, candidate: Candidate) -> _Made:
+    file = part / f"{candidate.name}.png"
     try:
-        images.write(file, candidate.make())
+        picture, attributes = candidate.make()
     except DataError as error:
-        return _Made(candidate.name, candidate.origin, "", candidate.licence, str(error))
+        return _Made(_described(candidate), "", {}, str(error))
+    images.write(file, picture)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _Made(candidate.name, candidate.origin, digest, candidate.licence, "")
+    return _Made(_described(candidate), digest, attributes, "")
 
 
-def _split(
+def _described(candidate: Candidate) -> Candidate:
+    # What makes the picture need not travel back to the first process.
+    return candidate._replace(make=_nothing)
+
+
+def _nothing() -> tuple[Tensor, Attributes]:
+    raise AssertionError("made already")
+
+
+def _entries(
     made: Sequence[_Made], *, splits: Mapping[str, float], size: int, seed: int
 ) -> list[Entry]:
-    # Ranked by a hash of seed and name: the split does not depend on the order of arrival.
-    ranked = sorted(
-        made, key=lambda one: hashlib.sha256(f"{seed}:{one.candidate_name}".encode()).digest()
-    )
-    names: list[str] = []
-    first, *others = splits
-    for position, name in enumerate(others):
-        # Every split gets a picture, also the first one, which takes what is left.
-        available = len(ranked) - len(names) - (len(others) - position)
-        names += [name] * min(available, max(1, round(splits[name] * len(ranked))))
-    names += [first] * (len(ranked) - len(names))
-    entries = [
-        Entry(f"{one.candidate_name}.png", split, one.origin, str(size), one.sha256, one.licence)
-        for one, split in zip(ranked, names, strict=True)
-    ]
+    items = [Item(c.name, c.identity, c.split) for c in (one.candidate for one in made)]
+    entries = []
+    for one, split_name in zip(made, split(items, splits, seed), strict=True):
+        candidate = one.candidate
+        attributes = {**candidate.attributes, **one.attributes}
+        entries.append(
+            Entry(
+                file=f"{candidate.name}.png",
+                split=split_name,
+                origin=candidate.origin,
+                size=str(size),
+                sha256=one.sha256,
+                licence=candidate.licence,
+                attribution=candidate.attribution,
+                identity=candidate.identity,
+                attributes=json.dumps(attributes, ensure_ascii=False, sort_keys=True),
+            )
+        )
     return sorted(entries)
 
 
-def _reasons(refused: Sequence[_Made]) -> Counter[str]:
-    return Counter(one.refusal.replace(one.origin, "").strip() for one in refused)
+def _refuse_too_few(
+    params: FetchParams,
+    made: Sequence[_Made],
+    refused: Sequence[tuple[str, str]],
+    offer: Offer,
+    splits: Mapping[str, float],
+) -> None:
+    reasons = "; ".join(f"{n} x {reason}" for reason, n in _reasons(refused).most_common(3))
+    raise DataError(
+        f"{params.path} gives {len(made)} usable pictures of {len(offer.candidates)} where "
+        f"{len(splits)} or more are needed ({reasons or 'no picture files'}). Add pictures."
+    )
 
 
-def _report(report: Path, entries: Sequence[Entry], refused: Sequence[_Made], output: Path) -> None:
+def _reasons(refused: Sequence[tuple[str, str]]) -> Counter[str]:
+    return Counter(reason.replace(origin, "").strip() for origin, reason in refused)
+
+
+def _report(
+    params: FetchParams,
+    report: Path,
+    entries: Sequence[Entry],
+    made: Sequence[_Made],
+    refused: Sequence[tuple[str, str]],
+    offer: Offer,
+    output: Path,
+) -> None:
     reports.write_csv(
         report / "set_aside.csv",
-        [{"origin": one.origin, "reason": one.refusal} for one in refused],
+        [{"origin": origin, "reason": reason} for origin, reason in refused],
         header=("origin", "reason"),
     )
+    persons = {entry.identity for entry in entries if entry.identity}
     reports.write_json(
         report / "summary.json",
         {
             "taken": len(entries),
             "set_aside": len(refused),
+            "set_aside_reasons": dict(_reasons(refused).most_common()),
+            "enlarged": sum("enlarged_from" in one.attributes for one in made),
+            "persons_known": len(persons),
+            "licences": dict(Counter(entry.licence for entry in entries).most_common()),
             **{f"split_{name}": n for name, n in Counter(e.split for e in entries).items()},
+            **offer.facts,
         },
     )
+    if params.source == "selfie":
+        # Its pictures must not be shown.
+        return
     shown = [images.read(output / entry.file) for entry in entries[:24]]
     rows = [shown[start : start + 6] for start in range(0, len(shown), 6)]
     columns = {str(i + 1): [row[i] for row in rows if i < len(row)] for i in range(6)}

@@ -1,0 +1,107 @@
+"""The list of pictures that must not come back, because someone asked for it.
+
+`removed.csv` is kept under version control, so that every clone obeys it. It holds hashes only: of
+the PNG file, and of the origin, which stays the same when the picture's size is changed.
+"""
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from facesr import reports
+from facesr.errors import DataError
+from facesr.manifest import Entry, read_manifest, write_manifest
+
+HEADER = ("sha256", "origin_sha256")
+# Fewer digits could mean another picture.
+FEWEST_DIGITS = 12
+
+
+class Removed(NamedTuple):
+    """What is on the list."""
+
+    files: frozenset[str]
+    origins: frozenset[str]
+
+    def has(self, *, sha256: str = "", origin: str = "") -> bool:
+        """Tells whether a picture with that content or from that place is on the list."""
+        return sha256 in self.files or _hash(origin) in self.origins
+
+
+def read_removed(path: Path) -> Removed:
+    """Reads the list; a missing file is an empty one.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    rows = _rows(path)
+    return Removed(
+        frozenset(row["sha256"] for row in rows), frozenset(row["origin_sha256"] for row in rows)
+    )
+
+
+def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[Entry]:
+    """Deletes pictures from fetched folders and puts them on the list.
+
+    Args:
+        digests: SHA-256 of PNG files as in the manifests, or their first digits.
+        folders: Fetched folders; those that do not exist are passed over.
+        path: The list.
+
+    Returns:
+        The manifests' entries of what was deleted.
+
+    Raises:
+        DataError: A digest is too short, or belongs to no picture or to several; nothing has been
+            deleted then.
+    """
+    entries = {folder: read_manifest(folder) for folder in folders if folder.is_dir()}
+    found: dict[str, list[tuple[Path, Entry]]] = {}
+    for digest in dict.fromkeys(digest.lower() for digest in digests):
+        if len(digest) < FEWEST_DIGITS:
+            raise DataError(
+                f"{digest} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."
+            )
+        hits = [
+            (folder, entry)
+            for folder, listed in entries.items()
+            for entry in listed
+            if entry.sha256.startswith(digest)
+        ]
+        if len({entry.sha256 for _, entry in hits}) != 1:
+            where = ", ".join(map(str, entries)) or "any fetched folder"
+            raise DataError(
+                f"{digest} belongs to {len(hits) or 'no'} pictures of {where}. Look into "
+                "manifest.csv for the column sha256."
+            )
+        found[digest] = hits
+    gone = [hit for hits in found.values() for hit in hits]
+    # The list first: a picture that is on it and still there is deleted by the next run.
+    rows = _rows(path) + [
+        {"sha256": entry.sha256, "origin_sha256": _hash(entry.origin)} for _, entry in gone
+    ]
+    unique = list({row["sha256"]: row for row in rows}.values())
+    reports.write_csv(path, unique, header=HEADER)
+    for folder, listed in entries.items():
+        files = {entry.file for where, entry in gone if where == folder}
+        if files:
+            write_manifest(folder, [entry for entry in listed if entry.file not in files])
+            for file in files:
+                (folder / file).unlink(missing_ok=True)
+    return [entry for _, entry in gone]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if any(set(row) != set(HEADER) or None in row.values() for row in rows):
+        raise DataError(f"{path} is damaged. Its columns are {', '.join(HEADER)}; mend it.")
+    return rows
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""A picture that a source offers, and how it becomes a square of the wanted size."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from facesr import images
+from facesr.errors import DataError
+from facesr.sources.archives import Blob
+
+Attributes = dict[str, str | int | float]
+
+
+class Candidate(NamedTuple):
+    """A picture that may be taken."""
+
+    name: str
+    """Of its PNG file, without suffix."""
+    origin: str
+    make: Callable[[], tuple[Tensor, Attributes]]
+    """Gives (3, size, size) in [0, 1] and what was learned on the way; may raise DataError."""
+    licence: str
+    attribution: str = ""
+    identity: str = ""
+    """Who is shown; empty where nobody knows."""
+    attributes: Mapping[str, str | int | float] = {}
+    split: str = ""
+    """Where the data set itself appoints one."""
+
+
+class Offer(NamedTuple):
+    """What a source has."""
+
+    candidates: list[Candidate]
+    """In the order in which they are taken until there are enough."""
+    set_aside: list[tuple[str, str]]
+    """Origin and reason of what cannot be taken."""
+    facts: Mapping[str, str | int] = {}
+    """For the summary."""
+
+
+class Cut(NamedTuple):
+    """How pictures are brought to one size."""
+
+    size: int
+    """Side of the result in pixels."""
+    minimum: int
+    """Pictures whose square is smaller are refused; those below `size` are enlarged."""
+    crop: str
+    """`centre` or `face`."""
+
+
+def safe_name(origin: str) -> str:
+    """Makes a file name of an origin: readable, unique, without blanks or letters beyond ASCII.
+
+    Two folders may hold files of one name, and two files differ in their suffix only.
+    """
+    stem = Path(origin).stem[:40]
+    readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)
+    return f"{readable}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
+
+
+def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> tuple[Tensor, Attributes]:
+    """Reads a picture and cuts it.
+
+    Args:
+        blob: A picture file.
+        cut: Sizes.
+        sha256: Of the bytes, where a manifest tells; empty elsewhere.
+
+    Raises:
+        DataError: It cannot be read, is not what the manifest says, or is too small.
+    """
+    content = blob.read()
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError("its content is not what its manifest says (SHA-256)")
+    return cut_square(images.read(content), cut)
+
+
+def cut_square(picture: Tensor, cut: Cut) -> tuple[Tensor, Attributes]:
+    """Cuts a square and brings it to `cut.size`.
+
+    Raises:
+        DataError: It shows no face where one is wanted, or is smaller than `cut.minimum`.
+    """
+    square = images.centre_square(picture)
+    side = square.shape[-1]
+    if side < cut.minimum:
+        raise DataError(f"has a side of {side} px where {cut.minimum} px are needed")
+    found: Attributes = {"enlarged_from": side} if side < cut.size else {}
+    resized = images.resize(square, (cut.size, cut.size), "lanczos").clamp(0, 1)
+    return resized.to(torch.float32), found

@@ -1,0 +1,115 @@
+"""The Selfie Data Set: 46,836 faces of 306 px with 36 attributes each.
+
+Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015, https://www.crcv.ucf.edu/data/Selfie/. For research:
+the pictures are never shown and never handed on.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from facesr.config import FetchParams
+from facesr.download import HASH_SUFFIX, RemoteFile, download
+from facesr.errors import DataError
+from facesr.sources.candidates import Candidate, Cut, Offer, read_cut
+from facesr.sources.folder import Found, walk
+
+ARCHIVE = "Selfie-dataset.tar.gz"
+TABLE = "selfie_dataset.txt"
+LICENCE = "research only, not to be shown or redistributed"
+ATTRIBUTION = "Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015"
+ATTRIBUTES = (
+    *("partial_faces", "is_female", "baby", "child", "teenager", "youth", "middle_age", "senior"),
+    *("white", "black", "asian", "oval_face", "round_face", "heart_face", "smiling"),
+    *("mouth_open", "frowning", "wearing_glasses", "wearing_sunglasses", "wearing_lipstick"),
+    *("tongue_out", "duck_face", "black_hair", "blond_hair", "brown_hair", "red_hair"),
+    *("curly_hair", "straight_hair", "braid_hair", "showing_cellphone", "using_earphone"),
+    *("using_mirror", "braces", "wearing_hat", "harsh_lighting", "dim_lighting"),
+)
+
+
+def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
+    """Offers the pictures of the data set in a seeded order, with their attributes.
+
+    `params.path` is a folder that holds the archive or what was in it, or the archive itself; where
+    there is neither, the archive is downloaded into it from `params.url`.
+
+    Args:
+        params: Path and address.
+        cut: How pictures are brought to size.
+        seed: Of the order.
+        scratch: Folder for what must be unpacked.
+
+    Raises:
+        DataError: The archive cannot be had or is not that of the data set.
+    """
+    root = Path(params.path)
+    set_aside: list[tuple[str, str]] = []
+    found = list(walk(root, scratch, set_aside)) if root.exists() else []
+    facts: dict[str, str | int] = {}
+    if not any(PurePosixPath(one.origin).name == TABLE for one in found):
+        archive = root / ARCHIVE
+        # Nobody has published its size or checksum: the first download counts.
+        download([RemoteFile(params.url, archive, None, None)], label="Selfie Data Set")
+        found = list(walk(archive, scratch, set_aside))
+        known = archive.with_name(archive.name + HASH_SUFFIX)
+        facts["archive_sha256"] = known.read_text(encoding="utf-8").strip()
+    table = next((one for one in found if PurePosixPath(one.origin).name == TABLE), None)
+    if table is None:
+        raise DataError(
+            f"{params.path} holds no {TABLE}: it is not the Selfie Data Set. Name another path."
+        )
+    pictures = {PurePosixPath(one.origin).stem: one for one in found if one is not table}
+    lines = table.blob.read().decode("utf-8", errors="replace").splitlines()
+    rows = list(read_table(lines, set_aside))
+    facts["lines"], facts["malformed_lines"] = len(lines), len(lines) - len(rows)
+    candidates = []
+    for i in np.random.default_rng(seed).permutation(len(rows)):
+        name, attributes = rows[i]
+        if name not in pictures:
+            set_aside.append((name, "stands in the table and has no picture"))
+            continue
+        candidates.append(_candidate(name, attributes, pictures[name], cut))
+    return Offer(candidates, set_aside, facts)
+
+
+def read_table(
+    lines: Sequence[str], set_aside: list[tuple[str, str]]
+) -> Iterator[tuple[str, dict[str, str | int | float]]]:
+    """Reads the table of attributes; malformed lines are set aside.
+
+    Args:
+        lines: Name without suffix, popularity, 36 attributes of -1, 0 or 1, parted by blanks.
+        set_aside: Gets line number and reason.
+
+    Yields:
+        Name and attributes, the popularity among them.
+    """
+    for number, line in enumerate(lines, start=1):
+        name, *cells = line.split() or [""]
+        try:
+            popularity, *values = (float(cell) for cell in cells)
+            if len(values) != len(ATTRIBUTES):
+                raise ValueError(f"{len(values)} attributes where {len(ATTRIBUTES)} belong")
+            if not set(values) <= {-1.0, 0.0, 1.0}:
+                raise ValueError("an attribute is none of -1, 0, 1")
+        except ValueError as error:
+            set_aside.append((f"{TABLE} line {number}", f"malformed: {error}"))
+            continue
+        attributes = dict(zip(ATTRIBUTES, map(int, values), strict=True))
+        yield name, {"popularity": popularity, **attributes}
+
+
+def _candidate(
+    name: str, attributes: dict[str, str | int | float], found: Found, cut: Cut
+) -> Candidate:
+    return Candidate(
+        name=f"selfie_{name}",
+        origin=f"selfie:{name}",
+        make=partial(read_cut, found.blob, cut),
+        licence=LICENCE,
+        attribution=ATTRIBUTION,
+        attributes=attributes,
+    )

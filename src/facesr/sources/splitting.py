@@ -1,0 +1,59 @@
+"""Who is trained on and who is measured: nobody in two splits."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from facesr.errors import DataError
+
+
+class Item(NamedTuple):
+    """A picture as far as splitting looks at it."""
+
+    name: str
+    identity: str
+    """Empty: a person of its own."""
+    split: str
+    """Where the data set itself appoints one; empty elsewhere."""
+
+
+def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list[str]:
+    """Gives every picture a split, the pictures of one person the same.
+
+    Args:
+        items: The pictures, in any order: the result does not depend on it.
+        shares: Names and shares; the first one takes what the others leave.
+        seed: Chooses who goes where.
+
+    Returns:
+        The names, in the order of `items`.
+
+    Raises:
+        DataError: There are fewer persons than splits, so that one would stay empty.
+    """
+    free = [item for item in items if not item.split]
+    groups: dict[str, int] = Counter(_person(item) for item in free)
+    # Ranked by a hash of seed and person: who arrives first does not matter.
+    ranked = sorted(groups, key=lambda person: hashlib.sha256(f"{seed}:{person}".encode()).digest())
+    if free and len(ranked) < len(shares):
+        raise DataError(
+            f"{len(free)} pictures of {len(ranked)} persons cannot fill the splits "
+            f"{', '.join(shares)}, which have no person in common. Add pictures of others."
+        )
+    chosen: dict[str, str] = {}
+    first, *others = shares
+    for position, name in enumerate(others):
+        wanted = max(1, round(shares[name] * len(free)))
+        taken = 0
+        # Every split gets a person, also the first one, which takes what is left.
+        while taken < wanted and len(ranked) - len(chosen) > len(others) - position:
+            person = ranked[len(chosen)]
+            # A person with more pictures than are wanted stays with the first split if possible.
+            chosen[person] = name
+            taken += groups[person]
+    return [item.split or chosen.get(_person(item), first) for item in items]
+
+
+def _person(item: Item) -> str:
+    return item.identity or item.name

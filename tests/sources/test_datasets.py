@@ -1,0 +1,299 @@
+"""FFHQ and the Selfie Data Set from a host on this computer."""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from fault_server import fault_server
+from PIL import Image
+from test_folder import FOLDER, SPLITS, encoded
+
+from facesr.errors import DataError
+from facesr.manifest import check_folder, read_manifest
+from facesr.sources import fetch, ffhq, selfie
+
+COUNT = 30  # photographs in the small data set; the last third is its validation part
+
+
+def png(seed, side):
+    return encoded(seed, size=(side, side))
+
+
+def pixels(content):
+    with Image.open(io.BytesIO(content)) as picture:
+        return hashlib.md5(np.asarray(picture).tobytes()).hexdigest()
+
+
+def image_entry(kind, index, content, side):
+    return {
+        "file_url": f"official/{kind}/{index}",
+        "file_path": f"{kind}/{index // 1000 * 1000:05d}/{index:05d}.png",
+        "file_size": len(content),
+        "file_md5": hashlib.md5(content).hexdigest(),
+        "pixel_size": [side, side],
+        "pixel_md5": pixels(content),
+    }
+
+
+@pytest.fixture(scope="module")
+def data_set():
+    """Files of the host by path, with metadata in the official form."""
+    files, metadata = {}, {}
+    for index in range(COUNT):
+        large, small = png(index, 160), png(index, 128)
+        entry = {
+            "category": "training" if index < 20 else "validation",
+            "metadata": {
+                "photo_url": f"https://example.org/{index}",
+                "author": f"Ann {index}",
+                "country": "Ísland",
+                "license": "Public Domain Mark" if index % 2 else "CC BY 2.0",
+            },
+            "image": image_entry("images1024x1024", index, large, 160),
+            "thumbnail": image_entry("thumbnails128x128", index, small, 128),
+        }
+        metadata[str(index)] = entry
+        files["/" + entry["image"]["file_path"]] = large
+        files["/" + entry["thumbnail"]["file_path"]] = small
+    files["/" + ffhq.METADATA] = json.dumps(metadata, ensure_ascii=False).encode()
+    return files
+
+
+@pytest.fixture(autouse=True)
+def quick_sheets(monkeypatch):
+    monkeypatch.setattr("facesr.reports.write_sheet", lambda path, *_, **__: path.write_text(""))
+
+
+@pytest.fixture
+def server(data_set, monkeypatch):
+    metadata = data_set["/" + ffhq.METADATA]
+    monkeypatch.setattr(ffhq, "METADATA_SIZE", len(metadata))
+    monkeypatch.setattr(ffhq, "METADATA_MD5", hashlib.md5(metadata).hexdigest())
+    # Smaller than a file, so that reading has to go on in the middle of an entry.
+    monkeypatch.setattr(ffhq, "READ_AT_ONCE", 500)
+    with fault_server() as server:
+        server.files = dict(data_set)
+        yield server
+
+
+def run(tmp_path, server, source, path, size=150, count=12, splits=SPLITS, **changes):
+    url = server.url("/{file_path}") if source == "ffhq" else server.url("/archive.tar.gz")
+    fetch(
+        FOLDER.model_copy(
+            update={"source": source, "path": str(path), "url": url, "count": count, **changes}
+        ),
+        size=size,
+        seed=7,
+        splits=splits,
+        output=tmp_path / "faces",
+        report=tmp_path / "report",
+        removed=tmp_path / "removed.csv",
+    )
+    folder = tmp_path / "faces"
+    assert check_folder(folder)[1] == []
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    return {entry.origin: entry for entry in read_manifest(folder)}, summary
+
+
+def index_of(entry):
+    return int(entry.origin.removeprefix("ffhq:"))
+
+
+def test_ffhq_is_downloaded_with_its_own_split_and_licences(tmp_path, server):
+    entries, summary = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert len(entries) == 12
+    for entry in entries.values():
+        assert (index_of(entry) < 20) == (entry.split == "train")
+        assert entry.attribution.startswith(f"Ann {index_of(entry)}, https://example.org/")
+        assert json.loads(entry.attributes) == {"country": "Ísland"}
+    assert (tmp_path / "report" / "sheet.png").exists()
+    assert summary["split_valid"] == summary["split_test"] == 2
+    assert sum(summary["licences"].values()) == 12
+    assert len(summary["licences"]) == 2
+
+
+def test_ffhq_again_is_the_same_choice_and_asks_for_nothing(tmp_path, server):
+    first, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    server.requests.clear()
+    second, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert first == second
+    assert not server.requests
+
+
+def test_ffhq_takes_thumbnails_where_they_are_large_enough(tmp_path, server):
+    run(tmp_path, server, "ffhq", tmp_path / "ffhq", size=64)
+    assert not any("images1024" in path for path, _ in server.requests)
+
+
+def test_ffhq_with_every_fault_ends_with_the_right_files(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(ffhq, "download", impatient)
+    whole, _ = run(tmp_path, server, "ffhq", tmp_path / "whole")
+    faults = ["cut", 429, 503, "redirect", "other content", "too long", "confirm", "slow"]
+    images = sorted(path for path in server.files if "images1024" in path)
+    server.faults = {path: [faults[i % len(faults)]] for i, path in enumerate(images)}
+    server.faults["/" + ffhq.METADATA] = ["cut"]
+    faulty, _ = run(tmp_path / "second", server, "ffhq", tmp_path / "faulty")
+    assert faulty == whole
+
+
+def impatient(files, label):
+    from facesr.download import download
+
+    download(files, label=label, attempts=4, timeout_seconds=1, back_off_seconds=0.01)
+
+
+def test_a_used_up_quota_leaves_no_folder_and_the_next_run_goes_on(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(ffhq, "download", impatient)
+    images = sorted(path for path in server.files if "images1024" in path)
+    server.faults = {path: ["quota"] * 5 for path in images[::3]}
+    with pytest.raises(DataError, match=r"quota for it is used up .* Run again to go on"):
+        run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert not (tmp_path / "faces").exists()
+    server.faults.clear()
+    server.requests.clear()
+    entries, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert len(entries) == 12
+    assert 0 < len(server.requests) < 12
+
+
+def copy_as_folder(data_set, target):
+    for path, content in data_set.items():
+        if "images1024" in path:
+            (target / path.rsplit("/", 1)[1]).write_bytes(content)
+
+
+def copy_as_zip(data_set, target):
+    with zipfile.ZipFile(target / "00000.zip", "w") as archive:
+        for path, content in data_set.items():
+            if "images1024" in path:
+                archive.writestr(path[1:], content)
+
+
+def copy_as_shards(data_set, target):
+    images = [(path, content) for path, content in data_set.items() if "images1024" in path]
+    for shard in range(2):
+        with tarfile.open(target / f"ffhq-{shard}.tar", "w") as archive:
+            for path, content in images[shard::2]:
+                info = tarfile.TarInfo(path.rsplit("/", 1)[1])
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("copy", [copy_as_folder, copy_as_zip, copy_as_shards])
+def test_a_copy_of_ffhq_in_any_form_gives_the_same_faces(tmp_path, server, data_set, copy):
+    downloaded, _ = run(tmp_path / "one", server, "ffhq", tmp_path / "ffhq")
+    target = tmp_path / "copy"
+    target.mkdir()
+    copy(data_set, target)
+    server.requests.clear()
+    copied, _ = run(tmp_path / "two", server, "ffhq", target)
+    assert copied == downloaded
+    assert {path for path, _ in server.requests} == {"/" + ffhq.METADATA}
+
+
+def test_a_copy_with_other_bytes_says_so_and_a_damaged_one_is_set_aside(tmp_path, server, data_set):
+    target = tmp_path / "copy"
+    target.mkdir()
+    copy_as_folder(data_set, target)
+    entries, _ = run(tmp_path, server, "ffhq", target)
+    same, lossy, damaged = sorted(index_of(entry) for entry in entries.values())[:3]
+    with Image.open(target / f"{same:05d}.png") as picture:
+        picture.save(target / "again.png", compress_level=1)
+        (target / "again.png").replace(target / f"{same:05d}.png")
+    with Image.open(target / f"{lossy:05d}.png") as picture:
+        picture.save(target / f"{lossy:05d}.webp", quality=80)
+    (target / f"{lossy:05d}.png").unlink()
+    (target / f"{damaged:05d}.png").write_bytes(png(999, 160))
+    entries, summary = run(tmp_path, server, "ffhq", target)
+    told = {
+        index: json.loads(entries[f"ffhq:{index:05d}"].attributes).get("copy")
+        for index in (same, lossy)
+    }
+    assert told == {same: "other bytes, the same pixels", lossy: "lossy, 160 px"}
+    assert f"ffhq:{damaged:05d}" not in entries
+    assert any("is damaged" in reason for reason in summary["set_aside_reasons"])
+
+
+def test_cut_metadata_is_named(tmp_path, data_set):
+    path = tmp_path / ffhq.METADATA
+    path.write_bytes(data_set["/" + ffhq.METADATA][:-40])
+    with pytest.raises(DataError, match=r"json is damaged .* Delete it and run again"):
+        list(ffhq.entries(path))
+
+
+def line(name, values=None):
+    return f"{name} 3.21 " + " ".join(map(str, values or [1] * 35 + [-1]))
+
+
+@pytest.fixture
+def archive():
+    table = [line(f"face{i}") for i in range(8)]
+    table += ["face8 2.0 1 1", line("face9", [7] * 36), "", line("gone")]
+    members = {
+        f"Selfie-dataset/images/face{i}.jpg": encoded(i, "JPEG", (306, 306)) for i in range(10)
+    }
+    members["Selfie-dataset/selfie_dataset.txt"] = "\n".join(table).encode()
+    members["../evil.jpg"] = encoded(11, "JPEG")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as opened:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            opened.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def run_selfie(tmp_path, server, path, **changes):
+    return run(tmp_path, server, "selfie", path, size=304, splits={"selfies": 1.0}, **changes)
+
+
+def test_selfies_come_with_attributes_and_malformed_lines_are_counted(tmp_path, server, archive):
+    server.files = {"/archive.tar.gz": archive}
+    server.faults = {"/archive.tar.gz": ["cut", 503]}
+    entries, summary = run_selfie(tmp_path, server, tmp_path / "selfies")
+    assert set(entries) == {f"selfie:face{i}" for i in range(8)}
+    attributes = json.loads(entries["selfie:face0"].attributes)
+    assert len(attributes) == 37
+    assert attributes["popularity"] == 3.21
+    assert (attributes["partial_faces"], attributes["dim_lighting"]) == (1, -1)
+    assert (summary["lines"], summary["malformed_lines"]) == (12, 3)
+    assert summary["archive_sha256"] == hashlib.sha256(archive).hexdigest()
+    set_aside = (tmp_path / "report" / "set_aside.csv").read_text()
+    assert "selfie_dataset.txt line 9,malformed: 2 attributes where 36 belong" in set_aside
+    assert "gone,stands in the table and has no picture" in set_aside
+    assert "its name leads out of the archive" in set_aside
+    assert not list(tmp_path.rglob("evil.jpg"))
+    # Never shown.
+    assert not (tmp_path / "report" / "sheet.png").exists()
+
+
+def test_three_selfies_of_one_seed_are_the_same_from_archive_and_folder(tmp_path, server, archive):
+    folder = tmp_path / "local"
+    folder.mkdir()
+    (folder / "Selfie-dataset.tar.gz").write_bytes(archive)
+    packed, _ = run_selfie(tmp_path, server, folder, count=3)
+    unpacked = tmp_path / "unpacked"
+    with tarfile.open(folder / "Selfie-dataset.tar.gz") as opened:
+        members = [m for m in opened.getmembers() if ".." not in m.name]
+        opened.extractall(unpacked, members=members, filter="data")
+    plain, _ = run_selfie(tmp_path, server, unpacked, count=3)
+    assert packed == plain
+    assert len(packed) == 3
+    assert not server.requests
+    shutil.rmtree(folder)
+
+
+def test_another_archive_is_refused(tmp_path, server):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "Selfie-dataset.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="is not a whole archive"):
+        run_selfie(tmp_path, server, tmp_path / "in")
+
+
+def test_the_table_has_a_name_for_each_of_its_columns():
+    assert len(set(selfie.ATTRIBUTES)) == 36
