@@ -16,7 +16,7 @@ LAYERS = [
     {"removed"},
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
-    {"evaluation", "scoreboard"},
+    {"batch", "choice", "evaluation", "scoreboard"},
     {"registered_model"},
     {"commands"},
     {"cli"},

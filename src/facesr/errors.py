@@ -6,6 +6,7 @@ FaceSRError
 ├── CheckpointError   weights are missing, damaged or of another network
 ├── TrainingError     a training went wrong: its numbers exploded, or memory ran out
 └── RegistryError     MLflow does not answer, or does not hold what was asked for
+    └── NotRegisteredError   it answers, and holds no such version
 
 Every message says what is wrong, where, and what to do next.
 """
@@ -45,3 +46,7 @@ class Stopped(Exception):  # noqa: N818  not an error
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NotRegisteredError(RegistryError):
+    """The MLflow store answers, and holds no such version."""

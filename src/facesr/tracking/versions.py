@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from facesr.errors import RegistryError
+from facesr.errors import NotRegisteredError, RegistryError
 from facesr.tracking.store import (
     CHAMPION,
     MODEL,
@@ -55,7 +55,7 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         )
     alias, number = parts.groups()
     uri = tracking_uri(root)
-    missing = RegistryError(f"{reference} is not registered in {shown(uri)}. Run: dvc repro")
+    missing = NotRegisteredError(f"{reference} is not registered in {shown(uri)}. Run: dvc repro")
     if is_embedded(root) and not database_file(root).exists():
         # Asking MLflow would create the database.
         raise missing

@@ -1,0 +1,292 @@
+"""Many picture files through one Enhancer: which go where, and each of them once.
+
+A file that cannot be enhanced is told and never stops the others. A result appears whole or not at
+all, so that a run that was stopped goes on where it was.
+"""
+
+import glob
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from facesr import __version__, images, metrics, photos
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.files import written_whole
+from facesr.photos import Format, Photo
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["enhanced", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture file and where its result belongs."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are read, enhanced and written."""
+
+    enhance: dict[str, Any] = field(default_factory=dict)
+    """Options of `Enhancer.enhance`."""
+    file_format: Format | None = None
+    """None keeps that of each picture."""
+    quality: int = photos.QUALITY
+    keep_metadata: bool = True
+    keep_gps: bool = False
+    max_pixels: int = photos.MAX_PIXELS
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture."""
+
+    job: Job
+    status: Status
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    model: str = ""
+    input_size: tuple[int, int] | None = None
+    """Height and width in pixels."""
+    output_size: tuple[int, int] | None = None
+    clipped_fraction: float | None = None
+    """Share of the result's values at the ends of the range."""
+    input_clipped_fraction: float | None = None
+    luma_shift: float | None = None
+    """Mean brightness of the result less that of the picture, in grey levels of 255."""
+    before: Photo | None = None
+    after: Photo | None = None
+    """Where they were asked for."""
+
+
+class StoppedError(Exception):
+    """The work was called off."""
+
+
+def plan(inputs: Sequence[str], output: Path, file_format: Format | None = None) -> list[Job]:
+    """Finds the pictures and names their results.
+
+    Args:
+        inputs: Files, folders and patterns; folders are searched to the bottom.
+        output: A file where its name ends like a picture's and there is one input, else a folder
+            in which the folders of the inputs are kept.
+        file_format: Of the results; None keeps that of each picture.
+
+    Raises:
+        DataError: An input does not exist, cannot be read, or holds no picture.
+        ParamsError: A result would be written among or onto the inputs.
+    """
+    paths = [path for name in inputs for path in _expand(name)]
+    folders = [path for path in paths if path.is_dir()]
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append((path, Path(path.name)))
+            continue
+        if output.resolve().is_relative_to(path.resolve()):
+            raise ParamsError(
+                f"{output} lies inside of {path}, whose pictures are read. Name a folder beside it."
+            )
+        # Of several folders each keeps its name, as with cp.
+        below = Path(path.resolve().name) if len(folders) > 1 else Path()
+        found += [(file, below / file.relative_to(path)) for file in _pictures(path)]
+    if not found:
+        raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
+    is_file = output.suffix.lower() in photos.FORMATS and not output.is_dir()
+    if is_file and len(found) > 1:
+        raise ParamsError(f"{len(found)} pictures do not fit into {output}. Name a folder.")
+    jobs: dict[Path, Job] = {}
+    for source, inside in found:
+        target = output if is_file else output / _renamed(inside, file_format)
+        if target in jobs and jobs[target].source != source:
+            # Such as a.jpg and a.gif, which both become a.png.
+            target = target.with_name(f"{inside.name}{target.suffix}")
+        if jobs.setdefault(target, Job(source, target)).source != source:
+            raise ParamsError(
+                f"{source} and {jobs[target].source} would both be written to {target}. "
+                "Enhance them one after the other, into different folders."
+            )
+        if target.resolve() == source.resolve():
+            raise ParamsError(f"{source} would be written onto itself. Name another folder.")
+    return list(jobs.values())
+
+
+def run(
+    enhancer: Enhancer,
+    jobs: Sequence[Job],
+    options: Options,
+    *,
+    workers: int = 1,
+    keep_pictures: int = 0,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> Iterator[Outcome]:
+    """Enhances the pictures and yields what became of each, as it is known.
+
+    When the caller stops listening, what has begun is broken off and leaves nothing behind.
+
+    Args:
+        enhancer: Shared by all workers.
+        jobs: From `plan`.
+        options: For all of them.
+        workers: Pictures that are worked on at a time.
+        keep_pictures: Of the first so many, the outcome holds the pictures themselves.
+        on_tile: Told the progress within a picture.
+    """
+    stop = threading.Event()
+
+    def progress(done: int, total: int) -> None:
+        if stop.is_set():
+            raise StoppedError
+        if on_tile:
+            on_tile(done, total)
+
+    waiting = iter(enumerate(jobs))
+    running: set[Future[Outcome]] = set()
+    with ThreadPoolExecutor(workers, thread_name_prefix="facesr") as pool:
+        try:
+            while True:
+                # Never more than the workers need: millions of jobs take no memory.
+                for position, job in islice(waiting, 2 * workers - len(running)):
+                    keeps = position < keep_pictures
+                    running.add(
+                        pool.submit(
+                            enhance_file, enhancer, job, options, keep=keeps, on_progress=progress
+                        )
+                    )
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def enhance_file(
+    enhancer: Enhancer,
+    job: Job,
+    options: Options,
+    *,
+    keep: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Enhances one file; whatever goes wrong with it is told in the outcome.
+
+    Args:
+        enhancer: The Enhancer.
+        job: The file and its result.
+        options: How.
+        keep: Gives the pictures back with the outcome.
+        on_progress: As in `Enhancer.enhance`; raises `StoppedError` to break off.
+
+    Raises:
+        StoppedError: `on_progress` said so.
+    """
+    if job.target.exists() and not options.overwrite:
+        return Outcome(job, "skipped")
+    start = time.perf_counter()
+    try:
+        before = photos.read(job.source, max_pixels=options.max_pixels, keep_gps=options.keep_gps)
+        after, result = enhancer.enhance_photo(
+            before, max_pixels=options.max_pixels, on_progress=on_progress, **options.enhance
+        )
+        encoded = encode(after, result.model, options, job.target)
+        with written_whole(job.target) as beside:
+            beside.write_bytes(encoded)
+    except StoppedError:
+        raise
+    except FaceSRError as error:
+        return Outcome(job, "failed", error=str(error))
+    except OSError as error:
+        return Outcome(job, "failed", error=f"{job.target} cannot be written ({error.strerror}).")
+    except Exception as error:
+        # One picture that shows a fault of ours must not take the other thousands with it.
+        logger.debug("%s", job.source, exc_info=True)
+        return Outcome(job, "failed", error=f"{job.source}: {type(error).__name__}: {error}")
+    return Outcome(
+        job,
+        "enhanced",
+        notes=after.notes,
+        seconds=time.perf_counter() - start,
+        model=result.model,
+        input_size=result.input_size,
+        output_size=result.output_size,
+        clipped_fraction=float(metrics.clipped_fraction(after.colour[None])),
+        input_clipped_fraction=float(metrics.clipped_fraction(before.colour[None])),
+        luma_shift=_luma_shift(before, after),
+        before=before if keep else None,
+        after=after if keep else None,
+    )
+
+
+def encode(photo: Photo, model: str, options: Options, target: Path | None = None) -> bytes:
+    """Encodes a result in the format that options or the target's name ask for.
+
+    Raises:
+        DataError: The picture is too large for the format.
+    """
+    by_name = photos.FORMATS.get(target.suffix.lower()) if target else None
+    return photos.encode(
+        photo,
+        file_format=by_name or options.file_format,
+        quality=options.quality,
+        keep_metadata=options.keep_metadata,
+        software=f"facesr {__version__}, {model}",
+    )
+
+
+def _luma_shift(before: Photo, after: Photo) -> float:
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    means = [photo.colour.mean((1, 2)) @ weights for photo in (before, after)]
+    return 255 * float(means[1] - means[0])
+
+
+def _expand(name: str) -> list[Path]:
+    """One path, or those that a pattern names where the shell has not done it."""
+    path = Path(name)
+    if path.exists():
+        return [path]
+    if glob.has_magic(name):
+        # Path.glob takes no absolute pattern.
+        return [Path(each) for each in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    raise DataError(f"{name} does not exist. Check the path.")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """As `images.find`, but a folder that cannot be read is no empty one."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=refuse)
+        for name in names
+        if Path(name).suffix.lower() in images.SUFFIXES
+    )
+
+
+def _renamed(inside: Path, file_format: Format | None) -> Path:
+    """The same name; another ending only where another format is written."""
+    own = photos.FORMATS.get(inside.suffix.lower())
+    if own and file_format in (None, own):
+        return inside
+    suffixes = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+    return inside.with_suffix(suffixes[file_format or "png"])

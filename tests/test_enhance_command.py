@@ -1,0 +1,186 @@
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from facesr import images
+from facesr.cli import main
+
+SOURCE = Path(images.__file__).parents[1]
+
+
+def write_pictures(folder, names, side=8):
+    for seed, name in enumerate(names):
+        generator = torch.Generator().manual_seed(seed)
+        images.write(folder / name, torch.rand(3, side, side, generator=generator))
+
+
+def enhance(*arguments, status=0):
+    if status:
+        with pytest.raises(SystemExit) as stopped:
+            main(["enhance", *map(str, arguments)])
+        assert stopped.value.code == status
+    else:
+        main(["enhance", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def _empty_project(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def start(*arguments, **options):
+    code = "import sys; from facesr.cli import main; main(sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "enhance", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
+    write_pictures(Path("in"), ["a.png", "deep/b.png"])
+    enhance("in", "-o", "out", "--scale", 3, "--model", "bicubic")
+    assert images.read(Path("out/deep/b.png")).shape == (3, 24, 24)
+    with Image.open("out/a.png") as picture:
+        assert picture.getexif()[0x0131].startswith("facesr ")
+        assert picture.getexif()[0x0131].endswith("bicubic")
+    assert "2 enhanced, 0 there already, 0 failed" in capsys.readouterr().out
+
+
+def test_without_a_registry_the_command_says_what_it_takes_instead(capsys, caplog):
+    write_pictures(Path("in"), ["a.png"])
+    with caplog.at_level("INFO"):
+        enhance("in", "-o", "out")
+    assert "no facesr@champion is registered here" in caplog.text
+    assert images.read(Path("out/a.png")).shape == (3, 32, 32)
+
+
+def test_json_report_and_sheet_tell_of_every_picture(capsys):
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    Path("in/bad.png").write_text("no picture")
+    arguments = ("--json", "--report", "report.csv", "--sheet", "sheet.png")
+    enhance("in", "-o", "out", "--model", "bicubic", *arguments, status=1)
+    *pictures, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert summary["summary"] == {"enhanced": 2, "skipped": 0, "failed": 1}
+    assert {Path(each["picture"]).name: each["status"] for each in pictures} == {
+        "a.png": "enhanced",
+        "b.png": "enhanced",
+        "bad.png": "failed",
+    }
+    with Path("report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["output_size"] for row in rows] == ["32x32", "32x32"]
+    assert all(abs(float(row["luma_shift"])) < 1 for row in rows)
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size[1] > 2 * 512
+
+
+def test_a_picture_goes_through_a_pipe():
+    write_pictures(Path("in"), ["a.png"])
+    data = Path("in/a.png").read_bytes()
+    with start(
+        "-", "-o", "-", "--model", "bicubic", "--format", "webp", stdin=subprocess.PIPE
+    ) as process:
+        output, errors = process.communicate(data)
+    assert process.returncode == 0, errors
+    with Image.open(io.BytesIO(output)) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing.png", "-o", "out"), "missing.png does not exist"),
+        (("in", "-o", "in/out"), "lies inside of"),
+        (("in", "-o", "out", "--model", "facesr/7"), "facesr/7 is not registered"),
+        (("in", "-o", "out", "--model", "facesr@rival"), "facesr@rival is not registered"),
+        (("in", "-o", "out", "--model", "other"), "does not name a model version"),
+        (("in", "-o", "out", "--model", "x.safetensors"), "x.safetensors does not exist"),
+        (("in", "-o", "out", "--device", "quantum", "--model", "bicubic"), "no device quantum"),
+        (("in", "-o", "out", "--jobs", "0"), "--jobs must be at least 1"),
+        (("in", "-o", "out", "--quality", "0"), "--quality must lie between"),
+        (("in", "-", "-o", "out"), "stands for the only picture"),
+        (("in", "-o", "-"), "give - as the input too"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(capsys, arguments, message):
+    write_pictures(Path("in"), ["a.png"])
+    enhance(*arguments, status=1)
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert "Traceback" not in captured
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--max-pixels", "50"), "more than 50"),
+        (("--max-pixels", "500"), "more than 500"),
+        (("--strength", "2"), "between 0 and 1"),
+        (("--scale", "-1"), "above zero"),
+    ],
+)
+def test_a_picture_that_is_refused_is_named(capsys, caplog, options, message):
+    write_pictures(Path("in"), ["a.png"])
+    enhance("in", "-o", "out", "--model", "bicubic", *options, status=1)
+    assert message in caplog.text
+    assert "1 of 1 pictures could not be enhanced" in capsys.readouterr().err
+    assert not list(Path("out").glob("*"))
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
+    write_pictures(Path("in"), [f"{number % 7}/{number:04}.png" for number in range(count)], 48)
+    damaged = sorted(Path("in").rglob("*.png"))[:: count // 20][:20]
+    for position, path in enumerate(damaged):
+        whole = path.read_bytes()
+        path.write_bytes([b"", b"no picture", whole[: len(whole) // 2]][position % 3])
+    arguments = ("in", "-o", "out", "--scale", 4, "--model", "bicubic", "--jobs", 2)
+    with start(*arguments) as process:
+        while sum(1 for _ in Path("out").rglob("*.png")) < count // 3:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert sum(1 for _ in Path("out").rglob("[!.]*.png")) < count - 20
+
+    with start(*arguments) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 1
+    made = sorted(Path("out").rglob("[!.]*.png"))
+    assert len(made) == count - 20
+    for path in made:
+        source = images.read(Path("in") / path.relative_to("out"))
+        expected = images.resize(source, (192, 192), "bicubic").clamp(0, 1)
+        assert torch.equal(images.to_uint8(images.read(path)), images.to_uint8(expected))
+    assert all(str(path) in errors.decode() for path in damaged)
+    assert "20 failed" in output.decode()
+
+
+def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
+    write_pictures(Path("in"), [f"{number}.png" for number in range(40)], 64)
+    arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic")
+    with start(*arguments) as process:
+        while sum(1 for _ in Path("out").rglob("[!.]*.png")) < 3:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in errors.decode()
+    for path in Path("out").iterdir():
+        assert images.read(path).shape == (3, 512, 512)
