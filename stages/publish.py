@@ -19,10 +19,12 @@ def main() -> None:
         lock=paths.DVC_LOCK,
         reports=paths.REPORTS,
         metrics=paths.METRICS,
+        scores=paths.SCORES,
         networks=[paths.GAN, paths.UPSAMPLER],
         fidelity=paths.GENERATOR,
         profile=params.profile,
         seed=params.seed,
+        gate=params.publish,
     )
 
 

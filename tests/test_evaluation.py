@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from facesr import images
-from facesr.baselines import BICUBIC, build_baselines
+from facesr.baselines import build_baselines
 from facesr.checkpoints import Network, save_networks
 from facesr.config import EvaluateParams, Sizes
 from facesr.enhancer import Enhancer
@@ -15,6 +15,7 @@ from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
 from facesr.models import build
 from facesr.pairs import HR, LR
+from facesr.tables import BICUBIC
 
 PARAMS = EvaluateParams(back_projections=2, minimum_psnr=14.0, sheet_pictures=2)
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)

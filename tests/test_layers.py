@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
-    {"config", "paths", "devices", "files", "parallel", "download"},
+    {"config", "paths", "devices", "files", "parallel", "download", "tables"},
     {"images", "packs"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "photos", "tiles"},
     {"losses", "checkpoints", "manifest", "pairs"},

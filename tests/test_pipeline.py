@@ -127,7 +127,7 @@ def test_the_description_is_the_docstrings_first_line(name):
 
 def test_every_stage_with_numbers_has_a_section_of_its_name():
     sections = set(Profile.model_fields) - {"require_gpu", "sizes", "training"}
-    assert sections == set(SCRIPTS) - {"publish"}
+    assert sections == set(SCRIPTS)
 
 
 def test_no_expensive_out_leaves_the_run_cache():

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from PIL import Image
 
 from facesr import tracking
 from facesr.checkpoints import Network, save_networks
+from facesr.config import PublishParams
 from facesr.errors import DataError, RegistryError
 from facesr.models import build
 from facesr.tracking import (
@@ -26,9 +27,11 @@ from facesr.tracking import (
     download,
     find_version,
     projection,
+    promote,
     provenance,
     publish,
     registration,
+    rollback,
     store,
 )
 
@@ -45,6 +48,7 @@ STAGES = (
     "train_upsampler",
     "evaluate",
 )
+GATE = PublishParams(metric="psnr", evaluation_set="selfies", standard_errors=1.0)
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
 FIDELITY = Path("models/generator.safetensors")
 
@@ -134,7 +138,7 @@ def write_reports(reports: Path) -> None:
     (curves / "samples").mkdir()
     Image.new("RGB", (8, 8)).save(curves / "samples" / "step000003.png")
     evaluation = reports / "evaluate"
-    (evaluation / "per_image.csv").write_text("set,stem,psnr\ntest,0001,24.5\n")
+    write_scores(reports, [24.0, 25.0, 26.5])
     (evaluation / "tables.md").write_text("| method | PSNR |\n")
     (evaluation / "sheets").mkdir()
     Image.new("RGB", (8, 8)).save(evaluation / "sheets" / "test.png")
@@ -143,6 +147,15 @@ def write_reports(reports: Path) -> None:
         "selfies": {"bicubic": {"psnr": float("inf"), "count": 300}},
     }
     (reports / "metrics.json").write_text(json.dumps(metrics))
+
+
+def write_scores(reports: Path, psnr: Sequence[float]) -> None:
+    """Writes the chain's PSNR picture by picture; bicubic has 23 dB on each."""
+    rows = ["set,size,method,stem,psnr"]
+    for number, value in enumerate(psnr):
+        rows.append(f"selfies,full size,bicubic,{number},23.0")
+        rows.append(f"selfies,full size,GAN + up-sampler,{number},{value}")
+    (reports / "evaluate" / "per_image.csv").write_text("\n".join(rows) + "\n")
 
 
 def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".dir") -> None:
@@ -185,16 +198,18 @@ def dependency(path: str, md5: str = "") -> dict[str, Any]:
     return {"path": path, "hash": "md5", "md5": md5, "size": 1}
 
 
-def publish_project(root: Path) -> Published:
+def publish_project(root: Path, *, profile: str = "small") -> Published:
     return publish(
         root,
         lock=Path("dvc.lock"),
         reports=Path("reports"),
         metrics=Path("reports/metrics.json"),
+        scores=Path("reports/evaluate/per_image.csv"),
         networks=NETWORKS,
         fidelity=FIDELITY,
-        profile="small",
+        profile=profile,
         seed=0,
+        gate=GATE,
     )
 
 
@@ -285,8 +300,11 @@ def test_a_state_is_recognised_without_reading_the_tables_directly(
 def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from facesr.tracking import publish\n"
+        "from facesr.config import PublishParams\n"
         "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
         " metrics=Path('reports/metrics.json'), profile='small', seed=0,"
+        " scores=Path('reports/evaluate/per_image.csv'), gate=PublishParams("
+        "metric='psnr', evaluation_set='selfies', standard_errors=1.0),"
         " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')],"
         " fidelity=Path('models/generator.safetensors'))\n"
         "print({'mlflow', 'torch'} & set(sys.modules))"
@@ -337,6 +355,98 @@ def test_equal_weights_are_one_version_and_other_weights_the_next(project: Path)
     trained_again = publish_project(project)
     assert (trained_again.model_version, trained_again.created_version) == (2, True)
     assert trained_again.champion == 1
+
+
+def train_again(root: Path, psnr: Sequence[float], *, seed: int) -> None:
+    """Stands for a training with other parameters and its evaluation on the same pictures."""
+    write_network(root / NETWORKS[0], scale=1, seed=seed)
+    write_lock(root)
+    write_scores(root / "reports", psnr)
+
+
+def test_a_better_version_becomes_champion_and_a_worse_one_challenger_with_the_reason(
+    project: Path,
+) -> None:
+    assert "There was no champion" in publish_project(project).decision.reason
+    train_again(project, [24.5, 25.6, 27.0], seed=1)
+    better = publish_project(project)
+    assert (better.model_version, better.champion) == (2, 2)
+    train_again(project, [24.0, 25.0, 26.5], seed=2)
+
+    worse = publish_project(project)
+
+    assert (worse.model_version, worse.champion) == (3, 2)
+    challenger = find_version(project, "facesr@challenger")
+    assert challenger.number == 3
+    assert challenger.tags["gate.decision"] == "challenger"
+    assert (
+        "psnr on selfies against version 2 -0.5333 ± 0.033 (3 pictures)"
+        in (challenger.tags["gate.reason"])
+    )
+    assert "Better" in champion(project).tags["gate.reason"]
+    # Known states move nothing.
+    assert publish_project(project).decision is None
+
+
+def test_a_smoke_model_never_takes_the_place_of_another_profiles(project: Path) -> None:
+    publish_project(project)
+    train_again(project, [44.5, 45.6, 47.0], seed=1)
+    published = publish_project(project, profile="smoke")
+    assert (published.model_version, published.champion) == (2, 1)
+    assert "of profile small, this one of smoke" in published.decision.reason
+
+
+def test_a_person_promotes_and_takes_back_and_the_gate_does_not_undo_it(project: Path) -> None:
+    publish_project(project)
+    train_again(project, [24.5, 25.6, 27.0], seed=1)
+    publish_project(project)
+
+    assert rollback(project, why="teeth").number == 1
+    assert champion(project).number == 1
+    assert find_version(project, "facesr/2").tags["withdrawn.why"] == "teeth"
+    with pytest.raises(RegistryError, match="No version that served before version 1 is left"):
+        rollback(project, why="again")
+    write_lock(project, loss="mse")
+    measured_again = publish_project(project)
+    assert (measured_again.model_version, measured_again.champion) == (2, 1)
+
+    assert promote(project, "facesr/2", why="teeth are fine").number == 2
+    tags = champion(project).tags
+    assert tags["promoted.why"] == "teeth are fine"
+    assert "withdrawn.why" not in tags
+    assert rollback(project, why="no, they are not").number == 1
+
+
+def test_promoting_needs_a_reason_and_weights(project: Path) -> None:
+    publish_project(project)
+    with pytest.raises(RegistryError, match="needs a reason"):
+        promote(project, "facesr/1", why=" ")
+    with pytest.raises(RegistryError, match="facesr/5 is not registered"):
+        promote(project, "facesr/5", why="best")
+    with pytest.raises(RegistryError, match="needs a reason"):
+        rollback(project, why="")
+    weights = download(project, "facesr/1")
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(RegistryError, match="not those that were registered"):
+        promote(project, "facesr/1", why="best")
+
+
+def test_another_projects_model_of_the_same_name_is_refused_and_stays_as_it_was(
+    project: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(project))
+    client.create_registered_model("facesr")
+    client.create_model_version("facesr", source=(project / "models").as_uri())
+
+    with pytest.raises(RegistryError, match="not this project's: its version 1 has no tag dvc.md5"):
+        publish_project(project)
+
+    assert find_runs(project) == []
+    assert client.get_registered_model("facesr").aliases == {}
+    with pytest.raises(RegistryError):
+        download(project, "facesr/1")
 
 
 def test_networks_with_other_md5_and_equal_weights_are_one_version(

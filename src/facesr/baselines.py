@@ -6,11 +6,10 @@ from functools import partial
 from torch import Tensor
 
 from facesr import images
+from facesr.tables import BICUBIC
 
 Method = Callable[[Tensor, int], Tensor]
 """From (3, h, w) and a side in pixels to (3, side, side), both float32 RGB in [0, 1]."""
-
-BICUBIC = "bicubic"
 
 
 def enlarge(lr: Tensor, side: int, *, method: images.Filter) -> Tensor:

@@ -384,6 +384,15 @@ class EvaluateParams(Section):
     """Pictures on each sample sheet."""
 
 
+class PublishParams(Section):
+    """What a new version has to be better in, to serve in the champion's place."""
+
+    metric: Literal["psnr", "ssim", "ms_ssim", "mse", "l1_mean"]
+    evaluation_set: Literal["faces", "selfies"]
+    standard_errors: NonNegativeFloat
+    """The mean difference, picture by picture, has to exceed so many of its standard errors."""
+
+
 class Profile(Section):
     """Everything that one profile sets."""
 
@@ -399,6 +408,7 @@ class Profile(Section):
     train_gan: TrainGanParams
     train_upsampler: RegressionParams
     evaluate: EvaluateParams
+    publish: PublishParams
 
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:

@@ -11,21 +11,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, metrics, reports
-from facesr.baselines import BICUBIC, Method, build_baselines
+from facesr.baselines import Method, build_baselines
 from facesr.config import EvaluateParams, Sizes
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.pairs import HR, LR, Pairs, load_pairs
-
-INPUT = "low-res"
-ORIGINAL = "original"
-GENERATOR = "generator"
-GAN = "GAN"
-GAN_ENLARGED = "GAN + bicubic"
-UPSAMPLED = "GAN + up-sampler"
-
-GENERATOR_SIZE = "generator size"
-FULL_SIZE = "full size"
+from facesr.tables import (
+    BICUBIC,
+    FULL_SIZE,
+    GAN,
+    GAN_ENLARGED,
+    GENERATOR,
+    GENERATOR_SIZE,
+    INPUT,
+    ORIGINAL,
+    UPSAMPLED,
+)
 
 
 class Score(NamedTuple):

@@ -5,7 +5,19 @@ it. What is slow to import is imported inside that function, so that `facesr --h
 once.
 """
 
-from facesr.commands import enhance, export, score, scoreboard
+from facesr.commands import (
+    enhance,
+    export,
+    promote,
+    score,
+    scoreboard,
+)
 
 # In the order of `facesr --help`.
-COMMANDS = (enhance, score, scoreboard, export)
+COMMANDS = (
+    enhance,
+    score,
+    scoreboard,
+    export,
+    promote,
+)

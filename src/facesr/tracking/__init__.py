@@ -9,11 +9,13 @@ it again rebuilds all of it.
 MLflow takes seconds to import, so every function imports it for itself.
 """
 
+from facesr.tracking.aliases import promote, rollback
 from facesr.tracking.projection import Published, publish
-from facesr.tracking.store import CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
-from facesr.tracking.versions import RegisteredVersion, champion, download, find_version
+from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
+from facesr.tracking.versions import RegisteredVersion, champion, download, find_version, reference
 
 __all__ = [
+    "CHALLENGER",
     "CHAMPION",
     "EXPERIMENT",
     "MODEL",
@@ -23,6 +25,9 @@ __all__ = [
     "champion",
     "download",
     "find_version",
+    "promote",
     "publish",
+    "reference",
+    "rollback",
     "tracking_uri",
 ]

@@ -12,6 +12,7 @@ from facesr.errors import DataError
 PIPELINE_KEY = "dvc.pipeline_key"
 STAGE_KEY = "dvc.stage_key"
 EVALUATION_KEY = "evaluation.key"
+EVALUATION_RUN = "evaluation.run"
 
 
 def read_lock(path: Path) -> dict[str, Any]:

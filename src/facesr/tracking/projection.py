@@ -9,7 +9,12 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from facesr.config import PublishParams
+from facesr.tables import FULL_SIZE, UPSAMPLED
+from facesr.tracking.aliases import ask_gate, champion_number
+from facesr.tracking.gate import Decision, Rule
 from facesr.tracking.lockfile import (
+    EVALUATION_KEY,
     PIPELINE_KEY,
     STAGE_KEY,
     data_of,
@@ -24,8 +29,9 @@ from facesr.tracking.lockfile import (
 from facesr.tracking.provenance import provenance
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
-from facesr.tracking.runs import Runs
+from facesr.tracking.runs import SCORES_FOLDER, Runs
 from facesr.tracking.store import (
+    CHALLENGER,
     CHAMPION,
     EXPERIMENT,
     MODEL,
@@ -48,8 +54,10 @@ class Published:
     """Runs written this time, the parent among them; 0 when all was there."""
     model_version: int
     created_version: bool
-    champion: int
+    champion: int | None
     """The version that the alias `champion` names."""
+    decision: Decision | None = None
+    """What the gate said, where it was asked this time."""
 
 
 def publish(
@@ -58,10 +66,12 @@ def publish(
     lock: Path,
     reports: Path,
     metrics: Path,
+    scores: Path,
     networks: Sequence[Path],
     fidelity: Path,
     profile: str,
     seed: int,
+    gate: PublishParams,
 ) -> Published:
     """Makes MLflow agree with dvc.lock and the report files.
 
@@ -74,11 +84,13 @@ def publish(
         reports: One folder per stage. Its CSV files with a column `step` become curves, its
             pictures and pages artifacts.
         metrics: JSON of nested numbers.
+        scores: Every metric by picture, as CSV.
         networks: Weights in the order in which the enhancer chains them.
         fidelity: Weights of the first network before its adversarial training, the other end of
             the enhancer's `strength`.
         profile: The active profile.
         seed: The seed of the whole pipeline.
+        gate: What a new version has to be better in than the champion.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -108,12 +120,20 @@ def publish(
             stages=stages,
             metrics_path=metrics,
             metrics=numbers,
+            scores=root / scores,
             profile=profile,
+            rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.standard_errors),
         )
         with as_registry_error(root):
+            projection.registry.refuse_strangers()
             published = projection.write(key)
+    if published.decision:
+        alias = CHAMPION if published.decision.is_champion else CHALLENGER
+        logger.info(
+            "Version %d is %s. %s", published.model_version, alias, published.decision.reason
+        )
     logger.info(
-        "MLflow: %d new runs, %s version %d, %s is version %d",
+        "MLflow: %d new runs, %s version %d, %s is version %s",
         published.created_runs,
         MODEL,
         published.model_version,
@@ -191,32 +211,41 @@ class _Projection:
     stages: Mapping[str, Mapping[str, Any]]
     metrics_path: Path
     metrics: Sequence[tuple[str, float, int]]
+    scores: Path
     profile: str
+    rule: Rule
 
     def write(self, key: str) -> Published:
         parent = self.runs.find(PIPELINE_KEY, key)
+        decision, created = None, 0
         if parent:
-            run_id, created = parent.info.run_id, 0
+            run_id = parent.info.run_id
             version, is_new = self.registry.registered_by(parent)
+            if is_new or not champion_number(self.runs.client):
+                decision = self._decide(version, run_id)
         else:
             name = os.environ.get("DVC_EXP_NAME") or "repro"
-            with self.runs.open(
-                name, {PIPELINE_KEY: key, **evaluation_tags(self.stages, self.metrics_path)}
-            ) as run_id:
+            tags = {PIPELINE_KEY: key, **evaluation_tags(self.stages, self.metrics_path)}
+            with self.runs.open(name, tags) as run_id:
                 created = 1 + sum(
                     self._link_or_write(stage, entry, run_id)
                     for stage, entry in self.stages.items()
                 )
                 version, is_new = self.registry.register(run_id)
                 self._write_summary(run_id, version)
-        alias = self.registry.ensure_champion(version)
+                decision = self._decide(version, run_id)
         return Published(
             parent_run_id=run_id,
             created_runs=created,
             model_version=int(version.version),
             created_version=is_new,
-            champion=alias,
+            champion=champion_number(self.runs.client),
+            decision=decision,
         )
+
+    def _decide(self, version: Any, run_id: str) -> Decision | None:
+        pictures = evaluation_tags(self.stages, self.metrics_path)[EVALUATION_KEY]
+        return ask_gate(self.runs, version, run_id, pictures, self.scores, self.rule)
 
     def _link_or_write(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> bool:
         """Returns whether a run was written; else the parent points to the one that exists."""
@@ -248,6 +277,7 @@ class _Projection:
         evaluation = data_of(entry_writing(self.stages, self.metrics_path))
         self.runs.log_inputs(run_id, evaluation, "evaluation")
         self.runs.log_metrics(run_id, self.metrics, model_id=model_id(version))
+        self.runs.client.log_artifact(run_id, str(self.scores), SCORES_FOLDER)
         for name in ("dvc.yaml", "dvc.lock", "params.yaml", "requirements.lock"):
             if (self.root / name).is_file():
                 self.runs.client.log_artifact(run_id, str(self.root / name))

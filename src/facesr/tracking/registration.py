@@ -1,6 +1,5 @@
 """Registration: one version of the registered model per distinct weights."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facesr.errors import DataError
+from facesr.errors import RegistryError
 from facesr.tracking.lockfile import (
     STAGE_KEY,
     entry_writing,
@@ -19,7 +18,8 @@ from facesr.tracking.lockfile import (
     md5s,
 )
 from facesr.tracking.provenance import installed_versions
-from facesr.tracking.store import CHAMPION, MODEL, WEIGHTS, global_store, tracking_uri
+from facesr.tracking.store import MODEL, WEIGHTS, global_store, shown, tracking_uri
+from facesr.tracking.versions import WEIGHTS_MD5, file_md5
 
 # Set on a parent run: the version that it registered or found.
 VERSION_TAG = "model.version"
@@ -68,6 +68,20 @@ class Registry:
         self.client.set_tag(parent.info.run_id, VERSION_TAG, version.version)
         return version, is_new
 
+    def refuse_strangers(self) -> None:
+        """Stops before anything is written into another project's model of the same name.
+
+        Raises:
+            RegistryError: A version was not registered by `publish`.
+        """
+        for version in self.client.search_model_versions(f"name = '{MODEL}'"):
+            if WEIGHTS_MD5 not in version.tags:
+                raise RegistryError(
+                    f"The registered model {MODEL} in {shown(tracking_uri(self.root))} is not this "
+                    f"project's: its version {version.version} has no tag {WEIGHTS_MD5}. Rename it "
+                    "in MLflow, or set MLFLOW_TRACKING_URI to another store."
+                )
+
     def _find_version(self, condition: str) -> Any:
         found = self.client.search_model_versions(f"name = '{MODEL}' and {condition}")
         return max(found, key=lambda version: int(version.version), default=None)
@@ -98,11 +112,11 @@ class Registry:
             config.write_text(
                 json.dumps(describe(chain), indent=2, sort_keys=True) + "\n", encoding="utf-8"
             )
-            md5 = _file_md5(weights)
-            found = self._find_version(f"tags.`dvc.md5` = '{md5}'")
+            md5 = file_md5(weights)
+            found = self._find_version(f"tags.`{WEIGHTS_MD5}` = '{md5}'")
             if found:
                 return self._measured_again(found), False
-            tags = {"dvc.md5": md5, **sources, **self._version_tags()}
+            tags = {WEIGHTS_MD5: md5, **sources, **self._version_tags()}
             return self._create_version(run_id, weights, config, tags), True
 
     def _create_version(
@@ -172,14 +186,6 @@ class Registry:
                 self.client.set_model_version_tag(MODEL, version.version, tag, value)
         return version
 
-    def ensure_champion(self, version: Any) -> int:
-        """Makes the version champion where there is none; returns the champion's number."""
-        aliases = self.client.get_registered_model(MODEL).aliases
-        if CHAMPION not in aliases:
-            self.client.set_registered_model_alias(MODEL, CHAMPION, version.version)
-            return int(version.version)
-        return int(aliases[CHAMPION])
-
 
 def _signature() -> Any:
     from mlflow.models import ModelSignature
@@ -205,11 +211,3 @@ def model_id(version: Any) -> str:
     """Names the logged model behind a version."""
     # MLflow leaves `version.model_id` empty outside Databricks.
     return str(version.source).rpartition("/")[2]
-
-
-def _file_md5(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Run: dvc repro") from None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+# Of a parent run's artifacts: what the gate and comparisons read.
+SCORES_FOLDER = "evaluation"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ class Runs:
                 self._log_step_image(run_id, path, inside, int(step[1]))
             else:
                 self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
+
+    def read_text(self, run_id: str, path: str) -> str | None:
+        """Returns a text artifact of a run; None where the run or the file is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                file = self.client.download_artifacts(run_id, path, folder)
+                return Path(file).read_text(encoding="utf-8")
+            except (MlflowException, OSError):
+                return None
 
     def _log_step_image(self, run_id: str, path: Path, key: str, step: int) -> None:
         # Under a fixed key MLflow shows a slider over the steps.

@@ -17,6 +17,7 @@ logger = getLogger(__name__)
 EXPERIMENT = "facesr"
 MODEL = "facesr"
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 WEIGHTS = "weights.safetensors"
 
 

@@ -1,5 +1,6 @@
 """The registered model: looking a version up, and fetching its weights without executing code."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from facesr.tracking.store import (
     tracking_uri,
 )
 
+# Tag of a version: what `download` checks.
+WEIGHTS_MD5 = "dvc.md5"
+
 
 @dataclass(frozen=True)
 class RegisteredVersion:
@@ -31,6 +35,11 @@ class RegisteredVersion:
     """Profile, revision, md5 of weights and evaluation set, keys into dvc.lock."""
     weights: str
     """URI of its weights.safetensors in the artifact store."""
+
+
+def reference(name: str) -> str:
+    """Writes a version as `find_version` takes it; a bare number is enough for people."""
+    return f"{MODEL}/{name}" if name.isdecimal() else name
 
 
 def champion(root: Path) -> RegisteredVersion:
@@ -94,14 +103,15 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
         in a temporary folder.
 
     Raises:
-        RegistryError: As `find_version`; or the version has lost its weights.
+        RegistryError: As `find_version`; or the version has lost its weights, or they are not those
+            that were registered.
     """
     found = find_version(root, reference) if isinstance(reference, str) else reference
     from mlflow.artifacts import download_artifacts
 
     try:
         with as_registry_error(root):
-            return Path(
+            path = Path(
                 download_artifacts(artifact_uri=found.weights, tracking_uri=tracking_uri(root))
             )
     except RegistryError as error:
@@ -109,3 +119,16 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
             f"The weights of {MODEL}/{found.number} are not in the artifact store "
             f"({error.__cause__}). Delete that version in MLflow and run: dvc repro"
         ) from error
+    if file_md5(path) != found.tags.get(WEIGHTS_MD5):
+        raise RegistryError(
+            f"The weights of {MODEL}/{found.number} are not those that were registered: their md5 "
+            f"is not {found.tags.get(WEIGHTS_MD5, 'known')}. Somebody changed {found.weights}. "
+            "Delete that version in MLflow and run: dvc repro"
+        )
+    return path
+
+
+def file_md5(path: Path) -> str:
+    """Returns the md5 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,0 +1,43 @@
+"""`facesr promote` and `facesr rollback`: which version serves, decided by a person."""
+
+import argparse
+from pathlib import Path
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the commands and their options."""
+    promote = commands.add_parser(
+        "promote",
+        help="let a version of the registered model serve",
+        description=(
+            "Moves the alias champion to a version, whatever the gate has said of it. The reason "
+            "becomes a tag of the version."
+        ),
+    )
+    promote.add_argument("version", help="a number, facesr/3, or facesr@challenger")
+    promote.add_argument("--why", required=True, help="the reason, for those who come later")
+    promote.set_defaults(command=_promote)
+    rollback = commands.add_parser(
+        "rollback",
+        help="let the version serve that served before",
+        description=(
+            "Moves the alias champion back. The version that it is taken from is marked as "
+            "withdrawn, and the gate does not choose it again."
+        ),
+    )
+    rollback.add_argument("--why", required=True, help="the reason, for those who come later")
+    rollback.set_defaults(command=_rollback)
+
+
+def _promote(parsed: argparse.Namespace) -> None:
+    from facesr.tracking import promote, reference
+
+    version = promote(Path.cwd(), reference(parsed.version), why=parsed.why)
+    print(f"facesr@champion is version {version.number}.")
+
+
+def _rollback(parsed: argparse.Namespace) -> None:
+    from facesr.tracking import rollback
+
+    version = rollback(Path.cwd(), why=parsed.why)
+    print(f"facesr@champion is version {version.number} again.")
