@@ -6,11 +6,11 @@ import torch
 from scipy import ndimage
 
 from facesr import images
-from facesr.baselines import BICUBIC
 from facesr.config import BicubicParams, FirstOrderParams, ScoreboardParams
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.scoreboard import make_inputs, score, write_board, write_worst
+from facesr.tables import BICUBIC
 
 RECIPES = {
     "clean": BicubicParams(kind="bicubic", base_scale=2),

@@ -19,12 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, metrics, reports
-from facesr.baselines import BICUBIC, build_baselines
+from facesr.baselines import build_baselines
 from facesr.config import Recipe, ScoreboardParams, ScoreboardSource
 from facesr.degradation import Degradation
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.pairs import HR, LR
+from facesr.tables import BICUBIC
 
 NAMES = (
     "psnr",
