@@ -1,12 +1,16 @@
+import base64
 import hashlib
 import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -692,9 +696,12 @@ def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_s
         "answer = model.predict(rows, params={'size': 24})\n"
         "good, bad = answer.to_dict(orient='records')\n"
         "[large] = model.predict(rows[:1], params={'size': 10**6})['error']\n"
+        "[wrong] = model.predict(rows[:1], params={'strength': 2.0})['error']\n"
+        "[faithful] = model.predict(rows[:1], params={'size': 24, 'strength': 0.0})['error']\n"
         "print(json.dumps({'size': Image.open(io.BytesIO(good['image'])).size,"
         " 'format': Image.open(io.BytesIO(good['image'])).format, 'error': good['error'],"
-        " 'bad': [len(bad['image']), bad['error']], 'large': large, 'code': facesr.__file__}))"
+        " 'bad': [len(bad['image']), bad['error']], 'large': large, 'wrong': wrong,"
+        " 'faithful': faithful, 'code': facesr.__file__}))"
     )
     answer = json.loads(
         run_python(
@@ -706,7 +713,67 @@ def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_s
     assert answer["bad"][0] == 0
     assert "not a picture" in answer["bad"][1]
     assert "too large" in answer["large"]
+    assert "between 0 and 1" in answer["wrong"]
+    assert answer["faithful"] == ""
     assert Path(answer["code"]).is_relative_to(published_project / "mlruns")
+
+
+@pytest.mark.slow
+def test_the_registered_model_is_served_over_http(published_project: Path, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    uri = tracking.tracking_uri(published_project)
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "models", "serve", "--no-conda"),
+                *("--model-uri", "models:/facesr@champion", "--port", str(port)),
+            ],
+            # The server is started through the name `uvicorn`.
+            env={
+                **inherited,
+                "MLFLOW_TRACKING_URI": uri,
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}",
+            },
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        rows = [[base64.b64encode(png(8)).decode()], [base64.b64encode(b"no picture").decode()]]
+        body = {
+            "dataframe_split": {"columns": ["image"], "data": rows},
+            "params": {"size": 24, "strength": 0.5},
+        }
+        answer = post(f"http://127.0.0.1:{port}/invocations", body, patience=120)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    good, bad = answer["predictions"]
+    with Image.open(io.BytesIO(base64.b64decode(good["image"]))) as picture:
+        assert (picture.format, picture.size) == ("PNG", (24, 24))
+    assert good["error"] == ""
+    assert "not a picture" in bad["error"]
+
+
+def post(url: str, body: dict[str, Any], *, patience: float) -> Any:
+    """Sends JSON to a server that may still be starting."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+        except OSError:
+            assert time.monotonic() < give_up, "the server does not answer"
+            time.sleep(0.5)
 
 
 def run_python(script: str, *, cwd: Path, **environment: str) -> str:

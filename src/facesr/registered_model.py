@@ -7,12 +7,13 @@ dashboard download the weights and execute nothing.
 https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlflow
 from pandas import DataFrame
 
-from facesr import images
+from facesr import __version__, photos
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, FaceSRError, ParamsError
 
@@ -34,28 +35,36 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
         Args:
             context: Unused; MLflow hands it over.
-            model_input: Column `image` holds encoded pictures (JPEG, PNG, WebP, TIFF or BMP).
-            params: `size` is the longer side of the results in pixels.
+            model_input: Column `image` holds encoded pictures (JPEG, PNG, WebP, TIFF, GIF or BMP).
+            params: `size` is the longer side of the results in pixels, `strength` from 0 (faithful)
+                to 1 (crisp) the mixture of the weights.
 
         Returns:
             The same rows with `image`, the PNG, and `error`, which is empty. A picture that cannot
             be enlarged leaves `image` empty and says the reason in `error`.
         """
-        size = (params or {}).get("size")
-        answers = [self._answer(image, size) for image in model_input["image"]]
+        options = {
+            name: value
+            for name, value in (params or {}).items()
+            if name in ("size", "strength") and value is not None
+        }
+        answers = [self._answer(image, options) for image in model_input["image"]]
         pictures, errors = zip(*answers, strict=True) if answers else ((), ())
         return DataFrame({"image": list(pictures), "error": list(errors)}, index=model_input.index)
 
-    def _answer(self, image: object, size: int | None) -> tuple[bytes, str]:
+    def _answer(self, image: object, options: Mapping[str, Any]) -> tuple[bytes, str]:
         try:
             if not isinstance(image, bytes):
                 raise DataError("The picture is missing. Send its file as bytes.")
-            if size is not None and size > LARGEST:
+            size = options.get("size", 0)
+            if size > LARGEST:
                 raise ParamsError(f"Size {size} is too large. Ask for at most {LARGEST} pixels.")
-            enlarged = self._enhancer.enhance(images.read(image), size=size).image
+            photo = photos.read(image, max_pixels=LARGEST**2)
+            enhanced, result = self._enhancer.enhance_photo(photo, **options)
+            software = f"facesr {__version__}, {result.model}"
+            return photos.encode(enhanced, file_format="png", software=software), ""
         except FaceSRError as error:
             return b"", str(error)
-        return images.encode_png(enlarged), ""
 
 
 mlflow.models.set_model(EnhancerModel())

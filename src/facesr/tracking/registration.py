@@ -194,7 +194,12 @@ def _signature() -> Any:
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
         outputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "error")]),
-        params=ParamSchema([ParamSpec("size", DataType.integer, 512)]),
+        params=ParamSchema(
+            [
+                ParamSpec("size", DataType.integer, 512),
+                ParamSpec("strength", DataType.double, 1.0),
+            ]
+        ),
     )
 
 

@@ -1,0 +1,78 @@
+"""What is measured is what is served: all ways to a result give the same pixels."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pandas import DataFrame
+from PIL import Image
+
+from facesr import evaluation, images
+from facesr.checkpoints import Network, save_networks
+from facesr.cli import main
+from facesr.enhancer import Enhancer
+from facesr.models import build
+
+# Warnings about MLflow's own code.
+pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A chain of two networks with both operating points, as the registry holds it."""
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        architecture = {
+            "kind": "residual_unet",
+            "backbone": "resnet18",
+            "pretrained": False,
+            "width": 4,
+            "levels": 2,
+            "decoder_blocks": 1,
+            "body_blocks": 1,
+            "unshuffle": 1,
+            "head": "direct",
+            "scale": 2,
+        }
+        module = build(architecture)
+        with torch.no_grad():
+            module.head[-2].weight.normal_(std=0.02)
+        fidelity = {name: 0.9 * tensor for name, tensor in module.state_dict().items()}
+        networks.append(Network(architecture, module, None if seed else fidelity))
+    path = tmp_path / "weights.safetensors"
+    save_networks(path, networks)
+    return path
+
+
+def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    lr = images.round_to_8bit(torch.rand(3, 24, 24, generator=generator))
+    images.write(tmp_path / "in" / "a.png", lr)
+    enhancer = Enhancer.from_checkpoint(weights)
+
+    library = images.to_uint8(enhancer.enhance(lr, size=90).image)
+
+    measured = images.to_uint8(evaluation._method(enhancer)(lr, 90))
+
+    arguments = ["--size", "90", "--model", str(weights), "--device", "auto"]
+    main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *arguments])
+    commanded = images.to_uint8(images.read(tmp_path / "out" / "a.png"))
+
+    from facesr.registered_model import EnhancerModel
+
+    served = EnhancerModel()
+    served.load_context(SimpleNamespace(artifacts={"weights": str(weights)}))
+    rows = DataFrame({"image": [Path(tmp_path / "in" / "a.png").read_bytes()]})
+    answer = served.predict(None, rows, {"size": 90, "strength": 1.0})
+    assert list(answer["error"]) == [""]
+    with Image.open(io.BytesIO(answer["image"][0])) as picture:
+        predicted = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+    for other in (measured, commanded, predicted):
+        assert torch.equal(other, library)
+    bicubic = images.to_uint8(Enhancer.bicubic().enhance(lr, size=90).image)
+    assert not torch.equal(library, bicubic)
