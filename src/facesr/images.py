@@ -168,7 +168,10 @@ def round_to_8bit(picture: Tensor) -> Tensor:
 
 def to_pillow(picture: Tensor) -> Image.Image:
     """Converts (3, H, W) in [0, 1] to an 8-bit RGB Pillow picture."""
-    return Image.fromarray(to_uint8(picture).permute(1, 2, 0).contiguous().cpu().numpy())
+    pixels = np.empty((*picture.shape[-2:], 3), np.uint8)
+    for channel, plane in enumerate(picture):
+        pixels[..., channel] = to_uint8(plane).cpu().numpy()
+    return Image.fromarray(pixels)
 
 
 def encode_png(picture: Tensor) -> bytes:
@@ -223,11 +226,12 @@ def resize(
     if picture.shape[-2:] == size and box in (None, (0, 0, size[1], size[0])):
         return picture
     height, width = size
-    planes = [
-        np.asarray(Image.fromarray(plane).resize((width, height), _PILLOW_FILTERS[method], box=box))
-        for plane in picture.cpu().numpy()
-    ]
-    return torch.from_numpy(np.stack(planes))
+    # One channel at a time into its place: of a large picture nothing is held twice.
+    result = np.empty((picture.shape[0], height, width), np.float32)
+    for own, plane in zip(result, picture.cpu().numpy(), strict=True):
+        resized = Image.fromarray(plane).resize((width, height), _PILLOW_FILTERS[method], box=box)
+        own[:] = np.asarray(resized)
+    return torch.from_numpy(result)
 
 
 def centre_square(picture: Tensor) -> Tensor:
