@@ -52,6 +52,11 @@ MODELS ?= facesr@champion
 scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='facesr/1 facesr/2'
 	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)" --output .scoreboard
 
+.PHONY: dashboard
+DASHBOARD_PORT ?= 8501
+dashboard: $(READY)  ## Open the page that enhances pictures: http://127.0.0.1:8501
+	$(BIN)/streamlit run dashboard/server.py --server.port $(DASHBOARD_PORT)
+
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
 		--backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"

@@ -10,6 +10,7 @@ MLflow takes seconds to import, so every function imports it for itself.
 """
 
 from facesr.tracking.aliases import promote, rollback
+from facesr.tracking.listing import ListedRun, ListedVersion, list_runs, list_versions
 from facesr.tracking.projection import Published, publish
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import RegisteredVersion, champion, download, find_version, reference
@@ -20,12 +21,16 @@ __all__ = [
     "EXPERIMENT",
     "MODEL",
     "WEIGHTS",
+    "ListedRun",
+    "ListedVersion",
     "Published",
     "RegisteredVersion",
     "champion",
     "download",
     "find_version",
     "promote",
+    "list_runs",
+    "list_versions",
     "publish",
     "reference",
     "rollback",

@@ -65,7 +65,7 @@ class Runs:
 
         now = int(time.time() * 1000)
         entities = (
-            Metric(_metric_name(name), value, now, step, model_id=model_id)
+            Metric(metric_name(name), value, now, step, model_id=model_id)
             for name, value, step in metrics
         )
         for block in _blocks(entities, 1000):
@@ -117,7 +117,7 @@ class Runs:
             self.client.log_image(run_id, picture, key=key, step=step, synchronous=True)
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
     """Replaces what MLflow refuses in a name."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 

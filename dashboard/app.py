@@ -1,0 +1,19 @@
+"""The page's frame: navigation, and which model serves."""
+
+import streamlit as st
+
+from components.chip import model_chip
+
+st.set_page_config(page_title="Face super-resolution", page_icon="🙂", layout="wide")
+page = st.navigation(
+    [
+        st.Page("views/enhance.py", title="Enhance", default=True),
+        st.Page("views/compare.py", title="Compare models", url_path="compare"),
+        st.Page("views/results.py", title="Results", url_path="results"),
+        st.Page("views/about.py", title="About", url_path="about"),
+    ]
+)
+with st.sidebar:
+    model_chip()
+    st.caption("Pictures stay in this computer's memory and are deleted when you close the page.")
+page.run()

@@ -1,0 +1,47 @@
+"""The sidebar's foot: which model serves, and how good it was measured."""
+
+import streamlit as st
+
+import serving
+
+
+def model_chip() -> None:
+    """Draws the model's name and quality, and follows the registry while the page is open."""
+    with st.container(border=True):
+        st.markdown("**Model**")
+        known = serving.shared().peek()
+        # A fragment of its own: the page itself is not run again for it.
+        st.fragment(_chip, run_every=serving.MAX_AGE if known else 1)()
+
+
+def _chip() -> None:
+    catalogue = serving.shared().peek()
+    seen = None
+    if catalogue:
+        seen = (catalogue.state, catalogue.champion.number if catalogue.champion else None)
+    if st.session_state.setdefault("champion_seen", seen) != seen:
+        st.session_state["champion_seen"] = seen
+        # The rest of the page names the model too.
+        st.rerun(scope="app")
+    if catalogue is None:
+        st.write("Looking for the model ...")
+        return
+    champion = catalogue.champion
+    if catalogue.state == "unreachable":
+        st.write("The model registry does not answer.")
+        return
+    if champion is None:
+        st.write("Bicubic (no model)")
+        return
+    mark = "champion" if catalogue.state == "ready" else "newest version"
+    st.write(f"facesr v{champion.number} · {mark}")
+    model = serving.quality(champion, serving.METHOD)
+    bicubic = serving.quality(champion, serving.BICUBIC)
+    if model is not None and bicubic is not None:
+        st.caption(f"Test PSNR {model:.2f} dB (bicubic {bicubic:.2f})")
+    loaded = serving.shared().loaded(champion.number)
+    st.caption(
+        f"{loaded.enhancer.device.type.upper()}, ready"
+        if loaded
+        else "Loads with the first picture."
+    )

@@ -1,0 +1,27 @@
+"""Faces to try the page with: drawn by program, so nobody's."""
+
+from functools import cache
+
+from session import Picture
+
+# Names and the numbers of portraits that `sources.generated` draws; odd ones are portraits.
+NAMES = {"Face 1": 3, "Face 2": 7, "Face 3": 11}
+SEED, ORIGINAL_SIDE, SIDE = 7, 512, 96
+
+
+@cache
+def original(name: str) -> bytes:
+    """The large picture behind an example, as PNG."""
+    from facesr import images
+    from facesr.sources import generated
+
+    return images.encode_png(generated.draw(SEED, NAMES[name], ORIGINAL_SIDE))
+
+
+@cache
+def load(name: str) -> Picture:
+    """The example, reduced as a small picture would be."""
+    from facesr import images
+
+    small = images.resize(images.read(original(name)), (SIDE, SIDE), "bicubic").clamp(0, 1)
+    return Picture(f"{name.lower().replace(' ', '_')}.png", images.encode_png(small))

@@ -1,0 +1,187 @@
+"""One result: before and after, download, the check against an original."""
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+import intake
+import service
+from components.divider import divider
+from session import Result, work
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SLIDER, SIDE_BY_SIDE, DIFFERENCE = "Slider", "Side by side", "Difference"
+BEFORE = {"bicubic": "Bicubic", "nearest": "Pixels"}
+# The difference of most results would be black to the eye.
+AMPLIFIED = 4
+METRICS = {"psnr": "PSNR in dB, higher is better", "ssim": "SSIM, higher is better"}
+
+
+def show(result: Result, *, blend: float, file_format: service.Format) -> None:
+    """Draws a result; `blend` and `file_format` apply to what is seen and downloaded."""
+    enhanced = result.enhanced
+    before, after = enhanced.input_size, enhanced.output_size
+    st.markdown(
+        f"**{intake.plain(result.name)}**: {before[0]} x {before[1]} → {after[0]} x {after[1]} px, "
+        f"{enhanced.seconds:.1f} s, {enhanced.label}"
+    )
+    if enhanced.note:
+        st.warning(f"**{enhanced.note.title}.** {enhanced.note.text}")
+    left, right = st.columns(2)
+    view = left.segmented_control(
+        "View", [SLIDER, SIDE_BY_SIDE, DIFFERENCE], default=SLIDER, required=True, key="view"
+    )
+    shown_before = right.segmented_control(
+        "Before as",
+        list(BEFORE),
+        default="bicubic",
+        required=True,
+        format_func=BEFORE.__getitem__,
+        key="before",
+    )
+    method = "nearest" if shown_before == "nearest" else "bicubic"
+    if view == DIFFERENCE:
+        _show_difference(result, method, blend)
+    else:
+        _show_pair(result, method, blend, side_by_side=view == SIDE_BY_SIDE)
+    st.caption(
+        "Details are estimated by a model and can differ from the real face. "
+        "Do not use for identification."
+    )
+    _buttons(result, blend, file_format)
+    with st.expander("Check against an original (optional)"):
+        _check(result, blend)
+
+
+def download(result: Result, blend: float, file_format: service.Format) -> bytes:
+    """Encodes what the download buttons hand out, once."""
+    what = ("download", blend, file_format)
+    if what not in result.drawn:
+        result.keep(what, service.encode(result.enhanced, file_format, blend=blend))
+    data = result.drawn[what]
+    assert isinstance(data, bytes)
+    return data
+
+
+def _uri(result: Result, what: tuple[object, ...]) -> str:
+    if what not in result.drawn:
+        enhanced = result.enhanced
+        if what[0] == "after":
+            picture = service.blended(enhanced, float(str(what[1])))
+        else:
+            picture = service.enlarged(enhanced, "nearest" if what[1] == "nearest" else "bicubic")
+        result.keep(what, service.data_uri(picture))
+    return str(result.drawn[what])
+
+
+def _show_pair(result: Result, method: str, blend: float, *, side_by_side: bool) -> None:
+    before, after = _uri(result, ("before", method)), _uri(result, ("after", blend))
+    before_label = f"Input ({BEFORE[method].lower()})"
+    after_label = "Enhanced" if result.enhanced.number else result.enhanced.label
+    if not side_by_side:
+        divider(
+            before,
+            after,
+            key="divider",
+            before_label=before_label,
+            after_label=after_label,
+            size=result.enhanced.output_size,
+            subject=result.name,
+        )
+        return
+    for column, address, label in zip(
+        st.columns(2), (before, after), (before_label, after_label), strict=True
+    ):
+        column.image(address, caption=label, width="stretch", alt=f"{label}, {result.name}")
+
+
+def _show_difference(result: Result, method: str, blend: float) -> None:
+    what = ("difference", method, blend)
+    if what not in result.drawn:
+        enlarged = service.enlarged(
+            result.enhanced, "nearest" if method == "nearest" else "bicubic"
+        )
+        difference = (service.blended(result.enhanced, blend) - enlarged).abs() * AMPLIFIED
+        result.keep(what, service.data_uri(difference.clamp(0, 1)))
+    st.image(
+        str(result.drawn[what]),
+        caption=f"What the model changed, {AMPLIFIED} times amplified; black is unchanged.",
+        alt=f"Difference to the input, {result.name}",
+    )
+
+
+def _buttons(result: Result, blend: float, file_format: service.Format) -> None:
+    enhanced = result.enhanced
+    with st.container(horizontal=True):
+        st.download_button(
+            f"Download {file_format.upper()}",
+            lambda: download(result, blend, file_format),
+            file_name=service.file_name(result.name, enhanced, file_format),
+            mime=f"image/{file_format}",
+            key="download",
+            on_click="ignore",
+            type="primary",
+        )
+        if st.button("Remove", key="remove"):
+            work().results.remove(result)
+            st.rerun()
+        if enhanced.page:
+            st.link_button("Training run in MLflow", enhanced.page)
+    st.caption(f"Made by {intake.plain(enhanced.model)}; the file says so in its metadata.")
+
+
+def _check(result: Result, blend: float) -> None:
+    st.write(
+        "Hand in the large picture that this small one was made from, and see how close the "
+        "result comes to it."
+    )
+    file = st.file_uploader(
+        "Original", type=["jpg", "jpeg", "png", "webp"], key=f"original_{result.key}"
+    )
+    if file is None:
+        return
+    try:
+        rows = compare_to_original(result.enhanced, file.getvalue(), blend)
+    except intake.PictureError as refusal:
+        st.error(f"**{intake.plain(file.name)}** was not compared. {refusal}")
+        return
+    st.dataframe(rows, hide_index=True, alt="Metrics against the original")
+
+
+def compare_to_original(
+    enhanced: service.Enhanced, data: bytes, blend: float
+) -> list[dict[str, Any]]:
+    """Measures bicubic and model against an original, reduced to the size of the result.
+
+    Raises:
+        PictureError: It is no picture, smaller than the result, or of other proportions.
+    """
+    from facesr import images, metrics
+
+    width, height = enhanced.output_size
+    original = intake.decode(data)
+    own_height, own_width = original.shape[-2:]
+    if own_width < width or own_height < height:
+        raise intake.PictureError(
+            "too_small",
+            f"It is {own_width} x {own_height}, smaller than the result of {width} x {height}.",
+        )
+    if abs(own_width * height - own_height * width) > max(own_width, own_height):
+        raise intake.PictureError(
+            "other_proportions",
+            f"It is {own_width} x {own_height} and has other proportions than the result of "
+            f"{width} x {height}.",
+        )
+    hr = images.resize(original, (height, width), "lanczos").clamp(0, 1)
+    rows: dict[str, Tensor] = {
+        "Bicubic": service.enlarged(enhanced),
+        enhanced.label: service.blended(enhanced, blend),
+    }
+    table = []
+    for name, sr in rows.items():
+        measured = metrics.measure(images.round_to_8bit(sr)[None], hr[None], list(METRICS))
+        values = {METRICS[metric]: round(float(value), 4) for metric, value in measured.items()}
+        table.append({"Method": name, **values})
+    return table

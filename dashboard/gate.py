@@ -1,0 +1,68 @@
+"""One model, many visitors: a bounded, visible queue in front of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Busy(Exception):  # noqa: N818  a state, not a fault
+    """The queue is full, or the wait was too long."""
+
+
+class Gate:
+    """Lets `slots` callers work at a time; the others wait in the order in which they came."""
+
+    def __init__(
+        self, *, slots: int = 1, max_waiting: int = 8, timeout_seconds: float = 60
+    ) -> None:
+        self.slots = slots
+        self.max_waiting = max_waiting
+        self.timeout_seconds = timeout_seconds
+        self._changed = threading.Condition()
+        self._line: list[object] = []
+
+    def __len__(self) -> int:
+        """How many callers work or wait."""
+        return len(self._line)
+
+    def run(self, work: Callable[[], T], *, tell: Callable[[int], None] = lambda _: None) -> T:
+        """Waits for a slot, works, and frees the slot however it ends.
+
+        Args:
+            work: What needs the slot.
+            tell: Told how many are ahead, four times a second. It may raise, which gives the place
+                up: a visitor who left or pressed Cancel.
+
+        Raises:
+            Busy: Too many wait, or the slot did not come free in time.
+        """
+        ticket = object()
+        with self._changed:
+            if len(self._line) >= self.slots + self.max_waiting:
+                raise Busy
+            self._line.append(ticket)
+        try:
+            self._wait(ticket, tell)
+            return work()
+        finally:
+            with self._changed:
+                self._line.remove(ticket)
+                self._changed.notify_all()
+
+    def _wait(self, ticket: object, tell: Callable[[int], None]) -> None:
+        end = time.monotonic() + self.timeout_seconds
+        while True:
+            with self._changed:
+                ahead = self._line.index(ticket) - self.slots + 1
+                if ahead <= 0:
+                    return
+            # Outside the lock: it may draw, and it may raise.
+            tell(ahead)
+            if time.monotonic() > end:
+                raise Busy
+            with self._changed:
+                if self._line.index(ticket) >= self.slots:
+                    self._changed.wait(0.25)

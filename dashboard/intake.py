@@ -1,0 +1,162 @@
+"""What strangers hand in: checked before a pixel of it is decoded.
+
+Streamlit looks at file names only. Here the content decides, and a picture's size is read from its
+header, so that a decompression bomb costs nothing.
+"""
+
+import io
+import re
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from facesr.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEGABYTE = 1024 * 1024
+MAX_BYTES = 10 * MEGABYTE
+MAX_PIXELS = 16_000_000
+MAX_SIDE = 8192
+MIN_SIDE = 16
+MAX_FILES = 20
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+# Bytes 4 to 12 of what phones and browsers write beside JPEG.
+_BRANDS = {
+    b"ftypheic": "an Apple HEIC picture",
+    b"ftypheix": "an Apple HEIC picture",
+    b"ftypmif1": "a HEIF picture",
+    b"ftypavif": "an AVIF picture",
+}
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
+
+
+class PictureError(DataError):
+    """A picture that is not taken.
+
+    Attributes:
+        code: For programs: `empty`, `too_big`, `too_many_pixels`, `too_small`, `not_an_image`,
+            `damaged`, `already_larger`.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Header(NamedTuple):
+    """What a file says about its picture."""
+
+    width: int
+    """In pixels, as the picture is shown: turned upright."""
+    height: int
+    format: str
+
+
+def check(data: bytes) -> Header:
+    """Reads a picture's header and holds it to the limits.
+
+    Raises:
+        PictureError: It is no picture, or breaks a limit.
+    """
+    if not data:
+        raise PictureError("empty", "It is empty.")
+    if len(data) > MAX_BYTES:
+        raise PictureError(
+            "too_big",
+            f"It has {len(data) / MEGABYTE:.1f} MB; the limit is {MAX_BYTES // MEGABYTE} MB. "
+            "Make it smaller and try again.",
+        )
+    if brand := _BRANDS.get(data[4:12]):
+        raise PictureError("not_an_image", f"It is {brand}. Export it as JPEG and try again.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                width, height = picture.size
+                _check_size(width, height)
+                if _orientation(picture.info.get("exif")) in _LYING:
+                    width, height = height, width
+                return Header(width, height, picture.format or "")
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError("not_an_image", "It is not a JPEG, PNG or WebP picture.") from None
+    except Image.DecompressionBombError:
+        raise PictureError("too_many_pixels", _too_many("")) from None
+    except Exception as error:
+        # Pillow's readers let through whatever a damaged file makes of them.
+        raise _damaged() from error
+
+
+def decode(data: bytes) -> "Tensor":
+    """Decodes a picture that passes `check`, upright, in sRGB, without its metadata.
+
+    Returns:
+        (3, H, W) float32 RGB in [0, 1]; transparent parts lie on white.
+
+    Raises:
+        PictureError: As `check`; or the pixels are damaged.
+    """
+    check(data)
+    from facesr import images
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return images.read(data)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged() from error
+
+
+def plain(name: str) -> str:
+    """Escapes a file name for Markdown, where `![](address)` would load a picture."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(name.split()))
+
+
+def stem(name: str) -> str:
+    """A file name without folder and ending, of letters that every system takes."""
+    bare = re.split(r"[/\\]", name)[-1].rsplit(".", 1)[0]
+    return re.sub(r"[^\w.-]+", "_", bare)[:60].strip("._") or "picture"
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PictureError("too_many_pixels", _too_many(f"{width} x {height} ", width * height))
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(
+            "too_many_pixels",
+            f"It is {width} x {height}; no side may be longer than {MAX_SIDE} pixels. "
+            "Make it smaller and try again.",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(
+            "too_small",
+            f"It is {width} x {height}; the smallest side must be at least {MIN_SIDE} pixels.",
+        )
+
+
+def _too_many(size: str, pixels: int = 0) -> str:
+    number = f"({pixels / 1e6:.3g} megapixels)" if pixels else "too large"
+    return (
+        f"It is {size}{number}; the limit is {MAX_PIXELS // 1_000_000} megapixels. "
+        "Make it smaller and try again."
+    )
+
+
+def _damaged() -> PictureError:
+    return PictureError("damaged", "It is damaged and could not be read.")
+
+
+def _orientation(exif: object) -> int:
+    if not isinstance(exif, bytes):
+        return 1
+    tags = Image.Exif()
+    tags.load(exif)
+    return int(tags.get(_ORIENTATION, 1))

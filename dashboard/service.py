@@ -1,0 +1,258 @@
+"""One picture in, one picture out: what page and HTTP API both call."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+import intake
+from facesr import __version__
+from facesr.errors import CheckpointError, DataError, FaceSRError, ParamsError, RegistryError
+from gate import Gate
+from serving import BROKEN_WEIGHTS, CHAMPION, Note, Serving
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SIZES = (512, 1024, 2048)
+Format = Literal["png", "jpeg", "webp"]
+OnQueue = Callable[[int], None]
+OnProgress = Callable[[int, int], None]
+FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
+
+
+class ServiceError(FaceSRError):
+    """A picture that is in order could not be enhanced.
+
+    Attributes:
+        code: For programs: `no_model`, `no_memory`, `empty_result`, `bad_setting`.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a person has asked for."""
+
+    size: int = SIZES[0]
+    """Longer side of the result in pixels."""
+    model: str = CHAMPION
+    strength: float = 1.0
+    """0 faithful, 1 crisp."""
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """A result, as encoded bytes only: pixels would fill the memory."""
+
+    source: bytes
+    """The file that came in."""
+    png: bytes
+    """The result."""
+    input_size: tuple[int, int]
+    """Width and height in pixels."""
+    output_size: tuple[int, int]
+    seconds: float
+    label: str
+    """The model's name for people."""
+    model: str
+    """The model's name with the hash of its weights."""
+    number: int | None
+    page: str
+    settings: Settings
+    note: Note | None = None
+
+
+@cache
+def shared_gate() -> Gate:
+    """The one queue in front of the model. U-Nets with hooks would mix two pictures up."""
+    return Gate()
+
+
+def plan(header: intake.Header, size: int) -> tuple[int, int]:
+    """Gives width and height of the result for a picture.
+
+    Raises:
+        PictureError: The picture is as large already.
+    """
+    longer = max(header.width, header.height)
+    if longer >= size:
+        raise intake.PictureError(
+            "already_larger",
+            f"It is {header.width} x {header.height}, already larger than {size} x {size}. "
+            "Choose a larger size.",
+        )
+    factor = size / longer
+    return max(1, round(header.width * factor)), max(1, round(header.height * factor))
+
+
+def enhance(
+    data: bytes,
+    settings: Settings,
+    *,
+    serving: Serving,
+    gate: Gate,
+    on_queue: OnQueue = lambda _: None,
+    on_progress: OnProgress | None = None,
+) -> Enhanced:
+    """Checks, decodes and enhances one picture.
+
+    Args:
+        data: The file's bytes.
+        settings: What was asked for.
+        serving: Gives the model.
+        gate: The queue.
+        on_queue: Told how many are ahead. It may raise, which gives the place up.
+        on_progress: Told the tiles that are done and their number. It may raise likewise.
+
+    Raises:
+        PictureError: The picture is not taken.
+        ServiceError: The picture is in order, the rest is not.
+        Busy: Too many are waiting.
+    """
+    header = intake.check(data)
+    plan(header, settings.size)
+    return gate.run(lambda: _enhance(data, settings, serving, on_progress), tell=on_queue)
+
+
+def _enhance(
+    data: bytes,
+    settings: Settings,
+    serving: Serving,
+    on_progress: OnProgress | None,
+) -> Enhanced:
+    try:
+        loaded = serving.choose(settings.model)
+    except CheckpointError as error:
+        raise ServiceError(
+            "no_model", f"The model could not be loaded (code {BROKEN_WEIGHTS}). {error}"
+        ) from error
+    except RegistryError as error:
+        raise ServiceError("no_model", str(error)) from error
+    try:
+        picture = intake.decode(data)
+        result = loaded.enhancer.enhance(
+            picture, size=settings.size, strength=settings.strength, on_progress=on_progress
+        )
+    except ParamsError as error:
+        raise ServiceError("bad_setting", str(error)) from error
+    except intake.PictureError:
+        raise
+    except (MemoryError, DataError) as error:
+        raise _no_memory(settings.size) from error
+    except RuntimeError as error:
+        if "memory" not in str(error).lower():
+            raise
+        raise _no_memory(settings.size) from error
+    if _is_empty(result.image, picture):
+        raise ServiceError("empty_result", "The model returned an empty picture.")
+    height, width = result.input_size
+    return Enhanced(
+        source=data,
+        png=_encode(result.image, "png", _software(result.model, settings, 1.0)),
+        input_size=(width, height),
+        output_size=(result.output_size[1], result.output_size[0]),
+        seconds=result.seconds,
+        label=loaded.label,
+        model=result.model,
+        number=loaded.number,
+        page=loaded.page,
+        settings=settings,
+        note=loaded.note,
+    )
+
+
+def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.0) -> bytes:
+    """Encodes a result for download, with its provenance in the metadata.
+
+    Args:
+        enhanced: The result.
+        file_format: JPEG and WebP are written with quality 95.
+        blend: Share of the model's picture; the rest is the bicubic enlargement.
+    """
+    if file_format == "png" and blend == 1:
+        return enhanced.png
+    software = _software(enhanced.model, enhanced.settings, blend)
+    return _encode(blended(enhanced, blend), file_format, software)
+
+
+def blended(enhanced: Enhanced, blend: float) -> "Tensor":
+    """Mixes the result with the bicubic enlargement, (3, H, W) in [0, 1]."""
+    from facesr import images
+
+    after = images.read(enhanced.png)
+    if blend == 1:
+        return after
+    return after * blend + enlarged(enhanced) * (1 - blend)
+
+
+def enlarged(enhanced: Enhanced, method: Literal["bicubic", "nearest"] = "bicubic") -> "Tensor":
+    """The input at the size of the result, (3, H, W) in [0, 1]."""
+    from facesr import images
+
+    width, height = enhanced.output_size
+    return images.resize(intake.decode(enhanced.source), (height, width), method).clamp(0, 1)
+
+
+def file_name(name: str, enhanced: Enhanced, file_format: Format, number: int = 0) -> str:
+    """Names a download: `kid_512.png`; with a number where several go into one archive."""
+    ending = "jpg" if file_format == "jpeg" else file_format
+    count = f"{number:02d}_" if number else ""
+    return f"{count}{intake.stem(name)}_{max(enhanced.output_size)}.{ending}"
+
+
+def data_uri(picture: "Tensor") -> str:
+    """Encodes a picture for the page: exactly up to 1024 px, as JPEG above."""
+    import base64
+
+    from facesr import images
+
+    if max(picture.shape[-2:]) <= 1024:
+        kind, data = "png", images.encode_png(picture)
+    else:
+        kind, data = "jpeg", images.encode_jpeg(picture, quality=95, chroma_halved=False)
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def as_zip(files: list[tuple[str, bytes]]) -> bytes:
+    """Packs files without compressing pictures a second time."""
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def _encode(picture: "Tensor", file_format: Format, software: str) -> bytes:
+    from facesr import photos
+
+    return photos.encode(
+        photos.Photo(picture), file_format=file_format, keep_metadata=False, software=software
+    )
+
+
+def _software(model: str, settings: Settings, blend: float) -> str:
+    return (
+        f"facesr {__version__}; model {model}; size {settings.size}; "
+        f"strength {settings.strength:g}; blend {blend:g}"
+    )
+
+
+def _is_empty(result: "Tensor", picture: "Tensor") -> bool:
+    import torch
+
+    if not torch.isfinite(result).all():
+        return True
+    return bool(result.max() == result.min() and picture.max() != picture.min())
+
+
+def _no_memory(size: int) -> ServiceError:
+    smaller = [other for other in SIZES if other < size]
+    advice = f"Try {smaller[-1]} x {smaller[-1]}." if smaller else "Try a smaller picture, or wait."
+    return ServiceError("no_memory", f"There was not enough memory for {size} x {size}. {advice}")

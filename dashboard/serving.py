@@ -1,0 +1,274 @@
+"""Which model serves: the champion, kept up to date, with something honest where it is missing."""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from facesr import tracking
+from facesr.errors import CheckpointError, RegistryError
+
+if TYPE_CHECKING:
+    from facesr.enhancer import Enhancer
+
+logger = logging.getLogger(__name__)
+
+BICUBIC = "bicubic"
+# The registered chain's row in the evaluation's tables.
+METHOD = "GAN + up-sampler"
+CHAMPION = f"{tracking.MODEL}@{tracking.CHAMPION}"
+# Loaded models that are kept: the champion and one to compare it with.
+KEPT = 2
+# Seconds after which the registry is asked again, and a broken version tried again.
+MAX_AGE, RETRY = 10.0, 30.0
+
+# Codes that people can quote.
+BROKEN_WEIGHTS, NO_ANSWER = "M2", "M1"
+
+State = Literal["ready", "no_champion", "empty", "unreachable"]
+
+
+class Note:
+    """A state of the model that a person should know of."""
+
+    def __init__(self, title: str, text: str) -> None:
+        self.title = title
+        self.text = text
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the registry holds, as it was last seen."""
+
+    state: State
+    versions: tuple[tracking.ListedVersion, ...] = ()
+    message: str = ""
+    """Why the registry does not answer."""
+
+    @property
+    def champion(self) -> tracking.ListedVersion | None:
+        """The version that serves where nothing else is asked for."""
+        marked = [v for v in self.versions if tracking.CHAMPION in v.aliases]
+        return next(iter(marked or self.versions), None)
+
+    def find(self, number: int) -> tracking.ListedVersion | None:
+        """The version of a number."""
+        return next((v for v in self.versions if v.number == number), None)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to work."""
+
+    enhancer: "Enhancer"
+    label: str
+    """For people: `facesr v3`."""
+    number: int | None = None
+    """Of the registered version; None for what is not registered."""
+    page: str = ""
+    """Address of the version's run in MLflow's pages."""
+    note: Note | None = None
+
+
+class Serving:
+    """Loads models from one project's registry; safe to share between threads.
+
+    Args:
+        root: The project's root.
+        max_age: Seconds for which the registry's answer is believed.
+    """
+
+    def __init__(self, root: Path, *, max_age: float = MAX_AGE) -> None:
+        self.root = root
+        self.max_age = max_age
+        self._asking = threading.Lock()
+        self._loading = threading.Lock()
+        self._catalogue: Catalogue | None = None
+        self._asked = 0.0
+        self._models: OrderedDict[int, Loaded] = OrderedDict()
+        self._last_good: Loaded | None = None
+        self._broken: dict[int, float] = {}
+        self._is_warming = False
+
+    def catalogue(self, *, refresh: bool = False) -> Catalogue:
+        """Asks the registry, unless it was asked a moment ago."""
+        with self._asking:
+            age = time.monotonic() - self._asked
+            if self._catalogue is None or refresh or age > self.max_age:
+                self._catalogue = self._ask()
+                self._asked = time.monotonic()
+            return self._catalogue
+
+    def peek(self, *, wait_seconds: float = 0.3) -> Catalogue | None:
+        """Gives what is known without a long wait: the registry's library takes seconds to load.
+
+        A stale answer is renewed beside; None where there is none yet.
+        """
+        if self._catalogue is None or time.monotonic() - self._asked > self.max_age:
+            thread = threading.Thread(target=self.catalogue, daemon=True)
+            thread.start()
+            thread.join(wait_seconds)
+        return self._catalogue
+
+    def retry(self) -> None:
+        """Forgets what was seen, for a person who has mended something."""
+        self._broken.clear()
+        self.catalogue(refresh=True)
+
+    def loaded(self, number: int | None) -> Loaded | None:
+        """The model of a version, where it is loaded already."""
+        return self._models.get(number) if number is not None else None
+
+    def warm(self) -> None:
+        """Loads the champion beside, so that it is there when the first picture is."""
+        if not self._is_warming:
+            self._is_warming = True
+            threading.Thread(target=self.choose, daemon=True).start()
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether any model is loaded."""
+        return bool(self._models)
+
+    def choose(self, reference: str = CHAMPION) -> Loaded:
+        """Loads the model that a person has chosen.
+
+        Only where nothing but the champion was asked for, something else may serve in its place,
+        and the note says so.
+
+        Args:
+            reference: `facesr@champion`, `facesr/3` or `bicubic`.
+
+        Raises:
+            RegistryError: The chosen version is not registered, or cannot be fetched.
+            CheckpointError: Its weights are damaged.
+        """
+        with self._loading:
+            if reference == BICUBIC:
+                return _without_registry(None)
+            if reference != CHAMPION:
+                return self._load(_number(reference))
+            return self._choose_champion()
+
+    def _choose_champion(self) -> Loaded:
+        catalogue = self.catalogue()
+        if catalogue.state == "unreachable":
+            stand_in = self._last_good or _without_registry(None)
+            return replace(
+                stand_in,
+                note=Note(
+                    "The model registry does not answer",
+                    f"Using the last loaded model {stand_in.label}."
+                    if self._last_good
+                    else f"Using {stand_in.label}.",
+                ),
+            )
+        wanted = catalogue.champion
+        if wanted is None:
+            return _without_registry(
+                Note(
+                    "No model is registered yet",
+                    "Pictures are enlarged with bicubic interpolation until one is. To train and "
+                    "register a model, run `dvc repro`, or see About.",
+                )
+            )
+        note = None
+        if catalogue.state == "no_champion":
+            note = Note("No champion", f"No version is marked as champion; using v{wanted.number}.")
+        others = [v for v in catalogue.versions if v.number != wanted.number]
+        for version in (wanted, *others):
+            try:
+                chosen = self._load(version.number)
+            except (RegistryError, CheckpointError) as error:
+                logger.warning("version %d cannot serve: %s", version.number, error)
+                continue
+            if version is not wanted:
+                note = self._broken_note(wanted.number, chosen.label)
+            self._last_good = chosen
+            return replace(chosen, note=note)
+        stand_in = self._last_good or _without_registry(None)
+        return replace(stand_in, note=self._broken_note(wanted.number, stand_in.label))
+
+    def _broken_note(self, number: int, label: str) -> Note:
+        return Note(
+            "The model could not be loaded",
+            f"{tracking.MODEL} v{number} (code {BROKEN_WEIGHTS}). Using {label}.",
+        )
+
+    def _load(self, number: int) -> Loaded:
+        if known := self._models.get(number):
+            self._models.move_to_end(number)
+            return known
+        failed = self._broken.get(number)
+        if failed is not None and time.monotonic() - failed < RETRY:
+            raise RegistryError(
+                f"{tracking.MODEL} v{number} could not be loaded (code {BROKEN_WEIGHTS}). "
+                "Choose another version."
+            )
+        from facesr.enhancer import Enhancer
+
+        try:
+            enhancer = Enhancer.from_registry(f"{tracking.MODEL}/{number}", root=self.root)
+        except (RegistryError, CheckpointError):
+            self._broken[number] = time.monotonic()
+            raise
+        listed = self._catalogue.find(number) if self._catalogue else None
+        loaded = Loaded(
+            enhancer, f"{tracking.MODEL} v{number}", number, listed.page if listed else ""
+        )
+        self._models[number] = loaded
+        while len(self._models) > KEPT:
+            self._models.popitem(last=False)
+        return loaded
+
+    def _ask(self) -> Catalogue:
+        try:
+            versions = tuple(tracking.list_versions(self.root))
+        except RegistryError as error:
+            logger.warning("%s", error)
+            known = self._catalogue.versions if self._catalogue else ()
+            return Catalogue("unreachable", known, str(error))
+        if not versions:
+            return Catalogue("empty")
+        has_champion = any(tracking.CHAMPION in version.aliases for version in versions)
+        return Catalogue("ready" if has_champion else "no_champion", versions)
+
+
+def shared() -> Serving:
+    """The one that page and HTTP API share, for the project in the working directory."""
+    return _shared(Path.cwd())
+
+
+@cache
+def _shared(root: Path) -> Serving:
+    # An unanswered request would hold a visitor up for minutes otherwise.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    return Serving(root)
+
+
+def _number(reference: str) -> int:
+    name, _, number = reference.partition("/")
+    if name != tracking.MODEL or not number.isdecimal():
+        raise RegistryError(
+            f"{reference} does not name a model. Write {CHAMPION}, {tracking.MODEL}/3 or {BICUBIC}."
+        )
+    return int(number)
+
+
+def _without_registry(note: Note | None) -> Loaded:
+    from facesr.enhancer import Enhancer
+
+    return Loaded(Enhancer.bicubic(), "Bicubic (no model)", note=note)
+
+
+def quality(
+    version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = "faces"
+) -> float | None:
+    """A version's mean over test pictures at full size; None where it was not measured."""
+    return version.metric(faces, "full_size", method, metric, "mean")

@@ -1,0 +1,137 @@
+"""What one visitor has: pictures that wait, results, the queue between them."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import streamlit as st
+
+import intake
+import service
+
+# Of one visitor, as encoded bytes: the oldest results give way.
+MAX_RESULTS = 40
+MAX_RESULT_BYTES = 150 * intake.MEGABYTE
+
+
+class Picture(NamedTuple):
+    """A file that a visitor has handed in."""
+
+    name: str
+    data: bytes
+
+    @property
+    def key(self) -> str:
+        """Equal for equal names and contents."""
+        return hashlib.sha256(self.name.encode() + b"\0" + self.data).hexdigest()[:16]
+
+
+class Job(NamedTuple):
+    """A picture in the queue."""
+
+    picture: Picture
+    settings: service.Settings
+
+
+@dataclass
+class Result:
+    """An enhanced picture and what has been drawn of it."""
+
+    name: str
+    key: str
+    enhanced: service.Enhanced
+    drawn: dict[tuple[object, ...], object] = field(default_factory=dict)
+    """Encoded pictures by what they show, so that a rerun encodes nothing again."""
+
+    def keep(self, what: tuple[object, ...], value: object, *, most: int = 8) -> None:
+        """Remembers something drawn, a few at most."""
+        while len(self.drawn) >= most:
+            del self.drawn[next(iter(self.drawn))]
+        self.drawn[what] = value
+
+
+class Failure(NamedTuple):
+    """A picture that was not enhanced, and why."""
+
+    name: str
+    sentence: str
+
+
+@dataclass
+class Work:
+    """A visitor's queue and results; lives in Streamlit's session."""
+
+    extra: list[Picture] = field(default_factory=list)
+    """Pasted pictures."""
+    queue: list[Job] = field(default_factory=list)
+    total: int = 0
+    """Pictures of the present batch."""
+    finished: int = 0
+    seconds: float = 0
+    """Spent on the finished ones."""
+    results: list[Result] = field(default_factory=list)
+    """The newest first."""
+    failures: list[Failure] = field(default_factory=list)
+    dropped: int = 0
+    """Results that gave way."""
+    uploader: int = 0
+    """Part of the uploader's key: another one is an empty one."""
+
+    def start(self, pictures: Iterable[Picture], settings: service.Settings) -> int:
+        """Queues what has no result with these settings yet; returns how many."""
+        done = {(r.key, r.enhanced.settings) for r in self.results if _is_final(r)}
+        self.queue = [
+            Job(picture, settings) for picture in pictures if (picture.key, settings) not in done
+        ]
+        self.total, self.finished, self.seconds = len(self.queue), 0, 0.0
+        self.failures, self.dropped = [], 0
+        return len(self.queue)
+
+    def cancel(self) -> None:
+        """Empties the queue; what is done stays."""
+        self.queue = []
+
+    def next(self) -> Job | None:
+        """The picture whose turn it is; it stays in the queue until it is `done`."""
+        return self.queue[0] if self.queue else None
+
+    def done(self, job: Job, outcome: service.Enhanced | str, started: float) -> None:
+        """Records a picture's result or the sentence that says why there is none."""
+        self.finished += 1
+        self.seconds += time.monotonic() - started
+        if isinstance(outcome, str):
+            self.failures.append(Failure(job.picture.name, outcome))
+        else:
+            self.results.insert(0, Result(job.picture.name, job.picture.key, outcome))
+            while len(self.results) > MAX_RESULTS or (
+                len(self.results) > 1 and _bytes(self.results) > MAX_RESULT_BYTES
+            ):
+                self.results.pop()
+                self.dropped += 1
+        if self.queue and self.queue[0] == job:
+            self.queue.pop(0)
+
+    def clear(self) -> None:
+        """Forgets every picture."""
+        self.extra, self.queue, self.results, self.failures = [], [], [], []
+        self.total = self.finished = self.dropped = 0
+        self.uploader += 1
+
+
+def work() -> Work:
+    """The present visitor's."""
+    if "work" not in st.session_state:
+        st.session_state["work"] = Work()
+    found: Work = st.session_state["work"]
+    return found
+
+
+def _bytes(results: list[Result]) -> int:
+    return sum(len(r.enhanced.source) + len(r.enhanced.png) for r in results)
+
+
+def _is_final(result: Result) -> bool:
+    # A stand-in's result is made again once the chosen model is there.
+    return result.enhanced.note is None

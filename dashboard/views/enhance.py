@@ -1,0 +1,345 @@
+"""Makes small face pictures larger and sharper: the page that most people want."""
+
+import time
+
+import streamlit as st
+
+import intake
+import service
+import serving
+from components import examples, result
+from components.paste import paste, pasted
+from gate import Busy
+from session import Job, Picture, work
+
+LIMITS = (
+    f"JPEG, PNG or WebP, up to {intake.MAX_BYTES // intake.MEGABYTE} MB and "
+    f"{intake.MAX_PIXELS // 1_000_000} megapixels each, {intake.MAX_FILES} at a time."
+)
+# HEIC and its kin are let in to be told what to do about them.
+TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif"]
+# What the networks were trained for; beyond it they have little to work with.
+TRAINED_FACTOR = 8
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Enhance a face picture")
+    st.write(f"Makes a small face picture larger and sharper. {LIMITS}")
+    pictures = ask_pictures()
+    settings, blend, file_format = ask_settings()
+    waiting = list_pictures(pictures, settings.size)
+    ask_start(waiting, settings)
+    progress = st.container()
+    show_failures()
+    show_results(blend, file_format)
+    if not pictures and not work().results:
+        st.info("Drop one or more face pictures here to start, or try an example.")
+    if pictures:
+        # While the visitor still looks at the settings.
+        serving.shared().warm()
+    if work().queue:
+        with progress:
+            run_queue()
+
+
+def ask_pictures() -> list[Picture]:
+    """Everything that the visitor has handed in, in the order of the page."""
+    st.subheader("1 Pictures")
+    files = st.file_uploader(
+        "Pictures",
+        type=TYPES,
+        accept_multiple_files=True,
+        max_upload_size=intake.MAX_BYTES // intake.MEGABYTE,
+        key=f"files_{work().uploader}",
+        label_visibility="collapsed",
+    )
+    paste(key="paste", on_picture=take_pasted)
+    left, right = st.columns(2)
+    with left:
+        shot = None
+        if st.toggle("Take a selfie with the camera", key="camera_on"):
+            st.caption("The camera works only over https or on this computer.")
+            shot = st.camera_input("Selfie", resolution="720p", key="camera")
+    with right:
+        chosen = st.pills(
+            "Try an example",
+            list(examples.NAMES),
+            selection_mode="multi",
+            key=f"examples_{work().uploader}",
+        )
+    pictures = [Picture(file.name, file.getvalue()) for file in files]
+    pictures += work().extra
+    if shot is not None:
+        pictures.append(Picture("selfie.jpg", shot.getvalue()))
+    pictures += [examples.load(name) for name in chosen]
+    if len(pictures) > intake.MAX_FILES:
+        st.warning(f"{intake.MAX_FILES} pictures at a time. The first {intake.MAX_FILES} are used.")
+    return pictures[: intake.MAX_FILES]
+
+
+def take_pasted() -> None:
+    """Adds what the clipboard held."""
+    picture = pasted("paste")
+    if picture is not None:
+        work().extra.append(Picture(picture.name, picture.data))
+
+
+def ask_settings() -> tuple[service.Settings, float, service.Format]:
+    """Size, model and strength; how much of the model's work is shown; the format."""
+    st.subheader("2 Settings")
+    left, right = st.columns(2)
+    size = left.segmented_control(
+        "Size of the longer side",
+        list(service.SIZES),
+        default=service.SIZES[0],
+        required=True,
+        key="size",
+        format_func=lambda side: f"{side} px",
+        bind="query-params",
+    )
+    catalogue = serving.shared().peek()
+    options = models(catalogue)
+    model = right.selectbox(
+        "Model",
+        list(options),
+        format_func=options.__getitem__,
+        key="model",
+        persist_state="session",
+    )
+    strength = 1.0
+    if model != serving.BICUBIC and has_strength(model, catalogue):
+        strength = left.slider(
+            "Strength: 0 % faithful, 100 % crisp", 0, 100, 100, 10, format="%d %%", key="strength"
+        )
+        strength = strength / 100
+    blend = right.slider(
+        "Blend with the original",
+        0,
+        100,
+        100,
+        5,
+        format="%d %%",
+        key="blend",
+        help="100 % shows the model's picture, 0 % the bicubic enlargement. Needs no new run.",
+    )
+    file_format = left.segmented_control(
+        "Format",
+        list(service.FORMATS),
+        default="png",
+        required=True,
+        key="format",
+        format_func=lambda name: name.upper() if name != "webp" else "WebP",
+    )
+    if catalogue is not None and catalogue.state == "unreachable":
+        st.warning(f"**The model registry does not answer.** {catalogue.message}")
+        st.button("Try again", on_click=serving.shared().retry, key="retry")
+    if catalogue is not None and catalogue.state == "empty":
+        st.info(
+            "**No model is registered yet.** Pictures are enlarged with bicubic interpolation "
+            "until one is. To train and register a model, run `dvc repro`, or see About."
+        )
+    return (
+        service.Settings(size=int(size), model=str(model), strength=strength),
+        blend / 100,
+        file_format,
+    )
+
+
+def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
+    """The models to choose from, as reference and name; the first serves unasked."""
+    bicubic = "Bicubic (no model)"
+    if catalogue is None:
+        return {serving.CHAMPION: "facesr (the champion)", serving.BICUBIC: bicubic}
+    champion = catalogue.champion
+    if champion is None:
+        return {serving.CHAMPION: bicubic}
+    mark = "champion" if catalogue.state != "no_champion" else "newest"
+    options = {serving.CHAMPION: f"facesr v{champion.number} · {mark}"}
+    for version in catalogue.versions:
+        if version.number != champion.number:
+            alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
+            options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
+    options[serving.BICUBIC] = bicubic
+    return options
+
+
+def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool:
+    """Whether the control would do anything; that is known once the model is loaded."""
+    if catalogue is None or catalogue.champion is None:
+        return False
+    number = (
+        catalogue.champion.number
+        if model in (None, serving.CHAMPION)
+        else int(str(model).partition("/")[2] or 0)
+    )
+    loaded = serving.shared().loaded(number)
+    return loaded is not None and loaded.enhancer.has_strength
+
+
+def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
+    """Says what will become of each picture; returns those that can be enhanced."""
+    good, lines, beyond = [], [], False
+    for picture in pictures:
+        try:
+            header = intake.check(picture.data)
+            width, height = service.plan(header, size)
+        except intake.PictureError as refusal:
+            st.error(f"**{intake.plain(picture.name)}** was not enhanced. {refusal}")
+            continue
+        good.append(picture)
+        factor = width / header.width
+        beyond = beyond or factor > TRAINED_FACTOR
+        lines.append(
+            f"{intake.plain(picture.name)}: {header.width} x {header.height} → {width} x {height} "
+            f"px ({factor:.1f}x larger)"
+        )
+    if lines:
+        st.caption("  \n".join(lines))
+    if beyond:
+        st.caption(
+            f"Above x{TRAINED_FACTOR} the model has little to work with; expect invented detail."
+        )
+    return good
+
+
+def ask_start(pictures: list[Picture], settings: service.Settings) -> None:
+    """The buttons that start and clear."""
+
+    def start() -> None:
+        if not work().start(pictures, settings):
+            st.toast("These pictures are enhanced with these settings already.")
+
+    count = len(pictures)
+    with st.container(horizontal=True):
+        st.button(
+            f"Enhance {count} pictures" if count != 1 else "Enhance 1 picture",
+            type="primary",
+            key="go",
+            shortcut="E",
+            disabled=not pictures,
+            help="Add a picture first." if not pictures else None,
+            on_click=start,
+        )
+        st.button(
+            "Clear",
+            key="clear",
+            on_click=work().clear,
+            disabled=not (pictures or work().results or work().failures),
+        )
+
+
+def run_queue() -> None:
+    """Works on the first picture of the queue, then runs the page again for the next.
+
+    A click in between interrupts at the next drawing; the picture stays in the queue.
+    """
+    mine = work()
+    job = mine.next()
+    if job is None:
+        return
+    name = intake.plain(job.picture.name)
+    each = mine.seconds / mine.finished if mine.finished else 0.0
+    left = each * len(mine.queue)
+    pace = f", {each:.1f} s each, about {left:.0f} s left" if each else ""
+    count = f"{mine.finished + 1} of {mine.total}: {name}{pace}"
+    bar = st.progress(mine.finished / mine.total, text=count)
+    st.button("Cancel", key="cancel", on_click=cancel)
+    if not serving.shared().is_warm:
+        bar.progress(mine.finished / mine.total, text=f"{count}. Loading the model ...")
+
+    def on_queue(ahead: int) -> None:
+        people = "1 person is" if ahead == 1 else f"{ahead} people are"
+        bar.progress(mine.finished / mine.total, text=f"{count}. {people} ahead of you.")
+
+    def on_progress(tiles: int, of: int) -> None:
+        bar.progress(min(1.0, (mine.finished + tiles / of) / mine.total), text=count)
+
+    started = time.monotonic()
+    mine.done(job, enhance(job, on_queue, on_progress), started)
+    if not mine.queue and mine.dropped:
+        st.toast(f"The oldest {mine.dropped} results were dropped to save memory.")
+    st.rerun()
+
+
+def enhance(
+    job: Job, on_queue: "service.OnQueue", on_progress: "service.OnProgress"
+) -> service.Enhanced | str:
+    """The result, or the sentence that says why there is none."""
+    try:
+        return service.enhance(
+            job.picture.data,
+            job.settings,
+            serving=serving.shared(),
+            gate=service.shared_gate(),
+            on_queue=on_queue,
+            on_progress=on_progress,
+        )
+    except Busy:
+        return "Too many people are using this now. Try again in a moment."
+    except (intake.PictureError, service.ServiceError) as error:
+        return str(error)
+
+
+def cancel() -> None:
+    """Stops the batch; what is done stays."""
+    mine = work()
+    mine.cancel()
+    st.toast(f"Stopped. {mine.finished} of {mine.total} pictures are ready.")
+
+
+def show_failures() -> None:
+    """Names each picture of the last batch that was not enhanced, and why."""
+    for failure in work().failures:
+        st.error(f"**{intake.plain(failure.name)}** was not enhanced. {failure.sentence}")
+
+
+@st.fragment
+def show_results(blend: float, file_format: service.Format) -> None:
+    """Draws the results; looking at them runs nothing else again."""
+    results = work().results
+    if not results:
+        return
+    st.subheader("3 Results")
+    position = 0
+    if len(results) > 1:
+        # Newest first; the newest is shown until another is chosen.
+        chosen = st.pills(
+            "Picture",
+            range(len(results)),
+            format_func=lambda index: f"{index + 1} {intake.plain(results[index].name)}",
+            default=0,
+            required=True,
+            key=f"shown_{len(results)}",
+        )
+        position = chosen or 0
+    with st.container(border=True):
+        result.show(results[position], blend=blend, file_format=file_format)
+    if len(results) > 1:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.download_button(
+                "Download all (ZIP)",
+                lambda: all_as_zip(blend, file_format),
+                file_name="enhanced.zip",
+                mime="application/zip",
+                key="zip",
+                on_click="ignore",
+            )
+            failed = len(work().failures)
+            st.caption(f"{len(results)} done, {failed} not enhanced")
+
+
+def all_as_zip(blend: float, file_format: service.Format) -> bytes:
+    """Packs every result under a name of its own."""
+    return service.as_zip(
+        [
+            (
+                service.file_name(r.name, r.enhanced, file_format, number),
+                service.encode(r.enhanced, file_format, blend=blend),
+            )
+            for number, r in enumerate(reversed(work().results), start=1)
+        ]
+    )
+
+
+main()

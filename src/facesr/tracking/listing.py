@@ -1,0 +1,156 @@
+"""All that is registered, for people who choose and compare."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from facesr.tracking.runs import metric_name
+from facesr.tracking.store import (
+    MODEL,
+    as_registry_error,
+    connect,
+    database_file,
+    is_embedded,
+    tracking_uri,
+)
+
+# Where `make mlflow` serves the embedded store.
+LOCAL_PAGES = "http://127.0.0.1:5000"
+
+
+@dataclass(frozen=True)
+class ListedVersion:
+    """A version of the registered model and how well it was measured."""
+
+    number: int
+    aliases: tuple[str, ...]
+    created: datetime
+    run_id: str
+    page: str
+    """Address of its run in MLflow's pages."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Those of its parent run, under MLflow's names."""
+
+    def metric(self, *parts: str) -> float | None:
+        """Looks a number of metrics.json up: `metric("faces", "full_size", "bicubic", ...)`."""
+        return self.metrics.get(metric_name(".".join(parts)))
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """One parent run: a state of the pipeline."""
+
+    name: str
+    run_id: str
+    page: str
+    started: datetime
+    seconds: float | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def list_versions(root: Path) -> list[ListedVersion]:
+    """Returns every registered version, the newest first; none where nothing is registered yet.
+
+    Raises:
+        RegistryError: The store does not answer.
+    """
+    if _is_missing(root):
+        return []
+    client, experiment = connect(root, create=False)
+    if not experiment:
+        return []
+    with as_registry_error(root):
+        # A search for models gives an empty list where one by name would raise.
+        models = client.search_registered_models(f"name = '{MODEL}'")
+        if not models:
+            return []
+        aliases: dict[int, list[str]] = {}
+        for alias, number in models[0].aliases.items():
+            aliases.setdefault(int(number), []).append(alias)
+        listed = [
+            _listed(root, client, experiment, version, aliases.get(int(version.version), []))
+            for version in client.search_model_versions(f"name = '{MODEL}'")
+        ]
+    return sorted(listed, key=lambda version: -version.number)
+
+
+def list_runs(root: Path, *, count: int = 50) -> list[ListedRun]:
+    """Returns the newest parent runs that came to their end.
+
+    Raises:
+        RegistryError: The store does not answer.
+    """
+    if _is_missing(root):
+        return []
+    client, experiment = connect(root, create=False)
+    if not experiment:
+        return []
+    with as_registry_error(root):
+        # Only parents carry the key of a whole pipeline.
+        found = client.search_runs(
+            [experiment],
+            "attributes.status = 'FINISHED' and tags.`dvc.pipeline_key` LIKE '%'",
+            max_results=count,
+        )
+    return [
+        ListedRun(
+            name=run.info.run_name,
+            run_id=run.info.run_id,
+            page=_page(root, experiment, run.info.run_id),
+            started=_time(run.info.start_time),
+            seconds=(run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None,
+            tags=dict(run.data.tags),
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+        )
+        for run in found
+    ]
+
+
+def _is_missing(root: Path) -> bool:
+    # Asking MLflow would create the database, and takes seconds.
+    return is_embedded(root) and not database_file(root).exists()
+
+
+def _listed(
+    root: Path, client: Any, experiment: str, version: Any, aliases: list[str]
+) -> ListedVersion:
+    from mlflow.exceptions import MlflowException
+
+    run_id = version.run_id or ""
+    try:
+        metrics = dict(client.get_run(run_id).data.metrics) if run_id else {}
+    except MlflowException as error:
+        # A run that was deleted does not take its version along.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        metrics = {}
+    return ListedVersion(
+        number=int(version.version),
+        aliases=tuple(sorted(aliases)),
+        created=_time(version.creation_timestamp),
+        run_id=run_id,
+        page=_page(root, experiment, run_id),
+        tags=dict(version.tags),
+        metrics=metrics,
+    )
+
+
+def _page(root: Path, experiment: str, run_id: str) -> str:
+    uri = tracking_uri(root)
+    base = LOCAL_PAGES
+    if uri.startswith("http"):
+        parts = urlsplit(uri)
+        # Without user name and password.
+        base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    return f"{base}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

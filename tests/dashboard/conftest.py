@@ -1,0 +1,173 @@
+"""A project without anything, a registry that answers as told, pictures of every kind."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+DASHBOARD = Path(__file__).parents[2] / "dashboard"
+# As `streamlit run` does.
+sys.path.insert(0, str(DASHBOARD))
+
+import service  # noqa: E402
+import serving  # noqa: E402
+from facesr import tracking  # noqa: E402
+from facesr.checkpoints import Network  # noqa: E402
+from facesr.enhancer import Enhancer  # noqa: E402
+from facesr.errors import CheckpointError, RegistryError  # noqa: E402
+from facesr.models import build  # noqa: E402
+
+VALUES = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 4,
+    "levels": 2,
+    "decoder_blocks": 1,
+    "body_blocks": 1,
+    "unshuffle": 1,
+    "head": "direct",
+    "scale": 4,
+}
+
+
+def tiny_enhancer(number: int = 1) -> Enhancer:
+    """A network that changes its picture visibly, with two sets of weights."""
+    torch.manual_seed(number)
+    module = build(VALUES)
+    fidelity = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with torch.no_grad():
+        module.head[-2].weight.normal_(std=0.02)
+    network = Network(VALUES, module, fidelity)
+    return Enhancer([network], "cpu", model=f"facesr/{number} (0123abcd)", precision="float32")
+
+
+def picture_bytes(
+    width: int = 48, height: int = 40, file_format: str = "PNG", seed: int = 0, **options: Any
+) -> bytes:
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    small.resize((width, height), Image.Resampling.BICUBIC).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+class FakeRegistry:
+    """Stands for MLflow: versions, aliases and faults as a test sets them."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, tuple[str, ...]] = {}
+        self.broken: set[int] = set()
+        self.is_away = False
+        self.loads: list[int] = []
+
+    def list_versions(self, root: Path) -> list[tracking.ListedVersion]:
+        if self.is_away:
+            raise RegistryError("MLflow at http://mlflow:5000 failed. Start the server.")
+        return [
+            tracking.ListedVersion(
+                number=number,
+                aliases=aliases,
+                created=datetime(2026, 1, number, tzinfo=UTC),
+                run_id=f"run{number}",
+                page=f"http://127.0.0.1:5000/#/experiments/1/runs/run{number}",
+                metrics={
+                    "faces.full_size.GAN _ up-sampler.psnr.mean": 28.0 + number,
+                    "faces.full_size.bicubic.psnr.mean": 26.4,
+                },
+            )
+            for number, aliases in sorted(self.versions.items(), reverse=True)
+        ]
+
+    def from_registry(self, reference: str, **_: Any) -> Enhancer:
+        number = int(reference.split("/")[1])
+        self.loads.append(number)
+        if self.is_away:
+            raise RegistryError("MLflow does not answer.")
+        if number in self.broken:
+            raise CheckpointError(f"weights of {reference} are damaged.")
+        if number not in self.versions:
+            raise RegistryError(f"{reference} is not registered.")
+        return tiny_enhancer(number)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
+    fake = FakeRegistry()
+    monkeypatch.setattr(tracking, "list_versions", fake.list_versions)
+    monkeypatch.setattr(Enhancer, "from_registry", fake.from_registry)
+    return fake
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(serving.Serving, "warm", lambda self: None)
+    monkeypatch.setattr(serving, "MAX_AGE", 1000.0)
+    return tmp_path
+
+
+class Page:
+    """The page under test; every run has to end without an exception."""
+
+    def __init__(self, view: str = "") -> None:
+        self.at = AppTest.from_file(str(DASHBOARD / "app.py"), default_timeout=60)
+        self.run(self.at)
+        if view:
+            self.at.switch_page(f"views/{view}.py")
+            self.run(self.at)
+
+    def run(self, thing: Any) -> None:
+        thing.run()
+        assert not self.at.exception, self.at.exception
+
+    def upload(self, *files: tuple[str, bytes]) -> None:
+        uploader = next(f for f in self.at.file_uploader if f.key.startswith("files_"))
+        self.run(uploader.set_value([(name, data, "image/png") for name, data in files]))
+
+    def click(self, key: str) -> None:
+        self.run(self.at.button(key=key).click())
+
+    def enhance(self, *files: tuple[str, bytes]) -> None:
+        self.upload(*files)
+        self.click("go")
+
+    @property
+    def texts(self) -> str:
+        """Everything that is written on the page."""
+        kinds = ("markdown", "caption", "info", "warning", "error", "title", "subheader", "toast")
+        return "\n".join(str(e.value) for kind in kinds for e in getattr(self.at, kind))
+
+    @property
+    def results(self) -> list[Any]:
+        return list(self.at.session_state["work"].results)
+
+
+@pytest.fixture
+def page(project: Path) -> Callable[..., Page]:
+    return Page
+
+
+@pytest.fixture(autouse=True)
+def forget_models() -> Iterator[None]:
+    yield
+    serving._shared.cache_clear()
+    service.shared_gate.cache_clear()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)

@@ -1,0 +1,76 @@
+"""One slot, a bounded queue, and no place that stays taken."""
+
+import threading
+
+import pytest
+from conftest import wait_until
+
+from gate import Busy, Gate
+
+
+class Left(Exception):
+    """A visitor who goes away."""
+
+
+def visitors(gate, count, release):
+    """Lets visitors queue one after the other; returns what each was told, and how each ended."""
+    told = [[] for _ in range(count)]
+    ended = [""] * count
+
+    def visit(number):
+        try:
+            ended[number] = gate.run(lambda: release.wait(20) and "done", tell=told[number].append)
+        except Busy:
+            ended[number] = "busy"
+
+    threads = []
+    for number in range(count):
+        threads.append(threading.Thread(target=visit, args=(number,)))
+        threads[-1].start()
+        wait_until(lambda n=number: len(gate) > n or ended[n] == "busy")
+    return told, ended, threads
+
+
+def test_five_visitors_queue_in_their_order_and_the_rest_is_turned_away():
+    gate, release = Gate(max_waiting=2), threading.Event()
+    told, ended, threads = visitors(gate, 5, release)
+    wait_until(lambda: bool(told[1]) and bool(told[2]))
+    assert told[0] == []
+    assert told[1][0] == 1
+    assert told[2][0] == 2
+    assert ended[3:] == ["busy", "busy"]
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert ended[:3] == ["done"] * 3
+    assert len(gate) == 0
+
+
+def test_a_visitor_who_leaves_lets_the_next_move_up():
+    gate, release = Gate(), threading.Event()
+    _, _, threads = visitors(gate, 1, release)
+
+    def leave(_):
+        raise Left
+
+    with pytest.raises(Left):
+        gate.run(lambda: None, tell=leave)
+    assert len(gate) == 1
+    release.set()
+    threads[0].join()
+
+
+def test_an_exception_frees_the_slot():
+    gate = Gate()
+    with pytest.raises(ZeroDivisionError):
+        gate.run(lambda: 1 / 0)
+    assert gate.run(lambda: "free") == "free"
+
+
+def test_a_wait_that_lasts_too_long_ends():
+    gate, release = Gate(timeout_seconds=0), threading.Event()
+    _, _, threads = visitors(gate, 1, release)
+    with pytest.raises(Busy):
+        gate.run(lambda: None)
+    release.set()
+    threads[0].join()

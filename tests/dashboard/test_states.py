@@ -1,0 +1,208 @@
+"""Each state of the page says what it is and what to do."""
+
+import json
+import threading
+
+import pytest
+from conftest import picture_bytes, wait_until
+
+import service
+import serving
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError
+
+PNG = picture_bytes()
+
+
+def test_an_empty_page_says_how_to_start(page):
+    shown = page()
+    assert "Drop one or more face pictures here to start, or try an example." in shown.texts
+    assert shown.at.button(key="go").disabled
+
+
+def test_without_a_model_pictures_are_enlarged_with_bicubic_and_labelled_so(page):
+    shown = page()
+    assert "**No model is registered yet.**" in shown.texts
+    assert "run `dvc repro`" in shown.texts
+    shown.enhance(("kid.png", PNG))
+    assert "48 x 40 → 512 x 427 px, " in shown.texts
+    assert "Bicubic (no model)" in shown.texts
+    assert shown.results[0].enhanced.model == "bicubic"
+
+
+def test_the_champion_serves_with_its_measured_quality_beside_that_of_bicubic(page, registry):
+    registry.versions = {6: (), 7: ("champion",)}
+    shown = page()
+    assert "facesr v7 · champion" in shown.texts
+    assert "Test PSNR 35.00 dB (bicubic 26.40)" in shown.texts
+    shown.enhance(("kid.png", PNG))
+    assert registry.loads == [7]
+    assert shown.results[0].enhanced.label == "facesr v7"
+    assert shown.results[0].enhanced.note is None
+
+
+def test_without_the_alias_the_newest_version_serves_and_says_so(page, registry):
+    registry.versions = {6: (), 7: ()}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    assert "No version is marked as champion; using v7." in shown.texts
+
+
+def test_an_unreachable_registry_is_told_and_the_last_good_model_serves(page, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    registry.is_away = True
+    serving.shared().catalogue(refresh=True)
+    shown.enhance(("other.png", picture_bytes(seed=1)))
+    assert "The model registry does not answer" in shown.texts
+    assert "Using the last loaded model facesr v7." in shown.texts
+    assert shown.results[0].enhanced.label == "facesr v7"
+    registry.is_away = False
+    shown.click("retry")
+    assert "MLflow at http://mlflow:5000" not in shown.texts
+
+
+def test_a_registry_that_never_answered_leaves_bicubic(page, registry):
+    registry.is_away = True
+    shown = page()
+    assert "**The model registry does not answer.** MLflow at http://mlflow:5000" in shown.texts
+    shown.enhance(("kid.png", PNG))
+    assert "Using Bicubic (no model)." in shown.texts
+
+
+def test_a_broken_model_is_replaced_by_another_version_with_a_code(page, registry):
+    registry.versions = {6: (), 7: ("champion",)}
+    registry.broken = {7}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    assert "**The model could not be loaded.** facesr v7 (code M2). Using facesr v6." in shown.texts
+
+
+def test_a_model_that_moves_to_another_version_is_followed(page, registry):
+    registry.versions = {6: ("champion",), 7: ()}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    registry.versions = {6: (), 7: ("champion",)}
+    serving.shared().catalogue(refresh=True)
+    shown.run(shown.at)
+    assert "facesr v7 · champion" in shown.texts
+    shown.click("go")
+    assert [r.enhanced.label for r in shown.results] == ["facesr v6"]
+    shown.enhance(("other.png", picture_bytes(seed=1)))
+    assert shown.results[0].enhanced.label == "facesr v7"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("notes.png", b"just text", "It is not a JPEG, PNG or WebP picture."),
+        (
+            "IMG_1.heic",
+            b"\0\0\0\x18ftypheic" + bytes(40),
+            "It is an Apple HEIC picture. Export it as JPEG and try again.",
+        ),
+        ("torn.jpg", picture_bytes(96, 96, "JPEG")[:700], "It is damaged and could not be read."),
+        (
+            "tiny.png",
+            picture_bytes(8, 8),
+            "It is 8 x 8; the smallest side must be at least 16 pixels.",
+        ),
+        (
+            "big.png",
+            picture_bytes(600, 300),
+            "It is 600 x 300, already larger than 512 x 512. Choose a larger size.",
+        ),
+        ("nothing.png", b"", "It is empty."),
+    ],
+)
+def test_a_picture_that_is_not_taken_says_why_and_the_others_go_on(page, name, data, sentence):
+    shown = page()
+    shown.enhance((name, data), ("good.png", PNG))
+    assert f" was not enhanced. {sentence}" in shown.texts
+    assert [r.name for r in shown.results] == ["good.png"]
+
+
+def test_too_many_files_are_cut_and_told(page):
+    shown = page()
+    shown.upload(*((f"{n}.png", picture_bytes(seed=n)) for n in range(22)))
+    assert "20 pictures at a time. The first 20 are used." in shown.texts
+    assert "Enhance 20 pictures" in [b.label for b in shown.at.button]
+
+
+def test_the_sizes_are_told_before_anything_runs(page):
+    shown = page()
+    shown.upload(("kid.png", PNG))
+    assert r"kid\.png: 48 x 40 → 512 x 427 px (10.7x larger)" in shown.texts
+    assert "Above x8 the model has little to work with; expect invented detail." in shown.texts
+
+
+def test_a_full_queue_says_that_too_many_people_are_here(page):
+    shown = page()
+    gate = service.shared_gate()
+    release = threading.Event()
+    threads = [
+        threading.Thread(target=gate.run, args=(lambda: release.wait(20),)) for _ in range(9)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(gate) == 9)
+    shown.enhance(("kid.png", PNG))
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert "Too many people are using this now. Try again in a moment." in shown.texts
+
+
+def test_too_little_memory_names_a_smaller_size(page, registry, monkeypatch):
+    registry.versions = {7: ("champion",)}
+
+    def fail(self, *args, **options):
+        raise DataError("The memory does not suffice.")
+
+    monkeypatch.setattr(Enhancer, "enhance", fail)
+    shown = page()
+    shown.run(shown.at.button_group(key="size").set_value(2048))
+    shown.enhance(("kid.png", PNG))
+    assert "There was not enough memory for 2048 x 2048. Try 1024 x 1024." in shown.texts
+
+
+def test_a_constant_result_is_refused(page, registry, monkeypatch):
+    registry.versions = {7: ("champion",)}
+    original = Enhancer.enhance
+
+    def black(self, *args, **options):
+        result = original(self, *args, **options)
+        return result._replace(image=result.image * 0)
+
+    monkeypatch.setattr(Enhancer, "enhance", black)
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    assert "The model returned an empty picture." in shown.texts
+    assert shown.results == []
+
+
+def test_every_control_changes_what_is_shown(page, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+
+    def pictures():
+        component = [
+            json.loads(c.proto.json)
+            for c in shown.at.get("bidi_component")
+            if "after" in c.proto.json
+        ][0]
+        return component["before"], component["after"]
+
+    before, after = pictures()
+    assert before != after
+    shown.run(shown.at.slider(key="blend").set_value(0))
+    assert pictures() == (before, before)
+    shown.run(shown.at.slider(key="blend").set_value(100))
+    shown.run(shown.at.button_group(key="before").set_value("nearest"))
+    assert pictures()[0] != before
+    shown.run(shown.at.slider(key="strength").set_value(0))
+    shown.click("go")
+    assert pictures()[1] != after
+    assert [r.enhanced.settings.strength for r in shown.results] == [0, 1]
