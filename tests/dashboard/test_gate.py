@@ -8,7 +8,7 @@ from conftest import wait_until
 from gate import Busy, Gate
 
 
-class Left(Exception):
+class LeftError(Exception):
     """A visitor who goes away."""
 
 
@@ -51,9 +51,9 @@ def test_a_visitor_who_leaves_lets_the_next_move_up():
     _, _, threads = visitors(gate, 1, release)
 
     def leave(_):
-        raise Left
+        raise LeftError
 
-    with pytest.raises(Left):
+    with pytest.raises(LeftError):
         gate.run(lambda: None, tell=leave)
     assert len(gate) == 1
     release.set()
