@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,8 @@ MAX_AGE, RETRY = 10.0, 30.0
 
 # Codes that people can quote.
 BROKEN_WEIGHTS, NO_ANSWER = "M2", "M1"
+
+STARTER, NO_MODEL = "the starter model", "Bicubic (no model)"
 
 State = Literal["ready", "no_champion", "empty", "unreachable"]
 
@@ -150,7 +153,7 @@ class Serving:
         """
         with self._loading:
             if reference == BICUBIC:
-                return _without_registry(None)
+                return _bicubic()
             if reference != CHAMPION:
                 return self._load(_number(reference))
             return self._choose_champion()
@@ -170,13 +173,7 @@ class Serving:
             )
         wanted = catalogue.champion
         if wanted is None:
-            return _without_registry(
-                Note(
-                    "No model is registered yet",
-                    "Pictures are enlarged with bicubic interpolation until one is. To train and "
-                    "register a model, run `dvc repro`, or see About.",
-                )
-            )
+            return _without_registry(first_run())
         note = None
         if catalogue.state == "no_champion":
             note = Note("No champion", f"No version is marked as champion; using v{wanted.number}.")
@@ -239,6 +236,30 @@ class Serving:
         return Catalogue("ready" if has_champion else "no_champion", versions)
 
 
+def has_starter() -> bool:
+    """Whether the package brings a network; asked without loading torch."""
+    return (files("facesr") / "starter" / "starter.safetensors").is_file()
+
+
+def first_run() -> Note:
+    """What a person is told before anything is registered."""
+    means = (
+        f"enhanced with {STARTER}, which ships with facesr and has seen drawn pictures only,"
+        if has_starter()
+        else "enlarged with bicubic interpolation"
+    )
+    return Note(
+        "No model is registered yet",
+        f"Pictures are {means} until one is. To train and register a model, run `dvc repro`, "
+        "or see About.",
+    )
+
+
+def stand_in_label() -> str:
+    """Name of what serves where nothing is registered."""
+    return STARTER if has_starter() else NO_MODEL
+
+
 def shared() -> Serving:
     """The one that page and HTTP API share, for the project in the working directory."""
     return _shared(Path.cwd())
@@ -262,9 +283,20 @@ def _number(reference: str) -> int:
 
 
 def _without_registry(note: Note | None) -> Loaded:
+    """The best that needs no registry: the network that the package brings, else bicubic."""
+    from facesr import choice
+
+    try:
+        enhancer = choice.load(choice.STARTER, root=Path())
+    except CheckpointError:
+        return _bicubic(note)
+    return Loaded(enhancer, STARTER, note=note)
+
+
+def _bicubic(note: Note | None = None) -> Loaded:
     from facesr.enhancer import Enhancer
 
-    return Loaded(Enhancer.bicubic(), "Bicubic (no model)", note=note)
+    return Loaded(Enhancer.bicubic(), NO_MODEL, note=note)
 
 
 def quality(

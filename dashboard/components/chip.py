@@ -31,7 +31,7 @@ def _chip() -> None:
         st.write("The model registry does not answer.")
         return
     if champion is None:
-        st.write("Bicubic (no model)")
+        st.write(serving.stand_in_label())
         return
     mark = "champion" if catalogue.state == "ready" else "newest version"
     st.write(f"facesr v{champion.number} · {mark}")

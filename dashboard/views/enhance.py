@@ -135,10 +135,8 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
         st.button("Try again", on_click=serving.shared().retry, key="retry")
     if catalogue is not None and catalogue.state == "empty":
-        st.info(
-            "**No model is registered yet.** Pictures are enlarged with bicubic interpolation "
-            "until one is. To train and register a model, run `dvc repro`, or see About."
-        )
+        note = serving.first_run()
+        st.info(f"**{note.title}.** {note.text}")
     return (
         service.Settings(size=int(size), model=str(model), strength=strength),
         blend / 100,
@@ -148,12 +146,14 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
 
 def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
     """The models to choose from, as reference and name; the first serves unasked."""
-    bicubic = "Bicubic (no model)"
+    bicubic = serving.NO_MODEL
     if catalogue is None:
         return {serving.CHAMPION: "facesr (the champion)", serving.BICUBIC: bicubic}
     champion = catalogue.champion
     if champion is None:
-        return {serving.CHAMPION: bicubic}
+        if not serving.has_starter():
+            return {serving.CHAMPION: bicubic}
+        return {serving.CHAMPION: serving.STARTER, serving.BICUBIC: bicubic}
     mark = "champion" if catalogue.state != "no_champion" else "newest"
     options = {serving.CHAMPION: f"facesr v{champion.number} · {mark}"}
     for version in catalogue.versions:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(DASHBOARD))
 
 import service  # noqa: E402
 import serving  # noqa: E402
-from facesr import tracking  # noqa: E402
+from facesr import choice, tracking  # noqa: E402
 from facesr.checkpoints import Network  # noqa: E402
 from facesr.enhancer import Enhancer  # noqa: E402
 from facesr.errors import CheckpointError, RegistryError  # noqa: E402
@@ -115,6 +115,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(serving.Serving, "warm", lambda self: None)
     monkeypatch.setattr(serving, "MAX_AGE", 1000.0)
+    # Tests say for themselves when a starter is there.
+    monkeypatch.setattr(choice, "_STARTER_FILE", tmp_path / "starter.safetensors")
+    monkeypatch.setattr(serving, "has_starter", lambda: False)
     return tmp_path
 
 

@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from conftest import picture_bytes, wait_until
+from conftest import picture_bytes, tiny_enhancer, wait_until
 
 import service
 import serving
@@ -28,6 +28,16 @@ def test_without_a_model_pictures_are_enlarged_with_bicubic_and_labelled_so(page
     assert "48 x 40 → 512 x 427 px, " in shown.texts
     assert "Bicubic (no model)" in shown.texts
     assert shown.results[0].enhanced.model == "bicubic"
+
+
+def test_without_a_model_the_starter_serves_where_there_is_one(page, monkeypatch, project):
+    tiny_enhancer().save(project / "starter.safetensors")
+    monkeypatch.setattr(serving, "has_starter", lambda: True)
+    shown = page()
+    assert "Pictures are enhanced with the starter model" in shown.texts
+    shown.enhance(("kid.png", PNG))
+    assert shown.results[0].enhanced.label == "the starter model"
+    assert shown.results[0].enhanced.model.startswith("starter.safetensors (")
 
 
 def test_the_champion_serves_with_its_measured_quality_beside_that_of_bicubic(page, registry):
