@@ -4,7 +4,9 @@ Reads   data/pairs/train, data/pairs/valid
 Writes  models/generator.safetensors, data/generated/generator, reports/train_generator/
 """
 
-from facesr import cli, paths
+from pathlib import Path
+
+from facesr import cli, paths, tracking
 from facesr.config import load_params
 from facesr.training.pretrain import train_generator
 
@@ -18,6 +20,7 @@ def main() -> None:
         sizes=params.sizes,
         train_pairs=paths.TRAIN_PAIRS,
         valid_pairs=paths.VALID_PAIRS,
+        init_from=tracking.find_weights(Path(), params.train_generator.init_from),
         weights=paths.GENERATOR,
         restored=paths.GENERATOR_IMAGES,
         report=paths.REPORTS / "train_generator",

@@ -4,7 +4,9 @@ Reads   data/generated/gan, data/pairs/train, data/pairs/valid
 Writes  models/upsampler.safetensors, reports/train_upsampler/
 """
 
-from facesr import cli, paths
+from pathlib import Path
+
+from facesr import cli, paths, tracking
 from facesr.config import load_params
 from facesr.training.pretrain import train_upsampler
 
@@ -19,6 +21,7 @@ def main() -> None:
         train_pairs=paths.TRAIN_PAIRS,
         valid_pairs=paths.VALID_PAIRS,
         restored=paths.GAN_IMAGES,
+        init_from=tracking.find_weights(Path(), params.train_upsampler.init_from),
         weights=paths.UPSAMPLER,
         report=paths.REPORTS / "train_upsampler",
         checkpoints=paths.CHECKPOINTS / "train_upsampler",

@@ -1,10 +1,23 @@
 import math
+from urllib.error import URLError
 
 import pytest
 import torch
+from pytorch_msssim import ms_ssim
+from torch import nn
+from torchvision import models as zoo
 
-from facesr import losses
-from facesr.losses import CONTENT_LOSSES
+from facesr.errors import CheckpointError, DataError
+from facesr.losses import (
+    ADVERSARIAL_LOSSES,
+    ContentLoss,
+    feature_distance,
+    features,
+    gradient_penalty,
+    texture_distance,
+)
+from facesr.losses.content import PIXEL_TERMS
+from facesr.models import encoders
 
 
 def flat(*colours):
@@ -18,37 +31,206 @@ def flat(*colours):
         ("l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
+        ("high_frequency", 0.0),
     ],
 )
 def test_a_constant_difference_gives_the_value_computed_by_hand(name, expected):
-    loss = CONTENT_LOSSES[name](flat(0.7, 0.7, 0.7), flat(0.5, 0.5, 0.5))
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss = PIXEL_TERMS[name](flat(0.7, 0.7, 0.7), flat(0.5, 0.5, 0.5))
+    assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize(("name", "least"), [("mse", 0), ("l1", 0), ("charbonnier", 1e-3)])
-def test_equal_pictures_have_the_least_loss(name, least):
-    hr = torch.rand(1, 3, 8, 8)
-    assert CONTENT_LOSSES[name](hr, hr).item() == pytest.approx(least, abs=1e-7)
+@pytest.mark.parametrize("name", PIXEL_TERMS)
+def test_equal_pictures_have_the_least_loss(name):
+    hr = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    least = 1e-3 if name == "charbonnier" else 0
+    assert PIXEL_TERMS[name](hr, hr).item() == pytest.approx(least, abs=1e-6)
 
 
-def test_a_critic_that_is_right_has_a_low_loss_and_a_wrong_one_a_high_loss():
-    sure_original, sure_generated = torch.full((2, 5), 4.0), torch.full((2, 5), -4.0)
-    right = losses.critic_loss(sure_original, sure_generated)
-    wrong = losses.critic_loss(sure_generated, sure_original)
-    assert right.item() == pytest.approx(math.log(1 + math.exp(-4)), rel=1e-4)
-    assert wrong.item() == pytest.approx(math.log(1 + math.exp(4)), rel=1e-4)
+def test_high_frequency_sees_each_pattern_once_on_its_own_level():
+    hr = torch.full((1, 3, 16, 16), 0.5)
+    rows = torch.arange(16)[:, None]
+    checkerboard = 0.1 * (1 - 2 * ((rows + rows.T) % 2))
+    # One of three bands holds 0.1 everywhere; nothing is left for the coarser levels.
+    assert PIXEL_TERMS["high_frequency"](hr + checkerboard, hr).item() == pytest.approx(0.1 / 3)
+    wide = 0.1 * (1 - 2 * (rows // 2 % 2)).expand(16, 16)
+    assert PIXEL_TERMS["high_frequency"](hr + wide, hr).item() == pytest.approx(0.1 / 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 2)])
+def test_high_frequency_takes_any_size(shape):
+    assert PIXEL_TERMS["high_frequency"](torch.rand(1, 3, *shape), torch.rand(1, 3, *shape)) >= 0
+
+
+def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_pictures():
+    rng = torch.Generator().manual_seed(0)
+    hr = torch.rand(1, 3, 180, 180, generator=rng)
+    sr = (hr + 0.1 * torch.rand(1, 3, 180, 180, generator=rng)).clamp(0, 1)
+    expected = 1 - ms_ssim(sr, hr, data_range=1).item()
+    assert PIXEL_TERMS["ms_ssim"](sr, hr).item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(DataError, match="more than 32 px"):
+        PIXEL_TERMS["ms_ssim"](torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
+
+
+def test_the_content_loss_is_the_weighted_sum_of_its_terms():
+    sr, hr = flat(0.7, 0.7, 0.7), flat(0.5, 0.5, 0.5)
+    assert ContentLoss({"l1": 2.0, "mse": 10.0})(sr, hr).item() == pytest.approx(2 * 0.2 + 0.4)
+
+
+def test_features_are_compared_by_mean_absolute_difference_and_weight():
+    sr = [torch.full((1, 2, 2, 2), 1.0), torch.full((1, 1, 3, 3), 4.0)]
+    hr = [torch.zeros(1, 2, 2, 2), torch.full((1, 1, 3, 3), 2.0)]
+    assert feature_distance(sr, hr, [0.5, 3.0]).item() == pytest.approx(0.5 * 1 + 3 * 2)
+    assert feature_distance(sr, hr).item() == pytest.approx(1.5)
+
+
+def test_texture_is_the_distance_of_gram_matrices_and_knows_no_place():
+    hr = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])  # (1, 2, 1, 2)
+    # [1 2; 3 0] times its transpose over 2 x 1 x 2 values.
+    assert torch.allclose(features.gram(hr), torch.tensor([[[5.0, 3.0], [3.0, 9.0]]]) / 4)
+    assert texture_distance([hr.flip(-1)], [hr]).item() == 0
+    assert feature_distance([hr.flip(-1)], [hr]).item() > 0
+    # All four entries of the Gram matrix grow by the factor 4: 3 x mean(5, 3, 3, 9) / 4.
+    expected = 5e3 * 0.5**2 * 3 * 20 / 16
+    assert texture_distance([2 * hr], [hr], [0.5]).item() == pytest.approx(expected)
+
+
+def test_originals_take_no_gradient_from_a_comparison_of_features():
+    sr = [torch.rand(1, 2, 4, 4, requires_grad=True)]
+    hr = [torch.rand(1, 2, 4, 4, requires_grad=True)]
+    (feature_distance(sr, hr) + texture_distance(sr, hr)).backward()
+    assert sr[0].grad.abs().sum() > 0
+    assert hr[0].grad is None
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    torch.manual_seed(0)
+    return zoo.vgg19(weights=None)
+
+
+@pytest.fixture
+def perceptual(monkeypatch, vgg):
+    monkeypatch.setattr(features, "load_backbone", lambda name, instead: vgg)
+    return ContentLoss({"perceptual": 1.0, "texture": 0.5})
+
+
+def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptual, vgg):
+    x = torch.rand(1, 3, 32, 32)
+    found = perceptual.network(x)
+    assert [one.shape[1] for one in found] == [64, 128, 256, 512, 512]
+    assert all((one < 0).any() for one in found)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    y = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    first = vgg.features[:2](y)
+    assert torch.allclose(found[0], vgg.features[2](first), atol=1e-5)
+
+
+def test_the_feature_network_never_learns_and_the_picture_does(perceptual):
+    before = {name: one.clone() for name, one in perceptual.state_dict().items()}
+    sr = torch.rand(1, 3, 32, 32, requires_grad=True)
+    perceptual.train()(sr, torch.rand(1, 3, 32, 32)).backward()
+    assert sr.grad.abs().sum() > 0
+    assert all(p.grad is None and not p.requires_grad for p in perceptual.parameters())
+    assert all(torch.equal(one, before[n]) for n, one in perceptual.state_dict().items())
+    assert not perceptual.network.training
+    assert perceptual(sr, sr).item() == 0
+
+
+def test_missing_features_name_file_folder_hash_and_the_other_way_out(monkeypatch):
+    def offline(*arguments, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(encoders.zoo, "get_model", offline)
+    with pytest.raises(
+        CheckpointError,
+        match=r"Put vgg19-dcbb9e9d\.pth, whose SHA-256 begins with dcbb9e9d, into .*checkpoints, "
+        "or leave perceptual and texture out of content",
+    ) as error:
+        ContentLoss({"texture": 1.0})
+    assert "\n" not in str(error.value)
+
+
+def bce(logit, target):
+    return math.log(1 + math.exp(-logit if target else logit))
+
+
+ORIGINAL = torch.tensor([[2.0], [0.0]])
+GENERATED = torch.tensor([[-1.0], [1.0]])
+PARTITION = math.log(math.exp(2) + math.exp(0) + math.exp(-1) + math.exp(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "critic", "generator"),
+    [
+        (
+            "vanilla",
+            (bce(2, 1) + bce(0, 1) + bce(-1, 0) + bce(1, 0)) / 4,
+            (bce(-1, 1) + bce(1, 1)) / 2,
+        ),
+        # ((1 + 1) / 2 + (1 + 1) / 2) / 2 and ((4 + 0) / 2) / 2
+        ("least_squares", 1.0, 1.0),
+        # (0 + 1) / 2 + (0 + 2) / 2, and minus the mean
+        ("hinge", 1.5, 0.0),
+        ("wasserstein", 0.0 - 1.0, 0.0),
+        # The means are 1 and 0.
+        (
+            "relativistic",
+            (bce(2, 1) + bce(0, 1) + bce(-2, 0) + bce(0, 0)) / 4,
+            (bce(-2, 1) + bce(0, 1) + bce(2, 0) + bce(0, 0)) / 4,
+        ),
+        ("softmax", PARTITION - 1.0, PARTITION - 0.5),
+    ],
+)
+def test_both_sides_have_the_values_computed_by_hand(name, critic, generator):
+    form = ADVERSARIAL_LOSSES[name]
+    assert form.critic(ORIGINAL, GENERATED).item() == pytest.approx(critic, rel=1e-5)
+    assert form.generator(ORIGINAL, GENERATED).item() == pytest.approx(generator, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_critic_and_generator_pull_apart(name):
+    form = ADVERSARIAL_LOSSES[name]
+    original, generated = (torch.zeros(3, 2, requires_grad=True) for _ in range(2))
+    form.critic(original, generated).backward()
+    assert (original.grad <= 0).all()
+    assert original.grad.sum() < 0 or name == "least_squares"
+    assert (generated.grad >= 0).all()
+    # The critic is ahead: now the generator wants its pictures to look more original.
+    generated = torch.full((3, 2), -1.0, requires_grad=True)
+    form.generator(torch.ones(3, 2), generated).backward()
+    assert (generated.grad < 0).all()
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
+def test_only_relative_forms_look_at_the_originals(name):
+    form = ADVERSARIAL_LOSSES[name]
+    moved = form.generator(ORIGINAL + 1, GENERATED) - form.generator(ORIGINAL, GENERATED)
+    assert (moved.item() != 0) == form.is_relative
 
 
 def test_an_undecided_critic_loses_the_logarithm_of_two():
-    assert losses.critic_loss(torch.zeros(1, 3), torch.zeros(1, 3)).item() == pytest.approx(
-        math.log(2)
-    )
+    loss = ADVERSARIAL_LOSSES["vanilla"].critic(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert loss.item() == pytest.approx(math.log(2))
 
 
-def test_the_generator_wants_to_be_taken_for_an_original():
-    assert losses.adversarial_loss(torch.full((1, 3), 4.0)).item() == pytest.approx(
-        math.log(1 + math.exp(-4)), rel=1e-4
-    )
-    logits = torch.zeros(1, 3, requires_grad=True)
-    losses.adversarial_loss(logits).backward()
-    assert (logits.grad < 0).all()
+class Slope(nn.Module):
+    """P equal logits that rise by `factor` for each unit along all of the picture's values."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x):
+        return (self.factor * x.flatten(1).sum(1, keepdim=True)).expand(-1, 5)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.5, 1.0), (0.25, 0.0), (0.0, 1.0)])
+def test_the_gradient_penalty_is_the_squared_distance_of_the_slope_to_one(factor, expected):
+    # 16 values: the slope's norm is 4 x factor.
+    critic = Slope(factor)
+    pictures = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    penalty = gradient_penalty(critic, *pictures)
+    assert penalty.item() == pytest.approx(expected, abs=1e-5)
+    if factor == 0.5:
+        penalty.backward()
+        assert critic.factor.grad > 0

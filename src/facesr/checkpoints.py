@@ -151,6 +151,40 @@ def load_network(path: Path) -> Network:
     return networks[0]
 
 
+def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
+    """Gives the network of a file or chain that a training of this architecture can start from.
+
+    Args:
+        path: Weights.
+        architecture: `kind` and the plain values of its builder.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds no such network.
+    """
+    networks = load_networks(path)
+    for network in networks:
+        if dict(network.architecture) == dict(architecture):
+            return network
+    wanted = dict(architecture)
+    held = " and ".join(_differences(dict(network.architecture), wanted) for network in networks)
+    raise CheckpointError(
+        f"{path} cannot start this training: it holds {held}; the training's network has "
+        f"{_plain(wanted)}. Change init_from or network."
+    )
+
+
+def _differences(architecture: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if architecture.get("kind") != wanted.get("kind"):
+        return _plain(architecture)
+    return _plain(
+        {name: value for name, value in architecture.items() if value != wanted.get(name)}
+    )
+
+
+def _plain(values: Mapping[str, Any]) -> str:
+    return "(" + ", ".join(f"{name} {value}" for name, value in sorted(values.items())) + ")"
+
+
 def describe(networks: Sequence[Network]) -> dict[str, Any]:
     """Gives a chain's networks and scale as plain values."""
     return {

@@ -29,6 +29,7 @@ PARAMS_FILE = Path("params.yaml")
 # Values of `kind`, which pydantic puts into the path of a fault.
 KINDS = {
     *("fastai_unet", "residual_unet"),
+    *("patch_critic", "unet_critic", "global_critic"),
     *("bicubic", "crappify", "first_order", "second_order", "mixture"),
 }
 
@@ -258,11 +259,14 @@ class DegradeParams(Section):
     """Recipes by which the validation faces are stored as well."""
 
 
+Backbone = Literal["resnet18", "resnet34", "resnet50", "vgg16_bn", "convnext_tiny"]
+
+
 class FastaiUNetParams(Section):
     """fastai's DynamicUnet, the study's network; same size in and out."""
 
     kind: Literal["fastai_unet"]
-    backbone: Literal["resnet34", "vgg16_bn"]
+    backbone: Backbone
     pretrained: bool
     """Starts from torchvision's ImageNet weights."""
     self_attention: bool
@@ -272,12 +276,12 @@ class ResidualUNetParams(Section):
     """U-Net on the low-resolution grid that adds to the bicubic enlargement."""
 
     kind: Literal["residual_unet"]
-    backbone: Literal["resnet18", "resnet34", "vgg16_bn"]
+    backbone: Backbone
     pretrained: bool
     width: PositiveInt
-    """Feature maps at the finest grid; 64 is torchvision's own width."""
+    """Feature maps at the finest grid; 64 is torchvision's own width, 96 that of convnext_tiny."""
     levels: Annotated[int, Field(ge=1, le=5)]
-    """Grids of the backbone that are used, from the finest on; a ResNet has 4."""
+    """Grids of the backbone that are used, from the finest on; VGG16 has 5, the others 4."""
     decoder_blocks: NonNegativeInt
     """Residual blocks after each skip."""
     body_blocks: NonNegativeInt
@@ -312,11 +316,33 @@ NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discrimin
 Phases = Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
+Content = Annotated[
+    dict[
+        Literal[
+            "mse",
+            "normalised_mse",
+            "l1",
+            "charbonnier",
+            "ms_ssim",
+            "high_frequency",
+            "perceptual",
+            "texture",
+        ],
+        PositiveFloat,
+    ],
+    Field(min_length=1),
+]
+"""Terms of the distance to the original, with their weights; perceptual and texture need the
+ImageNet weights of VGG19."""
+
+
 class RegressionParams(Section):
     """Training of a network against the original pictures."""
 
     network: NetworkParams
-    loss: Literal["mse", "normalised_mse", "l1", "charbonnier"]
+    init_from: str
+    """Weights to start from: a file, `facesr@champion` or `facesr/3`; empty starts afresh."""
+    content: Content
     phases: Phases
     warmup_fraction: Fraction
     """Share of each phase in which the rate rises."""
@@ -330,14 +356,44 @@ class RegressionParams(Section):
     """Steps between two rows of the curves."""
 
 
-class TrainCriticParams(Section):
-    """fastai's gan_critic, trained to tell originals from generated pictures."""
+class PatchCriticParams(Section):
+    """fastai's gan_critic, which judges patches; the study's."""
 
+    kind: Literal["patch_critic"]
     features: PositiveInt
     """Feature maps of the first layer."""
     blocks: PositiveInt
     """Halvings of the grid."""
     dropout: Fraction
+
+
+class UNetCriticParams(Section):
+    """Real-ESRGAN's critic with spectral norm, which judges pixels."""
+
+    kind: Literal["unet_critic"]
+    features: PositiveInt
+    """Feature maps of the first layer."""
+
+
+class GlobalCriticParams(Section):
+    """Judges the whole picture at once."""
+
+    kind: Literal["global_critic"]
+    features: PositiveInt
+    """Feature maps of the first layer."""
+    side: PositiveInt
+    """Side in pixels to which pictures are brought: 8, 16, 32, ..."""
+
+
+CriticParams = Annotated[
+    PatchCriticParams | UNetCriticParams | GlobalCriticParams, Field(discriminator="kind")
+]
+
+
+class TrainCriticParams(Section):
+    """Training of the critic to tell originals from generated pictures."""
+
+    network: CriticParams
     epochs: PositiveInt
     learning_rate: PositiveFloat
     warmup_fraction: Fraction
@@ -362,9 +418,17 @@ class TrainGanParams(Section):
     beta2: Fraction
     epsilon: PositiveFloat
     weight_decay: NonNegativeFloat
-    content_loss: Literal["mse", "normalised_mse", "l1", "charbonnier"]
-    content_weight: NonNegativeFloat
+    content: Content
+    adversarial_loss: Literal[
+        "vanilla", "least_squares", "hinge", "wasserstein", "relativistic", "softmax"
+    ]
     adversarial_weight: NonNegativeFloat
+    feature_weight: NonNegativeFloat
+    """Weight of the distance between the critic's features of generated pictures and originals."""
+    texture_weight: NonNegativeFloat
+    """Weight of the distance between the Gram matrices of those features."""
+    gradient_penalty: NonNegativeFloat
+    """Weight of the penalty on the critic's slope; the Wasserstein form wants 10."""
     critic_threshold: PositiveFloat
     """The critic keeps its turn until its batch loss falls below this."""
     ema_decay: Fraction

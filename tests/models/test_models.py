@@ -3,6 +3,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from fastai.vision.learner import create_unet_model
+from fastai.vision.models.unet import ResizeToOrig, UnetBlock
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models as zoo
@@ -50,7 +51,7 @@ def picture(height=24, width=24, seed=0):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "vgg16_bn"])
+@pytest.mark.parametrize("backbone", encoders.LEVELS)
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
 @pytest.mark.parametrize("head", ["direct", "stepwise"])
 def test_an_untrained_residual_unet_is_bicubic_enlargement_exactly(backbone, scale, head):
@@ -80,9 +81,71 @@ def test_the_networks_have_the_parameters_that_the_design_counts():
     assert count(build(PAPER)) == 41_413_534
 
 
-@pytest.mark.parametrize(("architecture", "skips"), [(PAPER, 4), (PAPER_UPSAMPLER, 5)])
-def test_the_studys_networks_are_real_unets(architecture, skips):
-    assert build(architecture).skips == skips
+@pytest.mark.parametrize(
+    ("backbone", "skips"),
+    [
+        ("resnet18", 4),
+        ("resnet34", 4),
+        pytest.param("resnet50", 4, marks=pytest.mark.slow),  # 342 million parameters
+        ("vgg16_bn", 5),
+        ("convnext_tiny", 3),
+    ],
+)
+def test_every_backbone_gives_fastais_unet_its_skips(backbone, skips):
+    network = build({**PAPER, "backbone": backbone, "self_attention": False}).eval()
+    assert network.skips == skips
+    blocks = [one for one in network.unet.layers if isinstance(one, UnetBlock)]
+    assert len(blocks) == skips
+    with torch.no_grad():
+        assert network(picture(40, 33)).shape == (1, 3, 40, 33)
+
+
+def test_no_step_of_a_convnext_unet_is_left_to_nearest_neighbour():
+    network = build({**PAPER, "backbone": "convnext_tiny", "self_attention": False}).eval()
+    position = next(i for i, m in enumerate(network.unet.layers) if isinstance(m, ResizeToOrig))
+    shapes = []
+    network.unet.layers[position - 1].register_forward_hook(
+        lambda module, x, y: shapes.append(tuple(y.shape[-2:]))
+    )
+    with torch.no_grad():
+        network(picture(64, 96))
+    assert shapes == [(64, 96)]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "levels", "parameters"),
+    [
+        ("resnet18", 4, 301_696),
+        ("resnet34", 4, 459_520),
+        ("resnet50", 4, 2_309_368),
+        ("vgg16_bn", 5, 578_104),
+        ("convnext_tiny", 4, 350_064),
+    ],
+)
+def test_every_backbone_gives_the_residual_unet_four_skips_that_are_used(
+    backbone, levels, parameters
+):
+    network = build({**RESIDUAL, "backbone": backbone, "levels": levels})
+    assert count(network) == parameters
+    assert network.skips == len(network.encoder.strides) - 1 == 4
+    nn.init.normal_(network.head[-2].weight, std=0.1)
+    features = []
+    for stage in network.encoder.stages:
+        stage.register_forward_hook(lambda module, x, y: features.append(y))
+    y = network(picture(32, 32)).square().sum()
+    # Cut from the coarser stages, each finer one still reaches the output: by its skip.
+    cut = [one.detach().requires_grad_() for one in features]
+    network.encoder.forward = lambda z: list(cut)
+    assert torch.allclose(network(picture(32, 32)).square().sum(), y)
+    network(picture(32, 32)).square().sum().backward()
+    assert all(one.grad.abs().sum() > 0 for one in cut)
+
+
+@pytest.mark.parametrize("kind", [RESIDUAL, PAPER])
+def test_an_unknown_backbone_is_one_line_that_lists_the_known_ones(kind):
+    with pytest.raises(ParamsError, match="no backbone 'resnet19'.*resnet18, resnet34") as error:
+        build({**kind, "backbone": "resnet19"})
+    assert "\n" not in str(error.value)
 
 
 def test_fastais_default_cut_of_vgg16_has_no_skip_at_all():
@@ -109,12 +172,19 @@ def test_the_studys_networks_keep_colours_in_the_range_of_a_picture():
 
 @pytest.mark.parametrize(
     ("backbone", "levels", "layer", "stage"),
-    [("resnet34", 4, "layer3", 3), ("vgg16_bn", 5, "features.7", 1)],
+    [
+        ("resnet34", 4, "layer3", 3),
+        ("resnet50", 4, "layer3", 3),
+        ("vgg16_bn", 5, "features.7", 1),
+        ("convnext_tiny", 4, "features.1.0", 1),
+        ("convnext_tiny", 4, "features.6", 4),
+    ],
 )
 def test_pretrained_weights_reach_the_encoder(monkeypatch, backbone, levels, layer, stage):
     source = zoo.get_model(backbone, weights=None)
     monkeypatch.setattr(encoders, "load_backbone", lambda name: source)
-    architecture = {**RESIDUAL, "backbone": backbone, "width": 64, "levels": levels}
+    width = encoders.ZOO_WIDTHS[backbone]
+    architecture = {**RESIDUAL, "backbone": backbone, "width": width, "levels": levels}
     network = build({**architecture, "pretrained": True}, fetch=True)
     theirs = next(source.get_submodule(layer).parameters())
     ours = [p for p in network.encoder.stages[stage].parameters() if p.shape == theirs.shape]
@@ -137,7 +207,7 @@ def test_weights_that_cannot_be_fetched_name_the_file_and_the_folder(monkeypatch
         raise URLError("no route to host")
 
     monkeypatch.setattr(encoders.zoo, "get_model", offline)
-    with pytest.raises(CheckpointError, match=r"Put resnet34-\w+\.pth into .*checkpoints"):
+    with pytest.raises(CheckpointError, match=r"Put resnet34-b627a593\.pth, .* into .*checkpoints"):
         build({**BEST, "pretrained": True}, fetch=True)
 
 

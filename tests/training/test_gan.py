@@ -10,10 +10,16 @@ from fastai.vision.gan import FixedGANSwitcher, GANLearner
 from torch import nn
 from torch.nn import functional as F
 
+from facesr.losses import ADVERSARIAL_LOSSES
 from facesr.models import build
 from facesr.training.gan import Average, build_optimizer, critic_step, frozen, generator_step
 
-CRITIC = {"kind": "critic", "features": 4, "blocks": 1, "dropout": 0.0}
+CRITICS = {
+    "patch_critic": {"features": 4, "blocks": 1, "dropout": 0.0},
+    "unet_critic": {"features": 4},
+    "global_critic": {"features": 4, "side": 16},
+}
+CRITIC = {"kind": "patch_critic", **CRITICS["patch_critic"]}
 PARAMS = SimpleNamespace(weight_decay=1e-3, beta1=0.0, beta2=0.99, epsilon=1e-5)
 
 
@@ -61,23 +67,39 @@ def optimizers(generator, critic):
     )
 
 
-def one_generator_step(generator, critic, optimizer, lr, hr, weight=1.0):
+def one_critic_step(generator, critic, optimizer, lr, hr, form="vanilla", penalty_weight=0.0):
+    return critic_step(
+        generator,
+        critic,
+        optimizer,
+        lr,
+        hr,
+        adversarial_loss=ADVERSARIAL_LOSSES[form],
+        penalty_weight=penalty_weight,
+    )
+
+
+def one_generator_step(
+    generator, critic, optimizer, lr, hr, weight=1.0, form="vanilla", features=0.0, texture=0.0
+):
     return generator_step(
         generator,
         critic,
         optimizer,
         lr,
         hr,
-        content_loss=F.mse_loss,
-        content_weight=50.0,
+        content_loss=lambda sr, hr: 50 * F.mse_loss(sr, hr),
+        adversarial_loss=ADVERSARIAL_LOSSES[form],
         adversarial_weight=weight,
+        feature_weight=features,
+        texture_weight=texture,
     )
 
 
 def test_a_critic_step_leaves_the_generator_bit_for_bit(nets, batch):
     generator, critic = nets
     before, before_critic = state(generator), state(critic)
-    critic_step(generator, critic, optimizers(*nets)[1], *batch)
+    one_critic_step(generator, critic, optimizers(*nets)[1], *batch)
     assert same(before, state(generator))
     assert not same(before_critic, state(critic))
 
@@ -92,6 +114,36 @@ def test_a_generator_step_leaves_the_critic_bit_for_bit(nets, batch):
     assert all(parameter.grad is None for parameter in critic.parameters())
 
 
+@pytest.mark.parametrize("kind", CRITICS)
+@pytest.mark.parametrize("form", ADVERSARIAL_LOSSES)
+def test_every_critic_plays_every_form(kind, form, batch):
+    torch.manual_seed(3)
+    nets = Tiny(), build({"kind": kind, **CRITICS[kind]})
+    before_generator, before_critic = state(nets[0]), state(nets[1])
+    optimizer, critic_optimizer = optimizers(*nets)
+    judged = one_critic_step(*nets, critic_optimizer, *batch, form=form, penalty_weight=10.0)
+    assert same(before_generator, state(nets[0]))
+    between = state(nets[1])
+    assert not same(before_critic, between)
+    stepped = one_generator_step(*nets, optimizer, *batch, form=form, features=1.0, texture=1.0)
+    assert same(between, state(nets[1]))
+    assert not same(before_generator, state(nets[0]))
+    assert all(value.isfinite() for value in (*judged, *stepped))
+
+
+def test_the_parts_of_the_generators_loss_add_up(nets, batch):
+    generator, critic = nets
+    still = torch.optim.SGD(generator.parameters(), lr=0.0)
+    step = one_generator_step(*nets, still, *batch, weight=0.5, features=2.0, texture=3.0)
+    assert step.loss.item() == pytest.approx(
+        (step.content + 0.5 * step.adversarial + step.matching).item(), rel=1e-5
+    )
+    alone = one_generator_step(*nets, still, *batch, features=1.0).matching
+    twice = one_generator_step(*nets, still, *batch, features=2.0).matching
+    assert twice.item() == pytest.approx(2 * alone.item(), rel=1e-4)
+    assert one_generator_step(*nets, still, *batch).matching.item() == 0
+
+
 def test_freezing_ends_with_the_block_and_spares_what_was_frozen(nets):
     generator, _ = nets
     generator.layers[3].bias.requires_grad_(False)
@@ -103,9 +155,9 @@ def test_freezing_ends_with_the_block_and_spares_what_was_frozen(nets):
 def test_the_critic_learns_to_tell_the_two_apart(nets, batch):
     generator, critic = nets
     optimizer = optimizers(*nets)[1]
-    first = critic_step(generator, critic, optimizer, *batch)
+    first = one_critic_step(generator, critic, optimizer, *batch)
     for _ in range(30):
-        last = critic_step(generator, critic, optimizer, *batch)
+        last = one_critic_step(generator, critic, optimizer, *batch)
     assert last.loss < first.loss
     assert last.original_probability > 0.5 > last.generated_probability
 
@@ -190,7 +242,7 @@ def test_one_step_of_each_agrees_with_fastais_ganlearner(nets, batch):
         learner.fit(1, 1e-3)
 
     generator_optimizer, critic_optimizer = optimizers(*ours)
-    critic_step(*ours, critic_optimizer, lr, hr)
+    one_critic_step(*ours, critic_optimizer, lr, hr)
     one_generator_step(*ours, generator_optimizer, lr, hr)
     for theirs, mine in zip((generator, critic), ours, strict=True):
         for (name, a), b in zip(theirs.named_parameters(), mine.parameters(), strict=True):

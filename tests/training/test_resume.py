@@ -15,7 +15,8 @@ from conftest import ROOT, STAGES, outs, run_stage
 
 from facesr import cli
 from facesr.errors import CheckpointError, Stopped, TrainingError
-from facesr.training import monitor, pretrain
+from facesr.losses import content
+from facesr.training import monitor
 from facesr.training.resume import Checkpoints, key_of, random_state, set_random_state
 
 
@@ -197,7 +198,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(proje
         calls += 1
         return (sr - hr).abs().mean() * (float("nan") if calls == 3 else 1.0)
 
-    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", broken)
+    monkeypatch.setitem(content.PIXEL_TERMS, "l1", broken)
     remove_outs("train_generator", project)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 3 of 6.*step 2 stays"):
         run_stage("train_generator", project, monkeypatch)
@@ -215,7 +216,7 @@ def test_an_exploding_loss_stops(project, monkeypatch):
         calls += 1
         return (sr - hr).abs().mean() * 100.0**calls
 
-    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", exploding)
+    monkeypatch.setitem(content.PIXEL_TERMS, "l1", exploding)
     with pytest.raises(TrainingError, match=r"the loss is .* at step 2 of 6"):
         run_stage("train_generator", project, monkeypatch)
 

@@ -10,14 +10,16 @@ from typing import Any
 from torch import nn
 
 from facesr.errors import CheckpointError
-from facesr.models.critic import build_critic
+from facesr.models.critics import build_global_critic, build_patch_critic, build_unet_critic
 from facesr.models.fastai_unet import build_fastai_unet
 from facesr.models.residual_unet import build_residual_unet
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "fastai_unet": build_fastai_unet,
     "residual_unet": build_residual_unet,
-    "critic": build_critic,
+    "patch_critic": build_patch_critic,
+    "unet_critic": build_unet_critic,
+    "global_critic": build_global_critic,
 }
 
 

@@ -13,15 +13,27 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 from torchvision import models as zoo
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.convnext import CNBlock, LayerNorm2d
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vgg import make_layers
 from torchvision.ops import FrozenBatchNorm2d
 
 from facesr.errors import CheckpointError, ParamsError
 
-RESNET_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+RESNETS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
 VGG16_CONVS = (2, 2, 3, 3, 3)
-ZOO_WIDTH = 64
+CONVNEXT_DEPTHS = (3, 3, 9, 3)
+# ConvNeXt's own start of its blocks' scales (Liu et al. 2022, https://arxiv.org/abs/2201.03545).
+LAYER_SCALE = 1e-6
+
+LEVELS = {**dict.fromkeys(RESNETS, 4), "vgg16_bn": 5, "convnext_tiny": 4}
+"""Grids of each backbone."""
+ZOO_WIDTHS = {**dict.fromkeys(LEVELS, 64), "convnext_tiny": 96}
+"""Feature maps at the finest grid for which torchvision has weights."""
 
 
 class Encoder(nn.Module):
@@ -52,62 +64,99 @@ class Encoder(nn.Module):
 def build_encoder(
     backbone: str, *, channels: int, width: int, levels: int, pretrained: bool, fetch: bool
 ) -> Encoder:
-    """Builds the first `levels` grids of a backbone with a stride-1 stem.
+    """Builds the first `levels` grids of a backbone with a stride-1 stem of its own.
 
     Args:
-        backbone: resnet18, resnet34 or vgg16_bn.
+        backbone: A key of `LEVELS`.
         channels: Channels of the input.
-        width: Feature maps at the finest grid; 64 is torchvision's own.
+        width: Feature maps at the finest grid; torchvision's own stand in `ZOO_WIDTHS`.
         levels: Grids, each half as fine as the one before.
         pretrained: Gives the form with ImageNet's fixed statistics.
         fetch: Fills a pretrained encoder with torchvision's weights; the stem, which does not fit,
             stays fresh. False where the weights follow from a file.
 
     Raises:
-        ParamsError: Width or levels do not fit the backbone.
+        ParamsError: The backbone is unknown, or width or levels do not fit it.
         CheckpointError: The pretrained weights cannot be fetched.
     """
-    if pretrained and width != ZOO_WIDTH:
+    if backbone not in LEVELS:
+        raise ParamsError(f"There is no backbone {backbone!r}. Choose one of {', '.join(LEVELS)}.")
+    if pretrained and width != ZOO_WIDTHS[backbone]:
         raise ParamsError(
-            f"Pretrained {backbone} weights exist for width {ZOO_WIDTH} only, not {width}. "
-            "Set pretrained: false or width: 64."
+            f"Pretrained {backbone} weights exist for width {ZOO_WIDTHS[backbone]} only, not "
+            f"{width}. Set pretrained: false or width: {ZOO_WIDTHS[backbone]}."
         )
-    grids = RESNET_DEPTHS.get(backbone, VGG16_CONVS)[:levels]
-    if len(grids) < levels:
-        raise ParamsError(f"{backbone} has {len(grids)} levels, not {levels}. Lower levels.")
+    if levels > LEVELS[backbone]:
+        raise ParamsError(f"{backbone} has {LEVELS[backbone]} levels, not {levels}. Lower levels.")
     source = load_backbone(backbone) if pretrained and fetch else None
     widths = [width * 2**level for level in range(levels)]
-    build = _resnet if backbone in RESNET_DEPTHS else _vgg
-    encoder = build(grids, channels, widths, pretrained, source)
+    if backbone in RESNETS:
+        encoder = _resnet(*RESNETS[backbone], channels, widths, pretrained, source)
+    elif backbone == "convnext_tiny":
+        encoder = _convnext(channels, widths, source)
+    else:
+        encoder = _vgg(VGG16_CONVS[:levels], channels, widths, pretrained, source)
     if not pretrained:
         _initialise(encoder)
     return encoder
 
 
 def _resnet(
-    depths: Sequence[int], channels: int, widths: Sequence[int], pretrained: bool, source: Any
+    block: Any,
+    depths: Sequence[int],
+    channels: int,
+    widths: Sequence[int],
+    pretrained: bool,
+    source: Any,
 ) -> Encoder:
     norm: type[nn.Module] = FrozenBatchNorm2d if pretrained else nn.Identity
     stages: list[nn.Module] = [
         nn.Sequential(nn.Conv2d(channels, widths[0], 3, padding=1), nn.ReLU(inplace=True))
     ]
-    for level, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        width_in = widths[max(level - 1, 0)]
+    width_in = widths[0]
+    for level, width in enumerate(widths):
+        width_out = width * block.expansion
         stride = 2 if level else 1
         shortcut = None
-        if stride != 1:
+        if stride != 1 or width_in != width_out:
             shortcut = nn.Sequential(
-                nn.Conv2d(width_in, width, 1, stride=stride, bias=False), norm(width)
+                nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False), norm(width_out)
             )
         stage = nn.Sequential(
-            BasicBlock(width_in, width, stride, shortcut, norm_layer=norm),
-            *(BasicBlock(width, width, norm_layer=norm) for _ in range(depth - 1)),
+            block(width_in, width, stride, shortcut, norm_layer=norm),
+            *(block(width_out, width, norm_layer=norm) for _ in range(depths[level] - 1)),
         )
         if source is not None:
             stage.load_state_dict(getattr(source, f"layer{level + 1}").state_dict())
         stages.append(stage)
+        width_in = width_out
     # The stem's grid is that of the first stage; both are skips of the U-Net.
-    strides = [1, *(2**level for level in range(len(depths)))]
+    strides = [1, *(2**level for level in range(len(widths)))]
+    return Encoder(stages, [widths[0], *(width * block.expansion for width in widths)], strides)
+
+
+def _convnext(channels: int, widths: Sequence[int], source: Any) -> Encoder:
+    # The norms here look at one pixel at a time, so they keep no statistics and see no tile.
+    stages: list[nn.Module] = [nn.Conv2d(channels, widths[0], 3, padding=1)]
+    for level, width in enumerate(widths):
+        parts: list[nn.Module] = []
+        if level:
+            down = nn.Conv2d(widths[level - 1], width, 2, stride=2)
+            parts.append(nn.Sequential(LayerNorm2d(widths[level - 1], eps=1e-6), down))
+        parts.append(
+            nn.Sequential(
+                *(CNBlock(width, LAYER_SCALE, 0.0) for _ in range(CONVNEXT_DEPTHS[level]))
+            )
+        )
+        if source is not None:
+            # torchvision's features: stem, blocks, then halving and blocks by turns.
+            theirs = (
+                list(source.features)[2 * level : 2 * level + 2] if level else [source.features[1]]
+            )
+            for part, their in zip(parts, theirs, strict=True):
+                part.load_state_dict(their.state_dict())
+        stages.append(nn.Sequential(*parts))
+    strides = [1, *(2**level for level in range(len(widths)))]
     return Encoder(stages, [widths[0], *widths], strides)
 
 
@@ -138,17 +187,29 @@ def _vgg(
 
 
 def _initialise(encoder: Encoder) -> None:
+    if any(isinstance(module, CNBlock) for module in encoder.modules()):
+        for module in encoder.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        return
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     for module in encoder.modules():
+        # Without normalisation a deep stack is stable only if its blocks start as shortcuts.
         if isinstance(module, BasicBlock):
-            # Without normalisation a deep stack is stable only if its blocks start as shortcuts.
             nn.init.zeros_(module.conv2.weight)
+        elif isinstance(module, Bottleneck):
+            nn.init.zeros_(module.conv3.weight)
 
 
-def load_backbone(name: str) -> Any:
+def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
     """Gives torchvision's network with its ImageNet weights.
+
+    Args:
+        name: As torchvision's.
+        instead: The other way out, for the message.
 
     Raises:
         CheckpointError: The weights are not on this computer and cannot be fetched.
@@ -159,7 +220,8 @@ def load_backbone(name: str) -> Any:
     except (URLError, OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         file = weights.url.rsplit("/", 1)[-1]
+        digest = file.removesuffix(".pth").rsplit("-", 1)[-1]
         raise CheckpointError(
-            f"The ImageNet weights of {name} cannot be fetched ({error}). Put {file} into "
-            f"{folder}, or set pretrained: false."
+            f"The ImageNet weights of {name} cannot be fetched ({error}). Put {file}, whose "
+            f"SHA-256 begins with {digest}, into {folder}, or {instead}."
         ) from error

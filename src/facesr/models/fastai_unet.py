@@ -1,15 +1,19 @@
-"""fastai's DynamicUnet, the network of the study, on ResNet34 or VGG16.
+"""fastai's DynamicUnet, the network of the study, on any of its backbones.
 
 The network works at the size of its output: a low-resolution picture is enlarged first. Values go
 in and come out in [0, 1]; inside they are on the ImageNet scale, limited to (-3, 3) there as in
 fastai's super-resolution lesson.
 """
 
-from fastai.layers import NormType
+from collections.abc import Callable
+
+from fastai.layers import NormType, PixelShuffle_ICNR
 from fastai.vision.learner import create_unet_model
+from fastai.vision.models.unet import ResizeToOrig
 from torch import Tensor, nn
 from torchvision import models as zoo
 
+from facesr.errors import ParamsError
 from facesr.models.blocks import ImageNetScale, enlarge_bicubic, pad_to_multiple
 from facesr.models.encoders import load_backbone
 
@@ -18,14 +22,24 @@ Y_RANGE = (-3.0, 3.0)
 MULTIPLE = 32
 
 
-def vgg_features(network: nn.Module) -> nn.Module:
-    """The cut that leaves the layers one by one.
+def feature_layers(network: nn.Module) -> nn.Module:
+    """The cut that leaves the layers of VGG and ConvNeXt one by one.
 
-    fastai's own cut for VGG16 keeps the features as one child: the result has no skip at all and
-    still trains without an error.
+    fastai's own cut keeps the features as one child: the result has no skip at all and still trains
+    without an error.
     """
     features: nn.Module = network.features  # type: ignore[assignment]
     return features
+
+
+CUTS: dict[str, int | Callable[[nn.Module], nn.Module]] = {
+    # All children but pooling and classifier.
+    "resnet18": -2,
+    "resnet34": -2,
+    "resnet50": -2,
+    "vgg16_bn": feature_layers,
+    "convnext_tiny": feature_layers,
+}
 
 
 class FastaiUNet(nn.Module):
@@ -72,19 +86,34 @@ def build_fastai_unet(
     `fetch` fills a pretrained encoder with torchvision's weights.
 
     Raises:
+        ParamsError: The backbone is unknown.
         CheckpointError: Pretrained weights are missing.
     """
-    if pretrained and fetch:
-        load_backbone(backbone)  # says which file is missing; fastai would only show a URLError
+    if backbone not in CUTS:
+        raise ParamsError(f"There is no backbone {backbone!r}. Choose one of {', '.join(CUTS)}.")
+
+    def build_backbone(pretrained: bool) -> nn.Module:
+        # fastai would show a bare URLError where weights are missing.
+        network: nn.Module = (
+            load_backbone(backbone) if pretrained else zoo.get_model(backbone, weights=None)
+        )
+        return network
+
     unet = create_unet_model(
-        getattr(zoo, backbone),
+        build_backbone,
         n_out=3,
         img_size=(128, 128),
         pretrained=pretrained and fetch,
-        cut=vgg_features if backbone == "vgg16_bn" else None,
+        cut=CUTS[backbone],
         norm_type=NormType.Weight,
         blur=True,
         self_attention=self_attention,
         y_range=Y_RANGE,
     )
+    if backbone == "convnext_tiny":
+        # Its first layer takes four pixels in one step, of which fastai gives two back only and
+        # leaves the rest to nearest-neighbour.
+        position = next(i for i, layer in enumerate(unet.layers) if isinstance(layer, ResizeToOrig))
+        maps = unet.layers[position - 1][0][0].out_channels // 4
+        unet.layers.insert(position, PixelShuffle_ICNR(maps, blur=True, norm_type=NormType.Weight))
     return FastaiUNet(unet, scale)

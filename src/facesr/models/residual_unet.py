@@ -57,7 +57,8 @@ class ResidualUNet(nn.Module):
         for level in range(len(encoder.widths) - 1, 0, -1):
             width_in, width = encoder.widths[level], encoder.widths[level - 1]
             halves = encoder.strides[level] > encoder.strides[level - 1]
-            self.ups.append(SubPixelUp(width_in, width) if halves else nn.Identity())
+            narrow = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+            self.ups.append(SubPixelUp(width_in, width) if halves else narrow)
             self.decoders.append(
                 nn.Sequential(*(ResidualBlock(width) for _ in range(decoder_blocks)))
             )
@@ -74,6 +75,11 @@ class ResidualUNet(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.head = nn.Sequential(*steps, last, nn.PixelShuffle(factor))
+
+    @property
+    def skips(self) -> int:
+        """Connections from the encoder to the decoder."""
+        return len(self.decoders)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w), unclamped."""

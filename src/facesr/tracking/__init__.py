@@ -13,7 +13,14 @@ from facesr.tracking.aliases import promote, rollback
 from facesr.tracking.listing import ListedRun, ListedVersion, list_runs, list_versions
 from facesr.tracking.projection import Published, publish
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
-from facesr.tracking.versions import RegisteredVersion, champion, download, find_version, reference
+from facesr.tracking.versions import (
+    RegisteredVersion,
+    champion,
+    download,
+    find_version,
+    find_weights,
+    reference,
+)
 
 __all__ = [
     "CHALLENGER",
@@ -28,6 +35,7 @@ __all__ = [
     "champion",
     "download",
     "find_version",
+    "find_weights",
     "promote",
     "list_runs",
     "list_versions",

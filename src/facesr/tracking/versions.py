@@ -91,6 +91,22 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
     )
 
 
+def find_weights(root: Path, reference: str) -> Path | None:
+    """Gives the weights that a reference names.
+
+    Args:
+        root: The project's root.
+        reference: A file, `facesr@champion` (any alias) or `facesr/3`; empty names none.
+
+    Raises:
+        RegistryError: As in `download`.
+    """
+    if not reference:
+        return None
+    is_file = reference.endswith(".safetensors")
+    return root / reference if is_file else download(root, reference)
+
+
 def download(root: Path, reference: str | RegisteredVersion) -> Path:
     """Fetches the weights of a version without executing any code that is stored with it.
 

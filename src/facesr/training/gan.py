@@ -7,7 +7,7 @@ the generator's weights.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,14 @@ from torch.optim import AdamW, Optimizer
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.devices import pick_device
-from facesr.losses import CONTENT_LOSSES, ContentLoss, adversarial_loss, critic_loss
+from facesr.losses import (
+    ADVERSARIAL_LOSSES,
+    AdversarialLoss,
+    ContentLoss,
+    feature_distance,
+    gradient_penalty,
+    texture_distance,
+)
 from facesr.pairs import HR, LR, Pairs, TrainBatches, load_pairs
 from facesr.training.monitor import Monitor
 from facesr.training.restore import restore_all, restored_columns
@@ -43,6 +50,8 @@ class GeneratorStep(NamedTuple):
     loss: Tensor
     content: Tensor
     adversarial: Tensor
+    matching: Tensor
+    """Weighted distances between the critic's features."""
 
 
 def train_gan(
@@ -104,6 +113,8 @@ def train_gan(
         critic_net, params, learning_rate=params.critic_learning_rate
     )
     average = Average(generator_net, decay=params.ema_decay)
+    content_loss = ContentLoss(params.content).to(device)
+    adversarial_loss = ADVERSARIAL_LOSSES[params.adversarial_loss]
 
     steps = {"critic": 0, "generator": 0}
     critics_turn = True
@@ -166,7 +177,15 @@ def train_gan(
             for lr, hr in islice(batches, params.batches - monitor.step):
                 lr, hr = lr.to(device), hr.to(device)  # (N, 3, h, w), (N, 3, H, W)
                 if critics_turn:
-                    critic_report = critic_step(generator_net, critic_net, critic_optimizer, lr, hr)
+                    critic_report = critic_step(
+                        generator_net,
+                        critic_net,
+                        critic_optimizer,
+                        lr,
+                        hr,
+                        adversarial_loss=adversarial_loss,
+                        penalty_weight=params.gradient_penalty,
+                    )
                     critics_turn = critic_report.loss.item() >= params.critic_threshold
                     steps["critic"] += 1
                     due = monitor.count(len(hr), critic_loss=critic_report.loss)
@@ -177,9 +196,11 @@ def train_gan(
                         generator_optimizer,
                         lr,
                         hr,
-                        content_loss=CONTENT_LOSSES[params.content_loss],
-                        content_weight=params.content_weight,
+                        content_loss=content_loss,
+                        adversarial_loss=adversarial_loss,
                         adversarial_weight=params.adversarial_weight,
+                        feature_weight=params.feature_weight,
+                        texture_weight=params.texture_weight,
                     )
                     average.update(generator_net)
                     critics_turn = True
@@ -208,13 +229,14 @@ def train_gan(
 
 def _report(monitor: Monitor, critic: CriticStep, generator: GeneratorStep) -> None:
     values = torch.stack([*generator, *critic]).tolist()
-    total, content, adversarial, critic_loss, original, generated = values
+    total, content, adversarial, matching, critic_loss, original, generated = values
     monitor.log(
         monitor.step,
         {
             "generator_loss": total,
             "content_loss": content,
             "adversarial_loss": adversarial,
+            "matching_loss": matching,
             "critic_loss": critic_loss,
         },
     )
@@ -236,7 +258,14 @@ def _sample(
 
 
 def critic_step(
-    generator: nn.Module, critic: nn.Module, optimizer: Optimizer, lr: Tensor, hr: Tensor
+    generator: nn.Module,
+    critic: nn.Module,
+    optimizer: Optimizer,
+    lr: Tensor,
+    hr: Tensor,
+    *,
+    adversarial_loss: AdversarialLoss,
+    penalty_weight: float,
 ) -> CriticStep:
     """Teaches the critic one batch; the generator stays as it is.
 
@@ -246,13 +275,17 @@ def critic_step(
         optimizer: The critic's.
         lr: (N, 3, h, w) in [0, 1].
         hr: (N, 3, H, W) in [0, 1].
+        adversarial_loss: What the critic wants of its logits.
+        penalty_weight: Weight of the gradient penalty; 0 leaves it out.
     """
     critic.train()
     generator.eval()
     with torch.no_grad():
         sr = generator(lr)  # (N, 3, H, W)
     original, generated = critic(hr), critic(sr)  # (N, P) each
-    loss = critic_loss(original, generated)
+    loss = adversarial_loss.critic(original, generated)
+    if penalty_weight:
+        loss = loss + penalty_weight * gradient_penalty(critic, hr, sr)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -270,9 +303,11 @@ def generator_step(
     lr: Tensor,
     hr: Tensor,
     *,
-    content_loss: ContentLoss,
-    content_weight: float,
+    content_loss: Callable[[Tensor, Tensor], Tensor],
+    adversarial_loss: AdversarialLoss,
     adversarial_weight: float,
+    feature_weight: float,
+    texture_weight: float,
 ) -> GeneratorStep:
     """Teaches the generator one batch; the critic stays as it is.
 
@@ -282,21 +317,36 @@ def generator_step(
         optimizer: The generator's.
         lr: (N, 3, h, w) in [0, 1].
         hr: (N, 3, H, W) in [0, 1].
-        content_loss: Distance to the original.
-        content_weight: Its weight.
-        adversarial_weight: Weight of the critic's opinion.
+        content_loss: Distance to the original, weighted.
+        adversarial_loss: What the generator wants of the critic's logits.
+        adversarial_weight: Its weight.
+        feature_weight: Weight of the distance between the critic's features (feature matching,
+            Salimans et al. 2016, https://arxiv.org/abs/1606.03498).
+        texture_weight: Weight of the distance between their Gram matrices.
     """
     generator.train()
     critic.eval()
     with frozen(critic):
         sr = generator(lr)  # (N, 3, H, W)
         content = content_loss(sr, hr)
-        adversarial = adversarial_loss(critic(sr))
-        loss = content_weight * content + adversarial_weight * adversarial
+        seen = critic.judge(sr)  # type: ignore[operator]
+        original = seen  # Which nothing looks at, unless:
+        if adversarial_loss.is_relative or feature_weight or texture_weight:
+            with torch.no_grad():
+                original = critic.judge(hr)  # type: ignore[operator]
+        adversarial = adversarial_loss.generator(original.logits, seen.logits)
+        matching = content.new_zeros(())
+        if feature_weight:
+            matching = feature_weight * feature_distance(seen.features, original.features)
+        if texture_weight:
+            matching = matching + texture_weight * texture_distance(
+                seen.features, original.features
+            )
+        loss = content + adversarial_weight * adversarial + matching
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return GeneratorStep(loss.detach(), content.detach(), adversarial.detach())
+    return GeneratorStep(loss.detach(), content.detach(), adversarial.detach(), matching.detach())
 
 
 @contextlib.contextmanager

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from facesr import images, metrics
-from facesr.checkpoints import Network, save_networks
+from facesr.checkpoints import Network, load_start, save_networks
 from facesr.config import RegressionParams, Sizes, TrainCriticParams, TrainingParams
 from facesr.devices import count_parameters, pick_device
-from facesr.losses import CONTENT_LOSSES
+from facesr.errors import CheckpointError
+from facesr.losses import ContentLoss
 from facesr.models import build
 from facesr.pairs import (
     HR,
@@ -54,6 +55,7 @@ def train_generator(
     sizes: Sizes,
     train_pairs: Path,
     valid_pairs: Path,
+    init_from: Path | None,
     weights: Path,
     restored: Path,
     report: Path,
@@ -68,6 +70,7 @@ def train_generator(
         sizes: The scale is generator_size / lr_size.
         train_pairs: Folder of pairs.
         valid_pairs: Folder of pairs.
+        init_from: Weights to start from.
         weights: Gets the generator.
         restored: Gets the generator's pictures by split.
         report: Gets curves, samples and summary.
@@ -82,9 +85,16 @@ def train_generator(
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    key = _key(params, training, sizes, seed, [train_pairs, valid_pairs])
+    key = _key(params, training, sizes, seed, [train_pairs, valid_pairs, *_given(init_from)])
     with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
-        network = fit(params, splits, scale=sizes.generator_scale, seed=seed, monitor=monitor)
+        network = fit(
+            params,
+            splits,
+            scale=sizes.generator_scale,
+            init_from=init_from,
+            seed=seed,
+            monitor=monitor,
+        )
         save_networks(weights, [network])
         restore_all(network.module, splits, restored)
 
@@ -97,6 +107,7 @@ def train_upsampler(
     restored: Path,
     train_pairs: Path,
     valid_pairs: Path,
+    init_from: Path | None,
     weights: Path,
     report: Path,
     checkpoints: Path,
@@ -111,6 +122,7 @@ def train_upsampler(
         restored: The GAN's pictures by split.
         train_pairs: Folder of pairs, whose originals are the target.
         valid_pairs: Folder of pairs, whose originals are the target.
+        init_from: Weights to start from.
         weights: Gets the up-sampler.
         report: Gets curves, samples and summary.
         checkpoints: Folder for what an interrupted training goes on from.
@@ -124,23 +136,44 @@ def train_upsampler(
         split: load_pairs(restored / split, folder / HR, hr_size=sizes.hr_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    key = _key(params, training, sizes, seed, [restored, train_pairs / HR, valid_pairs / HR])
+    inputs = [restored, train_pairs / HR, valid_pairs / HR, *_given(init_from)]
+    key = _key(params, training, sizes, seed, inputs)
     with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
-        network = fit(params, splits, scale=sizes.upsampler_scale, seed=seed, monitor=monitor)
+        network = fit(
+            params,
+            splits,
+            scale=sizes.upsampler_scale,
+            init_from=init_from,
+            seed=seed,
+            monitor=monitor,
+        )
         save_networks(weights, [network])
 
 
 def fit(
-    params: RegressionParams, splits: dict[str, Pairs], *, scale: int, seed: int, monitor: Monitor
+    params: RegressionParams,
+    splits: dict[str, Pairs],
+    *,
+    scale: int,
+    init_from: Path | None,
+    seed: int,
+    monitor: Monitor,
 ) -> Network:
-    """Trains a fresh network from lr to hr, phase by phase."""
+    """Trains a network from lr to hr, phase by phase; a fresh one where `init_from` names none.
+
+    Raises:
+        CheckpointError: `init_from` is missing, damaged or of another architecture.
+    """
     set_seed(seed)
     architecture = {**params.network.model_dump(), "scale": scale}
-    module = build(architecture, fetch=True)
+    if init_from:
+        module = load_start(init_from, architecture).module
+    else:
+        module = build(architecture, fetch=True)
     learner = _learner(
         module,
         WholeBatches(splits[VALID], batch_size=1),
-        CONTENT_LOSSES[params.loss],
+        ContentLoss(params.content).to(pick_device()),
         metric=valid_psnr,
         weight_decay=params.weight_decay,
         parts=split_encoder(module),
@@ -213,12 +246,7 @@ def train_critic(
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
     set_seed(seed)
-    architecture = {
-        "kind": "critic",
-        "features": params.features,
-        "blocks": params.blocks,
-        "dropout": params.dropout,
-    }
+    architecture = params.network.model_dump()
     module = build(architecture)
     learner = _learner(
         module,
@@ -482,6 +510,14 @@ def _batches(params: RegressionParams, pairs: Pairs, seed: int) -> TrainBatches:
         crops_per_pair=params.crops_per_pair,
         seed=seed,
     )
+
+
+def _given(path: Path | None) -> list[Path]:
+    if path and not path.is_file():
+        raise CheckpointError(
+            f'{path} does not exist. Give init_from another file, or leave it "".'
+        )
+    return [path] if path else []
 
 
 def _monitor(

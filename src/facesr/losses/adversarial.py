@@ -1,0 +1,136 @@
+"""What critic and generator want of the critic's logits, in the forms that the study reviews.
+
+A form is a pair of functions of the logits for originals and for generated pictures, (N, P) each;
+higher logits mean "original". Patches are judged alike, as if they were pictures of their own.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Opinion = Callable[[Tensor, Tensor], Tensor]
+"""From the logits of originals and of generated pictures, (N, P) each, to a scalar."""
+
+
+class AdversarialLoss(NamedTuple):
+    """The two sides of the game."""
+
+    critic: Opinion
+    generator: Opinion
+    is_relative: bool
+    """The generator's side needs the logits of the originals too."""
+
+
+def vanilla_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Cross-entropy: originals are 1, generated pictures 0; mean of both.
+
+    Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
+    """
+    return (_is_original(original) + _is_generated(generated)) / 2
+
+
+def vanilla_generator(original: Tensor, generated: Tensor) -> Tensor:
+    """Cross-entropy towards "original", the non-saturating form of the same paper."""
+    return _is_original(generated)
+
+
+def least_squares_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Squared distance to 1 and to 0, halved (Mao et al. 2017, https://arxiv.org/abs/1611.04076)."""
+    return ((original - 1).square().mean() + generated.square().mean()) / 2
+
+
+def least_squares_generator(original: Tensor, generated: Tensor) -> Tensor:
+    """Squared distance to 1, halved."""
+    return (generated - 1).square().mean() / 2
+
+
+def hinge_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Nothing beyond a margin of 1 (Lim and Ye 2017, https://arxiv.org/abs/1705.02894)."""
+    return F.relu(1 - original).mean() + F.relu(1 + generated).mean()
+
+
+def wasserstein_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Minus the distance of the means (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875).
+
+    It is a distance only with a `gradient_penalty` beside it.
+    """
+    return generated.mean() - original.mean()
+
+
+def mean_generator(original: Tensor, generated: Tensor) -> Tensor:
+    """Minus the mean logit: the generator's side of the hinge and of the Wasserstein form."""
+    return -generated.mean()
+
+
+def relativistic_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Originals look more original than generated pictures do on average, and the reverse.
+
+    Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734; mean of both, as in ESRGAN.
+    """
+    return (
+        _is_original(original - generated.mean()) + _is_generated(generated - original.mean())
+    ) / 2
+
+
+def relativistic_generator(original: Tensor, generated: Tensor) -> Tensor:
+    """The critic's wish with the roles exchanged."""
+    return relativistic_critic(generated, original)
+
+
+def softmax_critic(original: Tensor, generated: Tensor) -> Tensor:
+    """Cross-entropy of a softmax over the batch: all probability to the originals, in equal parts.
+
+    Softmax GAN, Lin 2017, https://arxiv.org/abs/1704.06191; its energy is minus the logit.
+    """
+    return _log_partition(original, generated) - original.mean()
+
+
+def softmax_generator(original: Tensor, generated: Tensor) -> Tensor:
+    """Cross-entropy of the same softmax: equal probability to everything in the batch."""
+    return _log_partition(original, generated) - torch.cat([original, generated]).mean()
+
+
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
+    "vanilla": AdversarialLoss(vanilla_critic, vanilla_generator, is_relative=False),
+    "least_squares": AdversarialLoss(
+        least_squares_critic, least_squares_generator, is_relative=False
+    ),
+    "hinge": AdversarialLoss(hinge_critic, mean_generator, is_relative=False),
+    "wasserstein": AdversarialLoss(wasserstein_critic, mean_generator, is_relative=False),
+    "relativistic": AdversarialLoss(relativistic_critic, relativistic_generator, is_relative=True),
+    "softmax": AdversarialLoss(softmax_critic, softmax_generator, is_relative=True),
+}
+
+
+def gradient_penalty(critic: nn.Module, original: Tensor, generated: Tensor) -> Tensor:
+    """Mean squared distance to 1 of the critic's slope between originals and generated pictures.
+
+    Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028. The slope is that of a picture's mean
+    logit, the value that the Wasserstein form compares.
+
+    Args:
+        critic: From (N, 3, H, W) to (N, P).
+        original: (N, 3, H, W).
+        generated: (N, 3, H, W).
+    """
+    share = torch.rand(len(original), 1, 1, 1, device=original.device)
+    between = torch.lerp(generated.detach().float(), original.float(), share).requires_grad_()
+    values = critic(between).float().mean(1)  # (N,)
+    (slope,) = torch.autograd.grad(values.sum(), between, create_graph=True)
+    penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+def _is_original(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+
+def _is_generated(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
+
+
+def _log_partition(original: Tensor, generated: Tensor) -> Tensor:
+    return torch.cat([original, generated]).flatten().logsumexp(0)

@@ -1,0 +1,57 @@
+"""The distance to the original: a weighted sum of named terms."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from facesr.losses import pixels
+from facesr.losses.features import (
+    VGG_LAYERS,
+    VGGFeatures,
+    feature_distance,
+    texture_distance,
+)
+
+PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": pixels.mse,
+    "normalised_mse": pixels.normalised_mse,
+    "l1": pixels.l1,
+    "charbonnier": pixels.charbonnier,
+    "ms_ssim": pixels.ms_ssim,
+    "high_frequency": pixels.high_frequency,
+}
+FEATURE_TERMS: dict[str, Callable[..., Tensor]] = {
+    "perceptual": feature_distance,
+    "texture": texture_distance,
+}
+
+
+class ContentLoss(nn.Module):
+    """Weighted sum of terms; moves to a device like any module.
+
+    Args:
+        weights: By names of `PIXEL_TERMS` and `FEATURE_TERMS`.
+
+    Raises:
+        CheckpointError: A term needs VGG19 and its weights are missing.
+    """
+
+    def __init__(self, weights: Mapping[Any, float]) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+        needs_features = not FEATURE_TERMS.keys().isdisjoint(weights)
+        self.network = VGGFeatures() if needs_features else None
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] each to a scalar."""
+        total = sr.new_zeros(())
+        features = (self.network(sr), self.network(hr)) if self.network else ()
+        layer_weights = list(VGG_LAYERS.values())
+        for name, weight in self.weights.items():
+            if name in PIXEL_TERMS:
+                term = PIXEL_TERMS[name](sr, hr)
+            else:
+                term = FEATURE_TERMS[name](*features, layer_weights)
+            total = total + weight * term
+        return total

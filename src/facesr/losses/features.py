@@ -1,0 +1,94 @@
+"""Distances between a network's features of two pictures, and VGG19 as such a network."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from facesr.models.blocks import ImageNetScale
+from facesr.models.encoders import load_backbone
+
+VGG_LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
+"""Positions of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 in torchvision's VGG19, with their
+weights in Real-ESRGAN (Wang et al. 2021, https://arxiv.org/abs/2107.10833)."""
+
+TEXTURE_GAIN = 5e3
+"""Grams are small next to features: fastai's lesson7-superres multiplies them by w^2 x 5e3
+(https://github.com/fastai/course-v3), where w is the layer's weight in the perceptual loss."""
+
+
+def feature_distance(
+    sr: Sequence[Tensor], hr: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Tensor:
+    """Weighted sum of the layers' mean absolute differences (https://arxiv.org/abs/1603.08155).
+
+    Args:
+        sr: One (N, C, h, w) for each layer.
+        hr: The same; takes no gradient.
+        weights: One for each layer; None weighs them alike, their sum being 1.
+    """
+    weights = weights or [1 / len(sr)] * len(sr)
+    distances = [(a.float() - b.detach().float()).abs().mean() for a, b in zip(sr, hr, strict=True)]
+    return _weighted(distances, weights)
+
+
+def texture_distance(
+    sr: Sequence[Tensor], hr: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Tensor:
+    """Sum of weight^2 x 5e3 x the mean absolute difference of the layers' Gram matrices.
+
+    A Gram matrix tells which features occur together, wherever they do: textures are compared
+    without their places (Gatys et al. 2015, https://arxiv.org/abs/1508.06576). The weights are
+    those of `feature_distance`.
+    """
+    weights = weights or [1 / len(sr)] * len(sr)
+    distances = [(gram(a) - gram(b.detach())).abs().mean() for a, b in zip(sr, hr, strict=True)]
+    return _weighted(distances, [TEXTURE_GAIN * weight**2 for weight in weights])
+
+
+def gram(features: Tensor) -> Tensor:
+    """(N, C, h, w) to (N, C, C): products of the maps, over C h w; float32 in any precision."""
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().flatten(2)  # (N, C, h w)
+        return flat @ flat.transpose(1, 2) / flat[0].numel()
+
+
+class VGGFeatures(nn.Module):
+    """VGG19 with ImageNet weights up to conv5_4; gives what stands before the activations.
+
+    After the ReLU most deep features are zero and say nothing (ESRGAN, Wang et al. 2018,
+    https://arxiv.org/abs/1809.00219). The network itself never learns.
+
+    Raises:
+        CheckpointError: The weights are not on this computer and cannot be fetched.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        vgg = load_backbone("vgg19", instead="leave perceptual and texture out of content")
+        self.imagenet = ImageNetScale()
+        self.layers = nn.Sequential(*list(vgg.features)[: max(VGG_LAYERS) + 1])
+        for layer in self.layers:
+            if isinstance(layer, nn.ReLU):
+                # In place it would overwrite the features that are given out.
+                layer.inplace = False
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "VGGFeatures":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) in [0, 1] to one (N, C, h, w) for each of `VGG_LAYERS`."""
+        features = []
+        x = self.imagenet.normalise(x)
+        for position, layer in enumerate(self.layers):
+            x = layer(x)
+            if position in VGG_LAYERS:
+                features.append(x)
+        return features
+
+
+def _weighted(distances: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return torch.stack([weight * one for weight, one in zip(weights, distances, strict=True)]).sum()

@@ -1,0 +1,64 @@
+"""Distances that need no network; pure functions of (N, 3, H, W) each, giving a scalar."""
+
+import torch
+from pytorch_msssim import ms_ssim as torch_ms_ssim
+from torch import Tensor
+from torch.nn import functional as F
+
+from facesr.metrics import ms_ssim_window
+from facesr.models.blocks import IMAGENET_STD
+
+CHARBONNIER_EPSILON = 1e-3
+WAVELET_LEVELS = 3
+
+
+def mse(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean squared error over all values."""
+    return F.mse_loss(sr, hr)
+
+
+def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean squared error on the ImageNet scale, as in fastai's super-resolution lesson."""
+    std = torch.tensor(IMAGENET_STD, device=sr.device, dtype=sr.dtype).view(1, 3, 1, 1)
+    return F.mse_loss(sr / std, hr / std)
+
+
+def l1(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean absolute error over all values."""
+    return F.l1_loss(sr, hr)
+
+
+def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean of sqrt(d^2 + eps^2), a smooth L1 (Lai et al. 2017, https://arxiv.org/abs/1704.03915)."""
+    return torch.sqrt((sr - hr) ** 2 + CHARBONNIER_EPSILON**2).mean()
+
+
+def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
+    """1 - MS-SSIM (Zhao et al. 2015, https://arxiv.org/abs/1511.08861), window as in the metric.
+
+    Raises:
+        DataError: The pictures have 32 px or less.
+    """
+    window = ms_ssim_window(min(sr.shape[-2:]))
+    similarity: Tensor = torch_ms_ssim(sr.float(), hr.float(), data_range=1, win_size=window)
+    return 1 - similarity
+
+
+def high_frequency(sr: Tensor, hr: Tensor) -> Tensor:
+    """L1 of the detail bands of a Haar wavelet on three levels, summed over the levels.
+
+    It asks for edges and texture in place and is blind to flat colour; it needs no weights. Bands
+    are means over 2 x 2 pixels, so that grey values keep their scale from level to level.
+    """
+    low = sr - hr  # The transform is linear: that of the difference is the difference of two.
+    total = low.new_zeros(())
+    for _ in range(WAVELET_LEVELS):
+        height, width = low.shape[-2] // 2 * 2, low.shape[-1] // 2 * 2
+        if not height or not width:
+            break
+        a, b = low[..., :height:2, :width:2], low[..., :height:2, 1:width:2]
+        c, d = low[..., 1:height:2, :width:2], low[..., 1:height:2, 1:width:2]
+        bands = torch.stack([a - b + c - d, a + b - c - d, a - b - c + d]) / 4
+        total = total + bands.abs().mean()
+        low = (a + b + c + d) / 4
+    return total

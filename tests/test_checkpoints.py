@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from facesr import tracking
+from facesr.checkpoints import Network, load_start, save_networks
+from facesr.errors import CheckpointError, RegistryError
+from facesr.models import build
+
+GENERATOR = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 4,
+    "levels": 1,
+    "decoder_blocks": 0,
+    "body_blocks": 1,
+    "unshuffle": 1,
+    "head": "direct",
+    "scale": 4,
+}
+UPSAMPLER = {**GENERATOR, "backbone": "vgg16_bn", "scale": 2}
+
+
+@pytest.fixture
+def chain(tmp_path):
+    path = tmp_path / "chain.safetensors"
+    networks = [Network(one, build(one)) for one in (GENERATOR, UPSAMPLER)]
+    save_networks(path, networks)
+    return path, networks
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_of_a_chain_the_network_whose_architecture_fits_is_taken(chain, position):
+    path, networks = chain
+    found = load_start(path, networks[position].architecture)
+    expected = networks[position].module.state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in found.module.state_dict().items())
+
+
+def test_another_architecture_is_refused_in_one_line_that_names_both(chain):
+    with pytest.raises(
+        CheckpointError,
+        match=r"it holds \(scale 4, width 4\) and \(backbone vgg16_bn, scale 2, width 4\); "
+        r"the training's network has \(.*kind residual_unet, .*scale 8, .*width 8\)\.",
+    ) as error:
+        load_start(chain[0], {**GENERATOR, "width": 8, "scale": 8})
+    assert "\n" not in str(error.value)
+
+
+def test_another_kind_is_named_with_all_its_values(chain):
+    with pytest.raises(
+        CheckpointError, match=r"\(.*kind residual_unet, .*has \(kind fastai_unet, scale 4"
+    ):
+        load_start(chain[0], {"kind": "fastai_unet", "scale": 4})
+
+
+def test_a_reference_is_nothing_a_file_or_a_version(tmp_path):
+    assert tracking.find_weights(tmp_path, "") is None
+    file = tmp_path / "models" / "generator.safetensors"
+    assert tracking.find_weights(tmp_path, "models/generator.safetensors") == file
+    with pytest.raises(RegistryError, match="facesr/3 is not registered"):
+        tracking.find_weights(tmp_path, "facesr/3")
+    with pytest.raises(RegistryError, match="does not name a model version"):
+        tracking.find_weights(tmp_path, "models/generator")
