@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from facesr import __version__, images, metrics, photos
-from facesr.enhancer import Enhancer
+from facesr.enhancer import Enhancer, Result
 from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.faces import find_faces, restore_faces
 from facesr.files import written_whole
 from facesr.photos import Format, Photo
 
@@ -50,6 +52,9 @@ class Options:
     keep_gps: bool = False
     max_pixels: int = photos.MAX_PIXELS
     overwrite: bool = False
+    faces: bool = False
+    """Looks for faces; without `background` only they go through the networks."""
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,9 +209,7 @@ def enhance_file(
     start = time.perf_counter()
     try:
         before = photos.read(job.source, max_pixels=options.max_pixels, keep_gps=options.keep_gps)
-        after, result = enhancer.enhance_photo(
-            before, max_pixels=options.max_pixels, on_progress=on_progress, **options.enhance
-        )
+        after, result = enhance_photo(enhancer, before, options, on_progress=on_progress)
         encoded = encode(after, result.model, options, job.target)
         with written_whole(job.target) as beside:
             beside.write_bytes(encoded)
@@ -233,6 +236,46 @@ def enhance_file(
         luma_shift=_luma_shift(before, after),
         before=before if keep else None,
         after=after if keep else None,
+    )
+
+
+def enhance_photo(
+    enhancer: Enhancer,
+    photo: Photo,
+    options: Options,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Photo, Result]:
+    """Enhances all of a photograph, or its faces first and foremost, as the options say.
+
+    Raises:
+        FaceSRError: As `Enhancer.enhance_photo`.
+    """
+    limit = options.max_pixels
+    colour = photos.fill_transparent(photo).colour
+    faces = find_faces(colour) if options.faces else []
+    if not faces:
+        after, result = enhancer.enhance_photo(
+            photo, max_pixels=limit, on_progress=on_progress, **options.enhance
+        )
+        if options.faces:
+            note = "no face was found: the whole picture is enhanced"
+            after = replace(after, notes=(*after.notes, note))
+        return after, result
+    start = time.perf_counter()
+    around = enhancer if options.background else Enhancer.bicubic()
+    size = {name: options.enhance.get(name) for name in ("size", "scale")}
+    after, result = around.enhance_photo(
+        photo, max_pixels=limit, **(options.enhance if options.background else size)
+    )
+    for_faces = options.enhance | {"size": None, "scale": enhancer.scale}
+
+    def restore(crop: Tensor) -> Tensor:
+        return enhancer.enhance(crop, on_progress=on_progress, **for_faces).image
+
+    restore_faces(after.colour, colour, faces, restore)
+    return after, result._replace(
+        image=after.colour, model=enhancer.model, seconds=time.perf_counter() - start
     )
 
 

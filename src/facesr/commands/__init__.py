@@ -6,6 +6,7 @@ once.
 """
 
 from facesr.commands import (
+    burst,
     enhance,
     export,
     promote,
@@ -16,6 +17,7 @@ from facesr.commands import (
 # In the order of `facesr --help`.
 COMMANDS = (
     enhance,
+    burst,
     score,
     scoreboard,
     export,

@@ -71,6 +71,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="N",
         help="corrections that make the reduced result equal the picture; for clean ones only",
     )
+    add("--faces", action="store_true", help="find the faces and restore them")
+    add(
+        "--background",
+        choices=("bicubic", "model"),
+        help="with --faces: what enlarges the rest (default: bicubic)",
+    )
     add("--format", choices=("jpeg", "png", "webp", "tiff"), help="default: that of each picture")
     add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: 95)")
     add(
@@ -107,6 +113,8 @@ def _enhance(parsed: argparse.Namespace) -> None:
 
     if parsed.jobs < 1:
         raise ParamsError(f"--jobs must be at least 1, not {parsed.jobs}.")
+    if parsed.background and not parsed.faces:
+        raise ParamsError("--background says what is around faces. Give --faces too.")
     if not 1 <= parsed.quality <= 100:
         raise ParamsError(f"--quality must lie between 1 and 100, not {parsed.quality}.")
     options = batch.Options(
@@ -124,6 +132,8 @@ def _enhance(parsed: argparse.Namespace) -> None:
         keep_gps=parsed.keep_gps,
         max_pixels=parsed.max_pixels or photos.MAX_PIXELS,
         overwrite=parsed.force,
+        faces=parsed.faces,
+        background=parsed.background == "model",
     )
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
@@ -151,7 +161,9 @@ def _pipe(enhancer: "Enhancer", options: "Options", output: str) -> None:
     target = None if output == PIPE else Path(output)
     if target and target.exists() and not options.overwrite:
         raise ParamsError(f"{target} is there already. Name another file, or give --force.")
-    photo, result = enhancer.enhance_photo(photo, max_pixels=options.max_pixels, **options.enhance)
+    photo, result = batch.enhance_photo(enhancer, photo, options)
+    for note in photo.notes:
+        logging.getLogger(__name__).warning("%s", note)
     encoded = batch.encode(photo, result.model, options, target)
     if target is None:
         sys.stdout.buffer.write(encoded)

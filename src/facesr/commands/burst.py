@@ -1,0 +1,72 @@
+"""`facesr burst`: several shots of one scene in, one finer picture out."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from facesr.errors import ParamsError
+
+SCALE = 4.0
+# The grid on which shots are fused; the networks do the rest.
+FUSED_SCALE = 2
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "burst",
+        help="make one fine picture of several shots of one scene",
+        description=(
+            "Registers several shots of one still scene to a fraction of a pixel, fuses them on a "
+            "grid twice as fine, and enhances the result. Four shots or more are worth it."
+        ),
+        epilog="Example: facesr burst IMG_01.jpg IMG_02.jpg IMG_03.jpg IMG_04.jpg -o fine.png",
+    )
+    add = parser.add_argument
+    add("frames", nargs="+", type=Path, metavar="FRAME", help="shots of one size")
+    add("-o", "--output", required=True, type=Path, metavar="OUT", help="file of the result")
+    add("--scale", type=float, default=SCALE, help="enlargement, 2 or more (default: 4)")
+    add(
+        "--model",
+        help="facesr@ALIAS, facesr/NUMBER, a weights file, starter or bicubic "
+        "(default: the champion, else the starter, else bicubic)",
+    )
+    add("--strength", type=float, default=1.0, help="1 crisp, 0 faithful (default: 1)")
+    add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: 95)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    add("--force", action="store_true", help="write over a result that is there")
+    parser.set_defaults(command=_burst)
+
+
+def _burst(parsed: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from facesr import batch, burst, choice, photos
+    from facesr.files import written_whole
+
+    if parsed.output.exists() and not parsed.force:
+        raise ParamsError(f"{parsed.output} is there already. Name another file, or give --force.")
+    if parsed.output.suffix.lower() not in photos.FORMATS:
+        raise ParamsError(f"{parsed.output} must end in {', '.join(photos.FORMATS)}.")
+    if not parsed.scale >= FUSED_SCALE:
+        raise ParamsError(f"--scale must be {FUSED_SCALE} or more, not {parsed.scale:g}.")
+    shots = [photos.fill_transparent(photos.read(path)) for path in parsed.frames]
+    frames = [shot.colour for shot in shots]
+    found = burst.register(frames, [str(path) for path in parsed.frames])
+    enhancer = choice.load(parsed.model, root=Path.cwd(), device=parsed.device)
+    height, width = frames[0].shape[-2:]
+    target = enhancer.target_size(height, width, scale=parsed.scale)
+    with tqdm(unit="correction") as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        fused = burst.fuse(frames, found.shifts, FUSED_SCALE, on_progress=on_progress)
+    result = enhancer.enhance(fused, size=max(target), strength=parsed.strength)
+    photo = replace(shots[found.reference], colour=result.image, alpha=None, is_grey=False, depth=8)
+    options = batch.Options(quality=parsed.quality)
+    encoded = batch.encode(photo, result.model, options, parsed.output)
+    with written_whole(parsed.output) as beside:
+        beside.write_bytes(encoded)
+    print(f"{len(frames)} frames fused around {parsed.frames[found.reference]}: {parsed.output}")
