@@ -42,7 +42,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description=(
             "Enlarges and restores pictures: files, folders with all below them, patterns, or - "
             "for a pipe. What is done already is left alone, so a run that was stopped goes on "
-            "where it was."
+            "where it was. A video is enhanced frame by frame, its sound is copied."
         ),
         epilog="Example: facesr enhance holiday/ -o holiday-large --scale 2",
     )
@@ -109,7 +109,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, photos
+    from facesr import batch, choice, photos, video
 
     if parsed.jobs < 1:
         raise ParamsError(f"--jobs must be at least 1, not {parsed.jobs}.")
@@ -135,6 +135,9 @@ def _enhance(parsed: argparse.Namespace) -> None:
         faces=parsed.faces,
         background=parsed.background == "model",
     )
+    if len(parsed.inputs) == 1 and Path(parsed.inputs[0]).suffix.lower() in video.SUFFIXES:
+        _video(Path(parsed.inputs[0]), Path(parsed.output), options, parsed)
+        return
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
     if through_pipe and len(parsed.inputs) > 1:
@@ -149,6 +152,44 @@ def _enhance(parsed: argparse.Namespace) -> None:
         _pipe(enhancer, options, parsed.output)
         return
     _run(enhancer, jobs, options, parsed)
+
+
+def _video(source: Path, target: Path, options: "Options", parsed: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from facesr import __version__, batch, choice, video
+    from facesr.photos import Photo
+
+    if target.is_dir():
+        target = target / source.name
+    if target.exists() and target.resolve() == source.resolve():
+        raise ParamsError(f"{source} would be written onto itself. Name another file.")
+    if target.exists() and not options.overwrite:
+        print(f"{target} is there already")
+        return
+    enhancer = choice.load(
+        parsed.model, root=Path.cwd(), device=parsed.device, precision=parsed.precision
+    )
+
+    def enhance(frame: "Tensor") -> "Tensor":
+        return batch.enhance_photo(enhancer, Photo(frame), options)[0].colour
+
+    with tqdm(unit="frame") as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        how = (options.enhance, options.faces, options.background)
+        count = video.enhance_video(
+            source,
+            target,
+            enhance,
+            software=f"facesr {__version__}, {enhancer.model}",
+            key=f"{enhancer.model} {how}",
+            on_progress=on_progress,
+        )
+    print(f"{count} frames enhanced with {enhancer.model}: {target}")
 
 
 def _pipe(enhancer: "Enhancer", options: "Options", output: str) -> None:

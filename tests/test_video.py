@@ -1,0 +1,214 @@
+"""Videos keep their frames, times and sound; colour stays steady; a stopped run goes on."""
+
+import struct
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from facesr import cli, images, video
+from facesr.errors import DataError, ParamsError
+
+av = pytest.importorskip("av")
+
+FRAMES, RATE = 60, Fraction(30000, 1001)
+HEIGHT, WIDTH = 32, 48
+
+
+def write_clip(path, *, frames=FRAMES, has_sound=True, has_video=True) -> None:
+    """A grey ramp that grows brighter, two seconds long, with a tone."""
+    with av.open(str(path), "w") as output:
+        if has_video:
+            stream = output.add_stream("libx264", rate=RATE)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            stream.options = {"crf": "8"}
+        if has_sound:
+            sound = output.add_stream("aac", rate=44100, layout="mono")
+        for index in range(frames if has_video else 0):
+            ramp = np.linspace(40, 140 + index, WIDTH, dtype=np.uint8)
+            pixels = np.broadcast_to(ramp[None, :, None], (HEIGHT, WIDTH, 3))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            output.mux(stream.encode(frame))
+        if has_video:
+            output.mux(stream.encode(None))
+        if has_sound:
+            tone = np.sin(np.arange(int(44100 * frames / RATE)) / 20)[None].astype(np.float32) / 4
+            for start in range(0, tone.shape[1], 1024):
+                part = np.ascontiguousarray(tone[:, start : start + 1024])
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = 44100, start
+                frame.time_base = Fraction(1, 44100)
+                output.mux(sound.encode(frame))
+            output.mux(sound.encode(None))
+
+
+def turn(path) -> None:
+    """Sets the display matrix of an MP4 to a quarter turn, as a phone held upright does."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40
+    content[start : start + 36] = struct.pack(
+        ">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, HEIGHT << 16, 0, 1 << 30
+    )
+    path.write_bytes(content)
+
+
+def twice(picture: Tensor) -> Tensor:
+    size = (2 * picture.shape[-2], 2 * picture.shape[-1])
+    return images.resize(picture, size, "bicubic").clamp(0, 1)
+
+
+def decode(path) -> tuple[list[np.ndarray], list[Fraction]]:
+    with av.open(str(path)) as container:
+        decoded = list(container.decode(video=0))
+    times = [frame.pts * frame.time_base for frame in decoded]
+    return [frame.to_ndarray(format="rgb24") for frame in decoded], times
+
+
+def sound_packets(path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def duration(path) -> float:
+    with av.open(str(path)) as container:
+        return container.duration / 1_000_000
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_clip_keeps_its_frames_times_duration_and_sound(tmp_path, suffix):
+    source, target = tmp_path / "clip.mp4", tmp_path / f"out{suffix}"
+    write_clip(source)
+    assert video.enhance_video(source, target, twice, key="twice") == FRAMES
+    before, times = decode(source)
+    after, new_times = decode(target)
+    assert len(after) == FRAMES
+    assert after[0].shape == (2 * HEIGHT, 2 * WIDTH, 3)
+    # Matroska rounds times to milliseconds and begins with the sound, which leads by 23 of them.
+    gone, new_gone = ([float(t - at[0]) for t in at] for at in (times, new_times))
+    assert np.allclose(gone, new_gone, atol=1.1e-3)
+    assert duration(target) == pytest.approx(duration(source), abs=0.05)
+    assert sound_packets(target) == sound_packets(source)
+    # The same picture, and the last frame is not the first.
+    assert abs(after[-1][::2, ::2].astype(int) - before[-1]).mean() < 3
+    assert after[-1].mean() > after[0].mean() + 20
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_clip_without_sound_is_enhanced(tmp_path):
+    write_clip(tmp_path / "clip.mp4", frames=5, has_sound=False)
+    video.enhance_video(tmp_path / "clip.mp4", tmp_path / "out.mp4", twice, key="")
+    assert len(decode(tmp_path / "out.mp4")[0]) == 5
+
+
+def test_a_video_that_was_stopped_goes_on_after_its_last_whole_segment(tmp_path):
+    source, target, whole = tmp_path / "clip.mp4", tmp_path / "out.mp4", tmp_path / "whole.mp4"
+    write_clip(source)
+    seen = 0
+
+    def stops(picture: Tensor) -> Tensor:
+        nonlocal seen
+        seen += 1
+        if seen == 30:
+            raise KeyboardInterrupt
+        return twice(picture)
+
+    with pytest.raises(KeyboardInterrupt):
+        video.enhance_video(source, target, stops, key="k")
+    assert not target.exists()
+    seen = 100
+    video.enhance_video(source, target, stops, key="k")
+    assert seen - 100 == FRAMES - video.SEGMENT_FRAMES
+    video.enhance_video(source, whole, twice, key="k")
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_segments_of_other_options_are_not_used(tmp_path):
+    source, target = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    write_clip(source, frames=30, has_sound=False)
+
+    def breaks(picture: Tensor) -> Tensor:
+        if picture.mean() > 0.401:
+            raise KeyboardInterrupt
+        return 1 - twice(picture)
+
+    with pytest.raises(KeyboardInterrupt):
+        video.enhance_video(source, target, breaks, key="negative")
+    assert any(tmp_path.glob(".out.mp4.parts-*/*.nut"))
+    video.enhance_video(source, target, twice, key="twice")
+    before, after = decode(source)[0], decode(target)[0]
+    assert abs(after[0][::2, ::2].astype(int) - before[0]).mean() < 3
+
+
+def test_a_clip_that_a_phone_filmed_upright_comes_out_upright(tmp_path):
+    source = tmp_path / "clip.mp4"
+    write_clip(source, frames=3)
+    before = decode(source)[0][0]
+    turn(source)
+    video.enhance_video(source, tmp_path / "out.mp4", twice, key="")
+    after = decode(tmp_path / "out.mp4")[0][0]
+    assert after.shape == (2 * WIDTH, 2 * HEIGHT, 3)
+    # A quarter turn to the right: what was at the left is at the top.
+    upright = np.rot90(before, -1)
+    assert abs(after[::2, ::2].astype(int) - upright).mean() < 3
+
+
+def test_flicker_of_the_model_is_held_down_and_a_cut_is_not():
+    rng = np.random.default_rng(0)
+    scenes = [torch.full((3, 8, 8), 0.3)] * 40 + [torch.full((3, 8, 8), 0.6)] * 40
+    flicker = [float(rng.normal(0, 0.04)) for _ in scenes]
+    colour = video.SteadyColour()
+    means = torch.tensor(
+        [
+            float(colour.steady(scene + shift, scene).mean())
+            for scene, shift in zip(scenes, flicker, strict=True)
+        ]
+    )
+    unsteady = torch.tensor(flicker)
+    assert means[10:40].diff().abs().mean() < 0.2 * unsteady[10:40].diff().abs().mean()
+    assert means[40] - means[39] == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sound.mp4", "has no video stream"),
+        ("text.mp4", "cannot be enhanced"),
+        ("none.mp4", "does"),
+    ],
+)
+def test_what_is_no_video_is_told_in_one_line_and_leaves_nothing(tmp_path, capsys, name, message):
+    write_clip(tmp_path / "sound.mp4", has_video=False)
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(SystemExit):
+        cli.main(
+            ["enhance", str(tmp_path / name), "-o", str(tmp_path / "out.mp4"), "--model", "bicubic"]
+        )
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("error: ")
+    assert message in told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sound.mp4", "text.mp4"]
+
+
+def test_a_result_of_an_unknown_container_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"must end in \.mp4"):
+        video.enhance_video(tmp_path / "a.mp4", tmp_path / "a.gif", twice, key="")
+
+
+def test_a_missing_video_is_named(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        video.enhance_video(tmp_path / "a.mp4", tmp_path / "b.mp4", twice, key="")
+
+
+def test_the_command_enlarges_a_clip_and_leaves_what_is_there(tmp_path, capsys):
+    source, target = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    write_clip(source, frames=4)
+    arguments = ["enhance", str(source), "-o", str(target), "--scale", "2", "--model", "bicubic"]
+    cli.main(arguments)
+    assert decode(target)[0][0].shape == (2 * HEIGHT, 2 * WIDTH, 3)
+    assert "4 frames" in capsys.readouterr().out
+    made = target.stat().st_mtime_ns
+    cli.main(arguments)
+    assert target.stat().st_mtime_ns == made
+    assert "there already" in capsys.readouterr().out
