@@ -52,10 +52,13 @@ MODELS ?= facesr@champion
 scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='facesr/1 facesr/2'
 	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)" --output .scoreboard
 
-.PHONY: dashboard
+.PHONY: dashboard test-browser
 DASHBOARD_PORT ?= 8501
 dashboard: $(READY)  ## Open the page that enhances pictures: http://127.0.0.1:8501
 	$(BIN)/streamlit run dashboard/server.py --server.port $(DASHBOARD_PORT)
+
+test-browser: $(READY)  ## Test the page in headless Chromium (apt-get install chromium)
+	$(RUN) python -m pytest -m "" tests/browser
 
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \

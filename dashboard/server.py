@@ -6,6 +6,8 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 
+import api
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -34,4 +36,4 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-app = st.App("app.py", middleware=[Middleware(SafeHeaders)])
+app = st.App("app.py", routes=api.routes(), middleware=[Middleware(SafeHeaders)])

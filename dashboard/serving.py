@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from facesr import tracking
+from facesr import tables, tracking
 from facesr.errors import CheckpointError, RegistryError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BICUBIC = "bicubic"
+BICUBIC = tables.BICUBIC
 # The registered chain's row in the evaluation's tables.
-METHOD = "GAN + up-sampler"
+METHOD = tables.UPSAMPLED
 CHAMPION = f"{tracking.MODEL}@{tracking.CHAMPION}"
 # Loaded models that are kept: the champion and one to compare it with.
 KEPT = 2

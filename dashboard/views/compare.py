@@ -1,5 +1,235 @@
 """Which of two models does better on this picture?"""
 
+import hashlib
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
-st.title("Compare models")
+import intake
+import service
+import serving
+from components import examples
+from components.divider import divider
+from gate import Busy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCALE, LARGEST = 4, 512
+ORIGINAL = "original"
+METRICS = {"psnr": "PSNR, dB ↑", "ssim": "SSIM ↑"}
+# Comparisons of a visitor that are kept, as encoded bytes.
+KEPT = 24
+CROP = 96
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Compare models")
+    st.write(
+        f"A picture is made {SCALE} times smaller; each model enlarges it again, and the original "
+        "shows how close it comes."
+    )
+    original = ask_original()
+    catalogue = serving.shared().peek(wait_seconds=10)
+    options = choices(catalogue)
+    if catalogue is None or len(catalogue.versions) == 0:
+        note = serving.first_run()
+        st.info(f"**{note.title}.** {note.text}")
+    elif len(catalogue.versions) == 1:
+        st.info("Only one model is registered. Comparing it with bicubic.")
+    left, right = st.columns(2)
+    names = list(options)
+    first = left.selectbox("Left", names, format_func=options.__getitem__, key="left")
+    second = right.selectbox(
+        "Right", names, index=min(2, len(names) - 1), format_func=options.__getitem__, key="right"
+    )
+    if original is None:
+        st.stop()
+    picture, small = original
+    with st.spinner("Enhancing ..."):
+        shown = {name: made(picture, small, name) for name in dict.fromkeys((first, second))}
+    for name, outcome in shown.items():
+        if isinstance(outcome, str):
+            st.error(f"{options[name]}: {outcome}")
+    if any(isinstance(outcome, str) for outcome in shown.values()):
+        st.stop()
+    show_pair(picture, (first, second), shown, options)
+    show_metrics(picture, small, shown, options)
+    if st.toggle("The same crop from every version", key="crops"):
+        show_crops(picture, small, options)
+
+
+def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
+    """What can stand on either side."""
+    options = {serving.BICUBIC: "Input (bicubic)", ORIGINAL: "Original"}
+    for version in catalogue.versions if catalogue else ():
+        alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
+        options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
+    champion = catalogue.champion if catalogue else None
+    if champion is None and serving.has_starter():
+        options[serving.CHAMPION] = serving.STARTER
+    if champion is not None:
+        # The third entry is the one that is shown unasked.
+        name = f"facesr/{champion.number}"
+        label = options.pop(name)
+        rest = {key: options.pop(key) for key in list(options)[2:]}
+        options |= {name: label, **rest}
+    return options
+
+
+def ask_original() -> tuple[bytes, bytes] | None:
+    """The original and the small picture made of it, as PNG; None where it is refused."""
+    left, right = st.columns(2)
+    name = left.pills(
+        "Example", list(examples.NAMES), default="Face 1", required=True, key="example"
+    )
+    file = right.file_uploader(
+        "Or your own picture", type=["jpg", "jpeg", "png", "webp"], key="own"
+    )
+    if file is None:
+        with st.spinner("Drawing ..."):
+            return prepare(examples.original(name))
+    try:
+        return prepare(file.getvalue())
+    except intake.PictureError as refusal:
+        st.error(f"**{intake.plain(file.name)}** cannot be compared. {refusal}")
+        return None
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def prepare(data: bytes) -> tuple[bytes, bytes]:
+    """Cuts an original to sides that the scale divides, and makes the small picture.
+
+    Raises:
+        PictureError: It is no picture, or too small.
+    """
+    from facesr import images
+
+    picture = intake.decode(data)
+    height, width = picture.shape[-2:]
+    if min(height, width) < SCALE * intake.MIN_SIDE:
+        raise intake.PictureError(
+            "too_small",
+            f"It is {width} x {height}; the smallest side must be at least "
+            f"{SCALE * intake.MIN_SIDE} pixels.",
+        )
+    factor = min(1.0, LARGEST / max(height, width))
+    size = tuple(max(SCALE, int(side * factor) // SCALE * SCALE) for side in (height, width))
+    hr = images.resize(picture, (size[0], size[1]), "lanczos").clamp(0, 1)
+    lr = images.resize(hr, (size[0] // SCALE, size[1] // SCALE), "bicubic").clamp(0, 1)
+    return images.encode_png(hr), images.encode_png(lr)
+
+
+def made(original: bytes, small: bytes, name: str) -> service.Enhanced | bytes | str:
+    """One side: the original's bytes, a result, or the sentence that says why there is none."""
+    if name == ORIGINAL:
+        return original
+    kept = st.session_state.setdefault("compared", {})
+    key = (hashlib.sha256(small).hexdigest(), name, _serving_number(name))
+    if key not in kept:
+        header = intake.check(original)
+        try:
+            kept[key] = service.enhance(
+                small,
+                service.Settings(size=max(header.width, header.height), model=name),
+                serving=serving.shared(),
+                gate=service.shared_gate(),
+            )
+        except Busy:
+            return "Too many people are using this now. Try again in a moment."
+        except (intake.PictureError, service.ServiceError) as error:
+            return str(error)
+        while len(kept) > KEPT:
+            del kept[next(iter(kept))]
+    found: service.Enhanced = kept[key]
+    return found
+
+
+def _serving_number(name: str) -> int | None:
+    catalogue = serving.shared().peek(wait_seconds=0)
+    is_alias = name == serving.CHAMPION and catalogue and catalogue.champion
+    return catalogue.champion.number if is_alias and catalogue and catalogue.champion else None
+
+
+def pixels(outcome: service.Enhanced | bytes | str) -> "Tensor":
+    """The picture of one side, (3, H, W) in [0, 1]."""
+    from facesr import images
+
+    assert not isinstance(outcome, str)
+    return images.read(outcome if isinstance(outcome, bytes) else outcome.png)
+
+
+def show_pair(
+    original: bytes,
+    names: tuple[str, str],
+    shown: dict[str, service.Enhanced | bytes | str],
+    options: dict[str, str],
+) -> None:
+    """Both sides in one frame; divider and zoom stay where they are when a side changes."""
+    header = intake.check(original)
+    left, right = (service.data_uri(pixels(shown[name])) for name in names)
+    divider(
+        left,
+        right,
+        key="compare",
+        before_label=options[names[0]],
+        after_label=options[names[1]],
+        size=(header.width, header.height),
+    )
+
+
+def show_metrics(
+    original: bytes,
+    small: bytes,
+    shown: dict[str, service.Enhanced | bytes | str],
+    options: dict[str, str],
+) -> None:
+    """Distances to the original and times; bicubic stands in every table."""
+    rows = []
+    for name in dict.fromkeys((serving.BICUBIC, *shown)):
+        outcome = shown.get(name) or made(original, small, name)
+        if name == ORIGINAL or not isinstance(outcome, service.Enhanced):
+            continue
+        rows.append(
+            {
+                "method": options[name],
+                **measured(outcome.png, original),
+                "seconds": round(outcome.seconds, 2),
+            }
+        )
+    st.dataframe(rows, hide_index=True, alt="Metrics against the original")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def measured(png: bytes, original: bytes) -> dict[str, float]:
+    """Distances of a result to the original."""
+    from facesr import images, metrics
+
+    values = metrics.measure(images.read(png)[None], images.read(original)[None], list(METRICS))
+    return {METRICS[name]: round(float(value), 4) for name, value in values.items()}
+
+
+def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
+    """One part of the picture as every choice shows it, at the same zoom."""
+    header = intake.check(original)
+    place = st.slider("Place from top to bottom", 0, 100, 45, 5, format="%d %%", key="place")
+    side = min(CROP, header.width, header.height)
+    top = (header.height - side) * place // 100
+    left = (header.width - side) // 2
+    with st.container(horizontal=True):
+        for name, label in options.items():
+            with st.spinner(f"{label} ..."):
+                outcome = made(original, small, name)
+            if isinstance(outcome, str):
+                st.write(f"{label}: {outcome}")
+                continue
+            crop = pixels(outcome)[:, top : top + side, left : left + side]
+            caption = label
+            if isinstance(outcome, service.Enhanced):
+                values = measured(outcome.png, original)
+                caption = f"{label}, {values['PSNR, dB ↑']:.2f} dB, {outcome.seconds:.1f} s"
+            st.image(service.data_uri(crop), caption=caption, width=192, alt=f"Crop, {label}")
+
+
+main()

@@ -1,5 +1,268 @@
 """How good is the model, and how did it become so?"""
 
-import streamlit as st
+from typing import Any
 
-st.title("Results")
+import streamlit as st
+from PIL import Image
+
+import reading
+import serving
+from facesr import tracking
+from facesr.errors import RegistryError
+
+HEADLINES = (
+    ("PSNR, faces", "faces", "psnr", "{:.2f} dB"),
+    ("SSIM, faces", "faces", "ssim", "{:.3f}"),
+    ("PSNR, selfies", "selfies", "psnr", "{:.2f} dB"),
+    ("SSIM, selfies", "selfies", "ssim", "{:.3f}"),
+)
+COLUMNS = {
+    "psnr": "PSNR, dB ↑",
+    "psnr_gain": "gain over bicubic, dB ↑",
+    "ssim": "SSIM ↑",
+    "ms_ssim": "MS-SSIM ↑",
+    "mse": "MSE ↓",
+    "l1_mean": "L1 mean ↓",
+    "l1_sum": "L1 sum ↓",
+    "clipped_fraction": "clipped →0",
+    "luma_shift": "luma shift →0",
+    "gradient_energy_ratio": "gradient energy →1",
+}
+EXTREMES = 5
+
+
+def main() -> None:
+    """Draws the page."""
+    st.title("Results")
+    with st.spinner("Asking the model registry ..."):
+        catalogue = serving.shared().catalogue()
+    measured = reading.metrics()
+    if catalogue.state == "unreachable":
+        st.warning(catalogue.message)
+    st.button("Refresh", on_click=refresh)
+    if not measured and not catalogue.versions:
+        st.info("No training runs yet. Run `dvc repro` to make the first one.")
+        st.stop()
+    show_champion(catalogue)
+    show_history(catalogue)
+    if measured:
+        show_tables(measured)
+        show_extremes(reading.scores())
+        show_curves()
+        show_sheets()
+    show_runs()
+
+
+def refresh() -> None:
+    """Asks everything again."""
+    serving.shared().retry()
+    runs.clear()
+
+
+def show_champion(catalogue: serving.Catalogue) -> None:
+    """The champion against bicubic and against the version before it."""
+    champion = catalogue.champion
+    if champion is None:
+        return
+    st.subheader(f"facesr v{champion.number} against bicubic")
+    columns = st.columns(len(HEADLINES))
+    for column, (label, faces, metric, form) in zip(columns, HEADLINES, strict=True):
+        own = serving.quality(champion, serving.METHOD, metric, faces=faces)
+        bicubic = serving.quality(champion, serving.BICUBIC, metric, faces=faces)
+        if own is None or bicubic is None:
+            column.metric(label, "Not measured.")
+            continue
+        column.metric(label, form.format(own), f"{own - bicubic:+.3g} to bicubic")
+    earlier = [v for v in catalogue.versions if v.number < champion.number]
+    if not earlier:
+        st.caption("There is no earlier version to compare it with.")
+    else:
+        own = serving.quality(champion, serving.METHOD)
+        before = serving.quality(earlier[0], serving.METHOD)
+        if own is not None and before is not None:
+            same = champion.tags.get("evaluation.key") == earlier[0].tags.get("evaluation.key")
+            warning = "" if same else " (measured on other pictures: not comparable)"
+            st.caption(
+                f"v{earlier[0].number} before it: {before:.2f} dB, a change of "
+                f"{own - before:+.2f} dB{warning}."
+            )
+    st.link_button("Open in MLflow", champion.page)
+    if champion.page.startswith(tracking.LOCAL_PAGES):
+        st.caption("`make mlflow` starts the pages that the link leads to.")
+
+
+def show_history(catalogue: serving.Catalogue) -> None:
+    """Quality against time."""
+    rows = [
+        {
+            "version": f"v{version.number}",
+            # Charts would warn of the time zone.
+            "registered": version.created.replace(tzinfo=None),
+            "gain over bicubic, dB": own - bicubic,
+        }
+        for version in reversed(catalogue.versions)
+        if (own := serving.quality(version, serving.METHOD)) is not None
+        and (bicubic := serving.quality(version, serving.BICUBIC)) is not None
+    ]
+    if len(rows) < 2:
+        return
+    st.subheader("Quality against time")
+    st.line_chart(
+        rows,
+        x="registered",
+        y="gain over bicubic, dB",
+        alt="Gain of each version over bicubic against the time of its registration",
+    )
+    st.dataframe(rows, hide_index=True)
+
+
+def show_tables(measured: dict[str, Any]) -> None:
+    """The evaluation's tables, bicubic first."""
+    st.subheader("Measured on test pictures")
+    left, right = st.columns(2)
+    faces = left.segmented_control(
+        "Pictures",
+        list(measured),
+        default=next(iter(measured)),
+        required=True,
+        key="faces",
+        format_func=str.capitalize,
+    )
+    sizes = list(measured[faces])
+    size = right.segmented_control(
+        "Size",
+        sizes,
+        default=sizes[-1],
+        required=True,
+        key=f"table_size_{faces}",
+        format_func=lambda name: name.replace("_", " ").capitalize(),
+    )
+    table = measured[faces][size]
+    st.caption(f"{table.get('count', '?')} pictures, means.")
+    rows = [
+        {
+            "method": method,
+            **{
+                label: values.get(metric, {}).get("mean")
+                for metric, label in COLUMNS.items()
+                if metric in values
+            },
+        }
+        for method, values in table.items()
+        if isinstance(values, dict)
+    ]
+    st.dataframe(rows, hide_index=True, alt=f"Metrics of each method, {faces}, {size}")
+    st.caption("By input size: Not measured. By group of people: Not measured.")
+
+
+def show_extremes(rows: list[dict[str, str]]) -> None:
+    """The pictures on which the model helps most, and those on which it helps least."""
+    by_picture: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row.get("size") == "full size":
+            by_picture.setdefault((row["set"], row["stem"]), {})[row["method"]] = float(row["psnr"])
+    gains = sorted(
+        (
+            {
+                "picture": stem,
+                "set": faces,
+                "model, dB": values[serving.METHOD],
+                "bicubic, dB": values[serving.BICUBIC],
+                "gain, dB": round(values[serving.METHOD] - values[serving.BICUBIC], 3),
+            }
+            for (faces, stem), values in by_picture.items()
+            if {serving.METHOD, serving.BICUBIC} <= set(values)
+        ),
+        key=lambda row: float(str(row["gain, dB"])),
+    )
+    if not gains:
+        return
+    st.subheader("Worst and best pictures")
+    left, right = st.columns(2)
+    left.write("Where the model helps least")
+    left.dataframe(gains[:EXTREMES], hide_index=True, alt="Pictures with the smallest gain")
+    right.write("Where it helps most")
+    right.dataframe(
+        gains[: -EXTREMES - 1 : -1], hide_index=True, alt="Pictures with the largest gain"
+    )
+
+
+def show_curves() -> None:
+    """Training curves."""
+    stages = [stage for stage in reading.STAGES if reading.curves(stage)]
+    if not stages:
+        return
+    st.subheader("Training curves")
+    stage = st.segmented_control("Stage", stages, default=stages[0], required=True, key="stage")
+    rows = reading.curves(stage)
+    names = [name for name in rows[0] if name != "step"]
+    st.line_chart(rows, x="step", y=names, alt=f"Curves of {stage}: {', '.join(names)}")
+
+
+def show_sheets() -> None:
+    """Picture grids that the stages have drawn."""
+    sheets = reading.sheets()
+    if not sheets:
+        return
+    st.subheader("Sample sheets")
+    names = list(sheets)
+    preferred = next((n for n in names if n.startswith("evaluate/")), names[0])
+    name = st.selectbox("Sheet", names, index=names.index(preferred), key="sheet")
+    with Image.open(sheets[name]) as sheet:
+        st.image(sheet, alt=f"Sample sheet {name}", width="stretch")
+
+
+@st.cache_data(ttl=30, show_spinner="Asking MLflow ...")
+def runs(root: str) -> list[tracking.ListedRun]:
+    """The parent runs of a project; MLflow is asked twice a minute at most."""
+    return tracking.list_runs(serving.shared().root)
+
+
+def show_runs() -> None:
+    """Every state of the pipeline that was run to its end."""
+    st.subheader("Runs")
+    try:
+        listed = runs(str(serving.shared().root))
+    except RegistryError as error:
+        st.warning(str(error))
+        return
+    if not listed:
+        st.info("No training runs yet. Run `dvc repro` to make the first one.")
+        return
+    rows = [
+        {
+            "started": f"{run.started:%Y-%m-%d %H:%M}",
+            "name": run.name,
+            "profile": run.tags.get("profile"),
+            "revision": run.tags.get("git.rev", "")[:8],
+            "test data": run.tags.get("dvc.md5.data/pairs/test", "")[:8],
+            "version": run.tags.get("model.version"),
+            "PSNR, dB": run.metrics.get(f"faces.full_size.{_row()}.psnr.mean"),
+            "gain, dB": run.metrics.get(f"faces.full_size.{_row()}.psnr_gain.mean"),
+            "MLflow": run.page,
+        }
+        for run in listed
+    ]
+    chosen: Any = st.dataframe(
+        rows,
+        hide_index=True,
+        key="runs",
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={"MLflow": st.column_config.LinkColumn(display_text="open")},
+        alt="Runs of the pipeline, the newest first",
+    )
+    for index in chosen.selection.rows:
+        run = listed[index]
+        st.write(f"Parameters of {run.name}, {run.started:%Y-%m-%d %H:%M}")
+        st.dataframe(
+            [{"parameter": name, "value": value} for name, value in sorted(run.params.items())],
+            hide_index=True,
+        )
+
+
+def _row() -> str:
+    return tracking.metric_name(serving.METHOD)
+
+
+main()

@@ -19,6 +19,7 @@ ALLOWED = {
     "photos",
     "reports",
     "sources",
+    "tables",
     "tracking",
     "__version__",
 }

@@ -10,8 +10,15 @@ MLflow takes seconds to import, so every function imports it for itself.
 """
 
 from facesr.tracking.aliases import promote, rollback
-from facesr.tracking.listing import ListedRun, ListedVersion, list_runs, list_versions
+from facesr.tracking.listing import (
+    LOCAL_PAGES,
+    ListedRun,
+    ListedVersion,
+    list_runs,
+    list_versions,
+)
 from facesr.tracking.projection import Published, publish
+from facesr.tracking.runs import metric_name
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (
     RegisteredVersion,
@@ -26,6 +33,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "EXPERIMENT",
+    "LOCAL_PAGES",
     "MODEL",
     "WEIGHTS",
     "ListedRun",
@@ -39,6 +47,7 @@ __all__ = [
     "promote",
     "list_runs",
     "list_versions",
+    "metric_name",
     "publish",
     "reference",
     "rollback",

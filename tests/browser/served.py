@@ -1,0 +1,116 @@
+"""A project with a registry, and the page served from it, for browsers to look at."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from facesr import tracking
+from facesr.checkpoints import Network, save_networks
+from facesr.models import build
+from facesr.tracking import store
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(
+    (
+        path
+        for path in (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser"))
+        if path.exists()
+    ),
+    None,
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+ARCHITECTURE = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 4,
+    "levels": 2,
+    "decoder_blocks": 1,
+    "body_blocks": 1,
+    "unshuffle": 1,
+    "head": "direct",
+    "scale": 4,
+}
+
+
+def register(project: Path, number: int) -> None:
+    """Adds a version with a tiny network to the project's own MLflow store."""
+    client, experiment = store.connect(project, create=True)
+    torch.manual_seed(number)
+    module = build(ARCHITECTURE)
+    with torch.no_grad():
+        module.head[-2].weight.normal_(std=0.02)
+    folder = project / "mlruns" / f"version{number}"
+    weights = folder / "artifacts" / tracking.WEIGHTS
+    weights.parent.mkdir(parents=True)
+    save_networks(weights, [Network(ARCHITECTURE, module)])
+    run = client.create_run(experiment, run_name="repro", tags={"dvc.pipeline_key": str(number)})
+    for method, value in (("GAN _ up-sampler", 28.0 + number), ("bicubic", 27.0)):
+        client.log_metric(run.info.run_id, f"faces.full_size.{method}.psnr.mean", value)
+    client.set_terminated(run.info.run_id)
+    if number == 1:
+        client.create_registered_model(tracking.MODEL)
+    client.create_model_version(
+        tracking.MODEL,
+        folder.as_uri(),
+        run.info.run_id,
+        tags={"dvc.md5": hashlib.md5(weights.read_bytes()).hexdigest()},
+    )
+
+
+def crown(project: Path, number: int) -> None:
+    """Moves the alias."""
+    client, _ = store.connect(project, create=False)
+    client.set_registered_model_alias(tracking.MODEL, tracking.CHAMPION, str(number))
+
+
+@contextmanager
+def serve(project: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Runs the server in a project; gives its address and process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py")),
+            *("--server.port", str(port)),
+        ],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment},
+        stdout=(project / "server.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
+                    if answer.read() == b"ok":
+                        break
+            except OSError:
+                assert process.poll() is None, (project / "server.log").read_text()
+                assert time.monotonic() < end, "the server does not start"
+                time.sleep(0.1)
+        yield address, process
+    finally:
+        process.terminate()
+        process.wait(20)

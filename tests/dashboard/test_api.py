@@ -1,0 +1,153 @@
+"""The HTTP API: the same picture as the page gives, and a sentence for everything else."""
+
+import io
+import threading
+
+import pytest
+from conftest import picture_bytes, wait_until
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+import api
+import intake
+import service
+import serving
+
+PNG = picture_bytes()
+
+
+@pytest.fixture
+def client(project, monkeypatch):
+    monkeypatch.setenv(api.SWITCH, "1")
+    with TestClient(Starlette(routes=api.routes()), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_without_the_switch_there_is_no_api(monkeypatch):
+    monkeypatch.delenv(api.SWITCH, raising=False)
+    assert api.routes() == []
+
+
+def test_page_and_api_give_equal_bytes(page, client, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    answer = client.post("/api/v1/enhance", content=PNG, headers={"content-type": "image/png"})
+    assert answer.status_code == 200
+    assert answer.content == shown.results[0].enhanced.png
+    assert answer.headers["x-model-version"] == "7"
+    assert answer.headers["x-input-size"] == "48x40"
+    assert answer.headers["server-timing"].startswith("model;dur=")
+    assert Image.open(io.BytesIO(answer.content)).size == (512, 427)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_other_formats_are_written_with_their_provenance(client, registry, name, kind):
+    registry.versions = {7: ("champion",)}
+    answer = client.post(f"/api/v1/enhance?format={name}&strength=0.5", content=PNG)
+    picture = Image.open(io.BytesIO(answer.content))
+    assert picture.format == kind
+    made_by = picture.getexif()[0x0131]
+    assert "model facesr/7 (0123abcd)" in made_by
+    assert "size 512; strength 0.5; blend 1" in made_by
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "code"),
+    [
+        ("", b"<svg/>", 422, "not_an_image"),
+        ("", picture_bytes(8, 8), 422, "too_small"),
+        ("", picture_bytes(600, 300), 422, "already_larger"),
+        ("", picture_bytes(96, 96, "JPEG")[:600], 422, "damaged"),
+        ("", b"", 422, "empty"),
+        ("?size=700", PNG, 422, "bad_setting"),
+        ("?size=x", PNG, 422, "bad_setting"),
+        ("?strength=nan", PNG, 422, "bad_setting"),
+        ("?format=exe", PNG, 422, "bad_setting"),
+        ("?colour=red", PNG, 422, "bad_setting"),
+        ("?model=facesr/99", PNG, 503, "no_model"),
+        ("?model=../../etc/passwd", PNG, 503, "no_model"),
+    ],
+)
+def test_a_request_that_cannot_be_served_says_why(client, registry, query, body, status, code):
+    answer = client.post(f"/api/v1/enhance{query}", content=body)
+    assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert answer.json()["message"].endswith(".")
+
+
+def test_another_type_is_refused_before_the_body_is_read(client):
+    answer = client.post("/api/v1/enhance", content=PNG, headers={"content-type": "text/html"})
+    assert answer.status_code == 415
+
+
+def test_a_body_that_is_too_big_is_refused_by_its_header(client):
+    answer = client.post(
+        "/api/v1/enhance", content=b"x", headers={"content-length": str(2 * 1024**3)}
+    )
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_big")
+
+
+def test_a_stream_that_grows_too_big_is_cut(client):
+    chunks = (bytes(intake.MEGABYTE) for _ in range(12))
+    answer = client.post("/api/v1/enhance", content=chunks)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_big")
+
+
+def test_a_full_queue_gives_429_and_says_when_to_come_back(client):
+    gate, release = service.shared_gate(), threading.Event()
+    threads = [
+        threading.Thread(target=gate.run, args=(lambda: release.wait(20),)) for _ in range(9)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(gate) == 9)
+    answer = client.post("/api/v1/enhance", content=PNG)
+    health = client.get("/api/v1/health")
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert health.json()["status"] == "ok"
+
+
+def test_the_model_is_described_with_its_quality_and_the_limits(client, registry):
+    registry.versions = {7: ("champion",)}
+    described = client.get("/api/v1/model").json()
+    assert described["version"] == 7
+    assert described["metrics"]["model"]["faces"] == 35.0
+    assert described["metrics"]["bicubic"]["faces"] == 26.4
+    assert described["limits"]["bytes"] == intake.MAX_BYTES
+
+
+def test_a_token_is_asked_for_where_one_is_set(client, monkeypatch):
+    monkeypatch.setenv(api.TOKEN, "s3cret")
+    assert client.get("/api/v1/model").status_code == 401
+    wrong = client.get("/api/v1/model", headers={"authorization": "Bearer other"})
+    assert wrong.status_code == 401
+    right = client.get("/api/v1/model", headers={"authorization": "Bearer s3cret"})
+    assert right.status_code == 200
+
+
+def test_beyond_loopback_nothing_is_answered_without_a_token(project, monkeypatch):
+    monkeypatch.setenv(api.SWITCH, "1")
+    monkeypatch.delenv(api.TOKEN, raising=False)
+    with TestClient(Starlette(routes=api.routes()), base_url="http://192.0.2.7") as client:
+        assert client.get("/api/v1/model").status_code == 401
+        assert client.post("/api/v1/enhance", content=PNG).status_code == 401
+
+
+def test_the_description_names_every_route_and_every_status(client):
+    described = client.get("/api/v1/openapi.json").json()
+    paths = {route.path for route in api.routes()} - {"/api/v1/openapi.json"}
+    assert set(described["paths"]) == paths
+    stated = set(described["paths"]["/api/v1/enhance"]["post"]["responses"])
+    assert stated == {"200", *(str(status) for status in api.STATUS.values()), "422"}
+
+
+def test_the_registry_is_asked_once_for_many_requests(client, registry, monkeypatch):
+    registry.versions = {7: ("champion",)}
+    for _ in range(3):
+        client.post("/api/v1/enhance", content=PNG)
+    assert registry.loads == [7]
+    assert serving.shared().is_warm

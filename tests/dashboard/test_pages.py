@@ -1,0 +1,165 @@
+"""Every page, with results and without."""
+
+import csv
+import json
+
+import pytest
+from conftest import picture_bytes
+
+import serving
+from facesr import tracking
+
+SETS, METHODS = ("faces", "selfies"), ("bicubic", "GAN + up-sampler")
+
+
+@pytest.fixture
+def reports(project):
+    """What the pipeline would have written, small."""
+    metrics = {
+        faces: {
+            "full_size": {
+                "count": 3,
+                **{m: {"psnr": {"mean": 26.0 + i}} for i, m in enumerate(METHODS)},
+            }
+        }
+        for faces in SETS
+    }
+    folder = project / "reports"
+    (folder / "evaluate" / "sheets").mkdir(parents=True)
+    (folder / "train_gan").mkdir()
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with (folder / "evaluate" / "per_image.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("set", "size", "method", "stem", "psnr"))
+        for number in range(8):
+            for method, psnr in zip(METHODS, (26, 26 + number), strict=True):
+                table.writerow(("faces", "full size", method, f"face{number}", psnr))
+    (folder / "train_gan" / "curves.csv").write_text("step,generator_loss\n5,0.5\n10,0.4\n")
+    (folder / "evaluate" / "sheets" / "faces.png").write_bytes(picture_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("view", ["compare", "results", "about"])
+def test_a_page_without_results_says_what_to_do(page, view):
+    shown = page(view)
+    assert "dvc repro" in shown.texts
+
+
+def test_results_show_the_champion_against_bicubic_and_the_version_before(page, registry, reports):
+    registry.versions = {6: (), 7: ("champion",)}
+    shown = page("results")
+    assert "facesr v7 against bicubic" in shown.texts
+    first = shown.at.metric[0]
+    assert (first.label, first.value) == ("PSNR, faces", "35.00 dB")
+    assert first.delta == "+8.6 to bicubic"
+    assert "v6 before it: 34.00 dB, a change of +1.00 dB" in shown.texts
+    assert "Not measured." in [metric.value for metric in shown.at.metric]
+
+
+def test_results_show_the_tables_with_bicubic_first_and_the_extremes(page, reports):
+    shown = page("results")
+    tables = [frame.value for frame in shown.at.dataframe]
+    measured = next(table for table in tables if "PSNR, dB ↑" in table)
+    assert list(measured["method"]) == list(METHODS)
+    worst, best = (table for table in tables if "gain, dB" in table)
+    assert list(worst["picture"])[:2] == ["face0", "face1"]
+    assert list(best["picture"])[:2] == ["face7", "face6"]
+
+
+def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
+    registry.versions = {7: ("champion",)}
+    listed = registry.list_versions(None)[0]
+    run = tracking.ListedRun(
+        name="repro",
+        run_id="run7",
+        page=listed.page,
+        started=listed.created,
+        seconds=3.0,
+        tags={"git.rev": "0123456789", "model.version": "7"},
+        params={"seed": "7"},
+        metrics={"faces.full_size.GAN _ up-sampler.psnr.mean": 35.0},
+    )
+    monkeypatch.setattr(tracking, "list_runs", lambda root: [run])
+    shown = page("results")
+    runs = shown.at.dataframe[-1].value
+    assert list(runs["revision"]) == ["01234567"]
+    assert list(runs["PSNR, dB"]) == [35.0]
+
+
+def test_results_say_that_the_registry_is_away_and_still_show_the_reports(page, registry, reports):
+    registry.is_away = True
+    shown = page("results")
+    assert "MLflow at http://mlflow:5000 failed" in shown.texts
+    assert "Measured on test pictures" in shown.texts
+    registry.is_away = False
+    registry.versions = {7: ("champion",)}
+    refresh = next(button for button in shown.at.button if button.label == "Refresh")
+    shown.run(refresh.click())
+    assert "facesr v7 against bicubic" in shown.texts
+
+
+def test_damaged_reports_are_left_out(page, registry, reports):
+    registry.versions = {7: ("champion",)}
+    (reports / "metrics.json").write_text("{")
+    (reports / "evaluate" / "per_image.csv").write_bytes(b"\xff\xfe\0")
+    shown = page("results")
+    assert "Measured on test pictures" not in shown.texts
+
+
+def test_one_model_alone_is_compared_with_bicubic(page, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page("compare")
+    assert "Only one model is registered. Comparing it with bicubic." in shown.texts
+    table = shown.at.dataframe[0].value
+    assert list(table["method"]) == ["Input (bicubic)", "facesr v7 · champion"]
+    assert (table["PSNR, dB ↑"] > 10).all()
+
+
+def test_any_two_of_input_original_and_versions_are_compared(page, registry):
+    registry.versions = {6: (), 7: ("champion",)}
+    shown = page("compare")
+    assert shown.at.selectbox(key="right").value == "facesr/7"
+    shown.run(shown.at.selectbox(key="left").set_value("facesr/6"))
+    assert registry.loads == [7, 6]
+    (divider,) = [json.loads(c.proto.json) for c in shown.at.get("bidi_component")]
+    assert divider["before"] != divider["after"]
+    shown.run(shown.at.selectbox(key="right").set_value("original"))
+    assert registry.loads == [7, 6]
+    shown.run(shown.at.toggle(key="crops").set_value(True))
+    assert len(shown.at.image) == 4
+
+
+def test_a_version_that_is_broken_is_named_on_the_compare_page(page, registry):
+    registry.versions = {7: ("champion",)}
+    registry.broken = {7}
+    shown = page("compare")
+    assert "(code M2)" in shown.texts
+
+
+def test_about_names_the_model_the_limits_and_what_it_is_not_for(page, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page("about")
+    assert "Not for identification" in shown.texts
+    assert "16 megapixels" in shown.texts
+    assert "facesr v7" in list(shown.at.dataframe[0].value["value"])
+
+
+def test_an_original_is_compared_with_bicubic_and_model(project, registry):
+    import intake
+    import service
+    from components import result
+
+    registry.versions = {7: ("champion",)}
+    enhanced = service.enhance(
+        picture_bytes(128, 96),
+        service.Settings(),
+        serving=serving.shared(),
+        gate=service.shared_gate(),
+    )
+    rows = result.compare_to_original(enhanced, picture_bytes(1024, 768), 1.0)
+    assert [row["Method"] for row in rows] == ["Bicubic", "facesr v7"]
+    assert all(row["PSNR in dB, higher is better"] > 5 for row in rows)
+    with pytest.raises(intake.PictureError, match="smaller than the result"):
+        result.compare_to_original(enhanced, picture_bytes(128, 96), 1.0)
+    with pytest.raises(intake.PictureError, match="other proportions"):
+        result.compare_to_original(enhanced, picture_bytes(1024, 1024), 1.0)
