@@ -54,10 +54,10 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
     faults: list[str] = []
     contexts = []
 
-    def open_page(address: str, path: str = "/", **options: Any) -> Any:
+    def open_page(address: str, query: str = "", *, view: str = "", **options: Any) -> Any:
         options.setdefault("viewport", {"width": 1280, "height": 900})
         context = browser.new_context(permissions=["camera"], accept_downloads=True, **options)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -72,8 +72,15 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
                 else faults.append(request.url)
             ),
         )
-        page.goto(address + path)
+        page.goto(address + query)
         page.get_by_role("heading", level=1).wait_for()
+        if view:
+            # By its address, Streamlit's first two requests would miss and be told on the console.
+            link = page.get_by_role("link", name=view)
+            if not link.is_visible():
+                page.get_by_test_id("stExpandSidebarButton").click()
+            link.click()
+            page.get_by_role("heading", name=view, level=1).wait_for()
         return page
 
     yield open_page
