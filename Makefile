@@ -52,13 +52,19 @@ MODELS ?= facesr@champion
 scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='facesr/1 facesr/2'
 	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)" --output .scoreboard
 
-.PHONY: dashboard test-browser
+.PHONY: dashboard test-browser bench-dashboard screenshots
 DASHBOARD_PORT ?= 8501
 dashboard: $(READY)  ## Open the page that enhances pictures: http://127.0.0.1:8501
 	$(BIN)/streamlit run dashboard/server.py --server.port $(DASHBOARD_PORT)
 
 test-browser: $(READY)  ## Test the page in headless Chromium (apt-get install chromium)
 	$(RUN) python -m pytest -m "" tests/browser
+
+bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, ten visitors
+	$(BIN)/python -m benchmarks.dashboard .
+
+screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
+	$(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \

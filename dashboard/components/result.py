@@ -138,7 +138,10 @@ def _check(result: Result, blend: float) -> None:
         "result comes to it."
     )
     file = st.file_uploader(
-        "Original", type=["jpg", "jpeg", "png", "webp"], key=f"original_{result.key}"
+        "Original",
+        type=["jpg", "jpeg", "png", "webp"],
+        max_upload_size=intake.MAX_BYTES // intake.MEGABYTE,
+        key=f"original_{result.key}",
     )
     if file is None:
         return

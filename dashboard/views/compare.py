@@ -85,7 +85,10 @@ def ask_original() -> tuple[bytes, bytes] | None:
         "Example", list(examples.NAMES), default="Face 1", required=True, key="example"
     )
     file = right.file_uploader(
-        "Or your own picture", type=["jpg", "jpeg", "png", "webp"], key="own"
+        "Or your own picture",
+        type=["jpg", "jpeg", "png", "webp"],
+        max_upload_size=intake.MAX_BYTES // intake.MEGABYTE,
+        key="own",
     )
     if file is None:
         with st.spinner("Drawing ..."):

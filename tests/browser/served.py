@@ -84,11 +84,15 @@ def crown(project: Path, number: int) -> None:
 
 
 @contextmanager
-def serve(project: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def serve(
+    project: Path, *, log: Path | None = None, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Runs the server in a project; gives its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # A project that is only looked at gets no file.
+    output = (log or project) / "server.log"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py")),
@@ -96,7 +100,7 @@ def serve(project: Path, **environment: str) -> Iterator[tuple[str, subprocess.P
         ],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment},
-        stdout=(project / "server.log").open("w"),
+        stdout=output.open("w"),
         stderr=subprocess.STDOUT,
     )
     address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
@@ -107,7 +111,7 @@ def serve(project: Path, **environment: str) -> Iterator[tuple[str, subprocess.P
                     if answer.read() == b"ok":
                         break
             except OSError:
-                assert process.poll() is None, (project / "server.log").read_text()
+                assert process.poll() is None, output.read_text()
                 assert time.monotonic() < end, "the server does not start"
                 time.sleep(0.1)
         yield address, process

@@ -1,0 +1,117 @@
+"""Measures the page: time to the first page and to a result, memory, many visitors by the API.
+
+    python -m benchmarks.dashboard PROJECT
+
+PROJECT is a folder in which `dvc repro` has registered a model.
+"""
+
+import collections
+import io
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+
+import served  # noqa: E402
+
+VISITORS, SECONDS, PICTURES = 10, 120, 50
+
+
+def memory(pid: int) -> float:
+    """Resident memory of a process in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def picture(seed: int) -> bytes:
+    """128 px of coloured noise, another for every seed."""
+    buffer = io.BytesIO()
+    base = Image.effect_noise((16, 16), 60).convert("RGB").resize((128, 128))
+    base.putpixel((0, 0), (seed % 256, seed // 256 % 256, 0))
+    base.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def ask(address: str, data: bytes) -> tuple[int, bytes]:
+    """One request; status and body."""
+    request = urllib.request.Request(
+        f"{address}/api/v1/enhance", data, {"Content-Type": "image/png"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, b""
+
+
+def visit_often(address: str) -> collections.Counter[str]:
+    """Lets visitors ask for two minutes; each gets its own picture back, whatever others ask."""
+    counts: collections.Counter[str] = collections.Counter()
+    lock, end = threading.Lock(), time.monotonic() + SECONDS
+
+    def visitor(number: int) -> None:
+        own, expected = picture(1000 + number), b""
+        while time.monotonic() < end:
+            status, body = ask(address, own)
+            if status == 200 and not expected:
+                expected = body
+            wrong = status == 200 and body != expected
+            with lock:
+                counts["another's picture" if wrong else str(status)] += 1
+            if status == 429:
+                time.sleep(1)
+
+    threads = [threading.Thread(target=visitor, args=(n,)) for n in range(VISITORS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return counts
+
+
+def main() -> None:
+    """Prints every figure."""
+    project = Path(sys.argv[1])
+    with (
+        tempfile.TemporaryDirectory() as log,
+        served.serve(project, log=Path(log), FACESR_API="1") as (address, process),
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=str(served.CHROMIUM), args=served.FLAGS)
+        print(f"memory idle: {memory(process.pid):.0f} MB")
+        for name in ("cold", "warm"):
+            page = browser.new_context().new_page()
+            page.set_default_timeout(120_000)
+            start = time.perf_counter()
+            page.goto(address)
+            page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
+            print(f"first page {name}: {time.perf_counter() - start:.2f} s")
+        page.get_by_text("champion").first.wait_for()
+        for number in range(3):
+            file = {"name": f"{number}.png", "mimeType": "image/png", "buffer": picture(number)}
+            start = time.perf_counter()
+            page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files([file])
+            page.get_by_role("button", name=f"Enhance {number + 1} picture").click()
+            page.get_by_text(f"{number}.png: 128 x 128 → 512 x 512 px, ").wait_for()
+            print(f"upload to result {number + 1}: {time.perf_counter() - start:.2f} s")
+        print(f"memory after three pictures: {memory(process.pid):.0f} MB")
+        browser.close()
+        for number in range(PICTURES):
+            ask(address, picture(number))
+        print(f"memory after {PICTURES} more by the API: {memory(process.pid):.0f} MB")
+        print(f"{VISITORS} visitors, {SECONDS} s: {dict(visit_often(address))}")
+        print(f"memory afterwards: {memory(process.pid):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
