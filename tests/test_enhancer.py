@@ -157,15 +157,32 @@ def test_every_option_changes_the_result(enhancer):
 
 
 def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
-    monkeypatch.setattr("facesr.enhancer.has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("facesr.precision.has_fast_bfloat16", lambda device: True)
     agreeing = Enhancer([network()], "cpu")
     assert agreeing._find_dtype() == torch.bfloat16
     exact = Enhancer([network()], "cpu", precision="float32").enhance(picture()).image
     rounded = agreeing.enhance(picture()).image
     assert not torch.equal(exact, rounded)
     assert (exact - rounded).square().mean() < 1e-5
-    monkeypatch.setattr("facesr.enhancer.AGREEMENT", 200)
+    monkeypatch.setattr("facesr.precision.AGREEMENT", 200)
     assert Enhancer([network()], "cpu")._find_dtype() == torch.float32
+
+
+def test_threads_share_a_network_that_hands_its_skips_over_through_hooks():
+    torch.manual_seed(0)
+    architecture = {
+        "kind": "fastai_unet",
+        "backbone": "resnet18",
+        "pretrained": False,
+        "self_attention": False,
+        "scale": 1,
+    }
+    enhancer = Enhancer([Network(architecture, build(architecture))], "cpu", precision="float32")
+    pictures = [picture(32, 32, seed=seed) for seed in range(6)]
+    alone = [enhancer.enhance(each).image for each in pictures]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda each: enhancer.enhance(each).image, pictures))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):

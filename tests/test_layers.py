@@ -12,7 +12,7 @@ LAYERS = [
     {"config", "paths", "devices", "files", "parallel", "download", "tables"},
     {"images", "packs"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "photos", "tiles"},
-    {"losses", "checkpoints", "manifest", "pairs", "faces", "burst", "video"},
+    {"losses", "checkpoints", "manifest", "pairs", "precision", "faces", "burst", "video"},
     {"removed"},
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},

@@ -5,8 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from facesr.devices import pick_device
-from facesr.enhancer import Enhancer, Precision
+from facesr.enhancer import Enhancer
 from facesr.errors import CheckpointError, NotRegisteredError
+from facesr.precision import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ what is served.
 
 import copy
 import hashlib
-import logging
 import math
 import threading
 import time
@@ -21,18 +20,11 @@ from torch import Tensor, nn
 from facesr import images
 from facesr.checkpoints import Network, describe, load_chain, load_networks, save_networks
 from facesr.colour import ColourFix, back_project, fix_colour
-from facesr.devices import has_fast_bfloat16, pick_device
+from facesr.devices import pick_device
 from facesr.errors import ParamsError
 from facesr.photos import MAX_PIXELS, Photo, fill_transparent
+from facesr.precision import Precision, choose_dtype
 from facesr.tiles import Progress, Tiler
-
-logger = logging.getLogger(__name__)
-
-Precision = Literal["auto", "float32", "bfloat16"]
-
-# What bfloat16 may cost: dB between its result and that of float32.
-AGREEMENT = 50.0
-AGREEMENT_SIDE = 64
 
 
 class Result(NamedTuple):
@@ -73,8 +65,7 @@ class Enhancer:
             networks: In the order in which a picture passes them.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
-            precision: `auto` takes bfloat16 on GPUs, and on processors with instructions for it if
-                a test picture comes out within 50 dB of float32.
+            precision: See `facesr.precision`.
         """
         self.device = pick_device(device)
         self.networks = [
@@ -301,31 +292,10 @@ class Enhancer:
         return mixture[1]
 
     def _find_dtype(self) -> torch.dtype:
-        """Tries bfloat16 once, on a picture of coarse and fine structure."""
-        if self.precision != "auto":
-            return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
         if self._dtype is None:
-            self._dtype = torch.float32
-            if has_fast_bfloat16(self.device):
-                agreement = self._measure_agreement()
-                logger.debug("%s: bfloat16 agrees with float32 to %.1f dB", self.model, agreement)
-                if agreement >= AGREEMENT or self.device.type != "cpu":
-                    self._dtype = torch.bfloat16
+            modules = [network.module for network in self.networks]
+            self._dtype = choose_dtype(self.precision, modules, self.device, lock=self._lock)
         return self._dtype
-
-    def _measure_agreement(self) -> float:
-        side = AGREEMENT_SIDE
-        noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
-        shapes = images.resize(noise[:, :8, :8], (side, side), "bicubic")
-        picture = (shapes + 0.2 * (noise - 0.5)).clamp(0, 1)
-        modules = [network.module for network in self.networks]
-        exact, rounded = (
-            Tiler(modules, self.device, dtype=dtype, lock=self._lock).run(
-                picture, (side * self.scale, side * self.scale)
-            )
-            for dtype in (torch.float32, torch.bfloat16)
-        )
-        return -10 * math.log10(max(float((exact - rounded).square().mean()), 1e-12))
 
 
 def _mixed(network: Network, strength: float) -> nn.Module:

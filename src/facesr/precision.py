@@ -1,0 +1,71 @@
+"""Which floating-point type a chain of networks computes in."""
+
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+from torch import nn
+
+from facesr import images
+from facesr.devices import has_fast_bfloat16
+from facesr.tiles import Tiler
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""`auto` takes bfloat16 on GPUs, and on processors with instructions for it if a test picture comes
+out within `AGREEMENT` of float32."""
+
+AGREEMENT = 50.0
+"""What bfloat16 may cost: dB between its result and that of float32."""
+SIDE = 64
+"""Of the test picture in pixels."""
+
+
+def choose_dtype(
+    precision: Precision,
+    networks: Sequence[nn.Module],
+    device: torch.device,
+    *,
+    lock: AbstractContextManager[object] | None = None,
+) -> torch.dtype:
+    """Gives the type; `auto` may run the networks twice on a small picture to find out.
+
+    Args:
+        precision: What was asked for.
+        networks: A chain, on the device.
+        device: Where it is.
+        lock: Held while networks compute.
+    """
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if not has_fast_bfloat16(device):
+        return torch.float32
+    if device.type != "cpu":
+        return torch.bfloat16
+    agreement = measure_agreement(networks, device, lock=lock)
+    logger.debug("bfloat16 agrees with float32 to %.1f dB", agreement)
+    return torch.bfloat16 if agreement >= AGREEMENT else torch.float32
+
+
+def measure_agreement(
+    networks: Sequence[nn.Module],
+    device: torch.device,
+    *,
+    lock: AbstractContextManager[object] | None = None,
+) -> float:
+    """Gives the PSNR in dB between both types on a picture of coarse and fine structure."""
+    noise = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    shapes = images.resize(noise[:, :8, :8], (SIDE, SIDE), "bicubic")
+    picture = (shapes + 0.2 * (noise - 0.5)).clamp(0, 1)
+    exact, rounded = (
+        tiler.run(picture, (SIDE * tiler.scale, SIDE * tiler.scale))
+        for tiler in (
+            Tiler(networks, device, dtype=dtype, lock=lock)
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+    )
+    return -10 * math.log10(max(float((exact - rounded).square().mean()), 1e-12))
