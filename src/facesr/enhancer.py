@@ -214,6 +214,8 @@ class Enhancer:
         else:
             method: images.Filter = "lanczos" if self.networks else "bicubic"
             image = images.resize(picture, target, method).clamp(0, 1)
+            if on_progress:
+                on_progress(1, 1)
         image = back_project(image, picture, back_projections)
         return Result(
             image,

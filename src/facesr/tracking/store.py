@@ -52,7 +52,6 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     # Left by an outer run, it would make that run the target of everything logged here
     # (https://github.com/mlflow/mlflow/issues/15713).
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -66,9 +65,13 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
             if create and is_embedded(root):
                 create_database(database_file(root))
             # Only the first request is impatient: an upload of weights may take minutes.
-            with _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"):
+            with (
+                _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"),
+                _unless_set("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
+            ):
                 client = MlflowClient(tracking_uri=uri)
                 experiment = client.get_experiment_by_name(EXPERIMENT)
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             if experiment is None and create:
                 location = artifact_location(root) if is_embedded(root) else None
                 return client, client.create_experiment(EXPERIMENT, location)
