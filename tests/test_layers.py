@@ -17,7 +17,8 @@ LAYERS = [
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
     {"batch", "choice", "evaluation", "scoreboard"},
-    {"registered_model"},
+    {"lineage", "registered_model", "sweeps", "verification"},
+    {"comparison", "reproduction"},
     {"commands"},
     {"cli"},
 ]

@@ -296,7 +296,7 @@ def test_a_state_is_recognised_without_reading_the_tables_directly(
 ) -> None:
     known = publish_project(published_project)
     # As on a server, or with tables of another MLflow.
-    monkeypatch.setattr(projection, "_recorded_in_sqlite", lambda root, key: None)
+    monkeypatch.setattr(projection, "recorded_in_sqlite", lambda root, key: None)
 
     assert publish_project(published_project) == known
 

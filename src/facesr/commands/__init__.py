@@ -7,11 +7,17 @@ once.
 
 from facesr.commands import (
     burst,
+    card,
+    compare,
     enhance,
     export,
+    lineage,
     promote,
+    reproduce,
     score,
     scoreboard,
+    sweep,
+    verify,
 )
 
 # In the order of `facesr --help`.
@@ -21,5 +27,11 @@ COMMANDS = (
     score,
     scoreboard,
     export,
+    lineage,
+    verify,
+    reproduce,
+    compare,
+    sweep,
+    card,
     promote,
 )

@@ -19,6 +19,16 @@ from facesr.tracking.listing import (
 )
 from facesr.tracking.projection import Published, publish
 from facesr.tracking.runs import metric_name
+from facesr.tracking.listing import ListedRun, ListedVersion, list_runs, list_versions
+from facesr.tracking.projection import publish
+from facesr.tracking.published import Published
+from facesr.tracking.records import (
+    Record,
+    read_artifact,
+    read_card,
+    read_record,
+    versions_trained_on,
+)
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (
     RegisteredVersion,
@@ -39,6 +49,7 @@ __all__ = [
     "ListedRun",
     "ListedVersion",
     "Published",
+    "Record",
     "RegisteredVersion",
     "champion",
     "download",
@@ -49,7 +60,11 @@ __all__ = [
     "list_versions",
     "metric_name",
     "publish",
+    "read_artifact",
+    "read_card",
+    "read_record",
     "reference",
     "rollback",
     "tracking_uri",
+    "versions_trained_on",
 ]

@@ -1,9 +1,8 @@
 """Projects dvc.lock: one parent run per state of the pipeline, one run per state of a stage."""
 
 import os
-import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -27,37 +26,22 @@ from facesr.tracking.lockfile import (
     read_lock,
 )
 from facesr.tracking.provenance import provenance
+from facesr.tracking.published import Published, recorded_in_sqlite
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
-from facesr.tracking.runs import SCORES_FOLDER, Runs
+from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, SCORES_FOLDER, Runs
 from facesr.tracking.store import (
     CHALLENGER,
     CHAMPION,
-    EXPERIMENT,
     MODEL,
-    artifact_location,
     as_registry_error,
     connect,
-    database_file,
-    is_embedded,
 )
 
 logger = getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Published:
-    """What MLflow holds of the present state of the pipeline."""
-
-    parent_run_id: str
-    created_runs: int
-    """Runs written this time, the parent among them; 0 when all was there."""
-    model_version: int
-    created_version: bool
-    champion: int | None
-    """The version that the alias `champion` names."""
-    decision: Decision | None = None
-    """What the gate said, where it was asked this time."""
+# Folders with the manifests of the evaluation sets' pictures.
+FETCHED = {"faces": Path("data/faces"), "selfies": Path("data/selfies")}
 
 
 def publish(
@@ -98,7 +82,7 @@ def publish(
     """
     stages = read_lock(root / lock)
     key = key_of(stages)
-    published = _recorded_in_sqlite(root, key)
+    published = recorded_in_sqlite(root, key)
     if not published:
         numbers = read_metrics(root / metrics)
         client, experiment_id = connect(root, create=True)
@@ -141,57 +125,6 @@ def publish(
         published.champion,
     )
     return published
-
-
-def _recorded_in_sqlite(root: Path, key: str) -> Published | None:
-    """Finds a state that is published in full, by reading MLflow's tables directly.
-
-    MLflow takes 3 s to import and open, this 10 ms, and an unchanged pipeline asks nothing more.
-    Any surprise in the tables means "not found", and MLflow itself is asked.
-    """
-    if not is_embedded(root):
-        return None
-    query = """
-        SELECT runs.run_uuid, model_versions.version, aliases.version
-        FROM runs
-        JOIN experiments USING (experiment_id)
-        JOIN tags AS state ON state.run_uuid = runs.run_uuid AND state.key = ?
-        JOIN tags AS made ON made.run_uuid = runs.run_uuid AND made.key = ?
-        JOIN model_versions
-            ON model_versions.name = ? AND model_versions.version = CAST(made.value AS INTEGER)
-        JOIN registered_model_aliases AS aliases ON aliases.name = ? AND aliases.alias = ?
-        WHERE state.value = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
-            AND experiments.name = ? AND experiments.lifecycle_stage = 'active'
-            AND experiments.artifact_location = ?
-            AND model_versions.current_stage <> 'Deleted_Internal'
-        ORDER BY runs.start_time DESC
-    """
-    values = (
-        PIPELINE_KEY,
-        VERSION_TAG,
-        MODEL,
-        MODEL,
-        CHAMPION,
-        key,
-        EXPERIMENT,
-        artifact_location(root),
-    )
-    try:
-        with closing(
-            sqlite3.connect(f"{database_file(root).as_uri()}?mode=ro", uri=True)
-        ) as database:
-            row = database.execute(query, values).fetchone()
-    except sqlite3.Error:
-        return None
-    if row is None:
-        return None
-    return Published(
-        parent_run_id=row[0],
-        created_runs=0,
-        model_version=row[1],
-        created_version=False,
-        champion=row[2],
-    )
 
 
 def _purpose(stage: str) -> str:
@@ -266,6 +199,11 @@ class _Projection:
             if entry is entry_writing(self.stages, self.metrics_path):
                 self.runs.log_metrics(run_id, self.metrics)
             self.runs.log_files(run_id, self.reports / stage)
+            for path in md5s(entry, "outs"):
+                if (manifest := self.root / path / "manifest.csv").is_file():
+                    self.runs.client.log_artifact(
+                        run_id, str(manifest), f"{MANIFESTS_FOLDER}/{path}"
+                    )
         return True
 
     def _write_summary(self, run_id: str, version: Any) -> None:
@@ -278,7 +216,18 @@ class _Projection:
         self.runs.log_inputs(run_id, evaluation, "evaluation")
         self.runs.log_metrics(run_id, self.metrics, model_id=model_id(version))
         self.runs.client.log_artifact(run_id, str(self.scores), SCORES_FOLDER)
+        self._write_card(run_id, version)
         for name in ("dvc.yaml", "dvc.lock", "params.yaml", "requirements.lock"):
             if (self.root / name).is_file():
                 self.runs.client.log_artifact(run_id, str(self.root / name))
         self.runs.client.set_tag(run_id, VERSION_TAG, version.version)
+
+    def _write_card(self, run_id: str, version: Any) -> None:
+        # Loads PyTorch.
+        from facesr.tracking.card import write_card
+
+        data = {name: self.root / path for name, path in FETCHED.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            card = Path(folder, CARD)
+            write_card(int(version.version), version.tags, self.scores, data, card)
+            self.runs.client.log_artifact(run_id, str(card))

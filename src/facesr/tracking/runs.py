@@ -13,6 +13,9 @@ from typing import Any
 
 # Of a parent run's artifacts: what the gate and comparisons read.
 SCORES_FOLDER = "evaluation"
+CARD = "card.md"
+# Of a fetching stage's artifacts: which pictures there were, and under which licence.
+MANIFESTS_FOLDER = "manifests"
 
 
 @dataclass(frozen=True)

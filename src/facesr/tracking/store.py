@@ -30,13 +30,22 @@ def tracking_uri(root: Path) -> str:
 
 
 def database_file(root: Path) -> Path:
-    """The embedded store."""
-    return root.resolve() / "mlflow.db"
+    """The embedded store, also for an experiment that runs in a folder of its own."""
+    return _home(root) / "mlflow.db"
 
 
 def artifact_location(root: Path) -> str:
     """Where the embedded store keeps files."""
-    return (root.resolve() / "mlruns").as_uri()
+    return (_home(root) / "mlruns").as_uri()
+
+
+def _home(root: Path) -> Path:
+    # `dvc exp run --temp` and `--queue` run in PROJECT/.dvc/tmp/exps/NAME and delete it afterwards.
+    here = root.resolve()
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return here
 
 
 def is_embedded(root: Path) -> bool:

@@ -1,0 +1,37 @@
+"""`facesr compare`: versions, runs and experiments side by side."""
+
+import argparse
+from pathlib import Path
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare registered models, runs or experiments picture by picture",
+        description=(
+            "Prints the parameters that differ and the metrics with paired differences to the "
+            "first; on request writes a page that shows the pictures."
+        ),
+    )
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="a version, a parent run or a DVC experiment"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
+    parser.add_argument(
+        "--pictures", type=int, default=8, help="pictures of each set on the page (default: 8)"
+    )
+    parser.set_defaults(command=_compare)
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from facesr import paths
+    from facesr.comparison import as_text, compare, write_html
+
+    root = Path.cwd()
+    comparison = compare(root, parsed.names)
+    print(as_text(comparison))
+    if parsed.html:
+        sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
+        write_html(root, comparison, sets, parsed.html, count=parsed.pictures)
+        print(f"\n{parsed.html}")

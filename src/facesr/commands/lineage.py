@@ -1,0 +1,52 @@
+"""`facesr lineage`: where a version of the registered model comes from."""
+
+import argparse
+from pathlib import Path
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "lineage",
+        help="tell where a registered model comes from",
+        description=(
+            "Tells code revision, parameters, pictures with their licences, environment and "
+            "measurement of a version, and the commands that make it again."
+        ),
+    )
+    parser.add_argument(
+        "version",
+        nargs="?",
+        default="facesr@champion",
+        help="a number, facesr/3, an alias, a run or a DVC experiment (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the stages: .png or .svg")
+    parser.add_argument(
+        "--picture",
+        metavar="SHA256",
+        help="instead: tell which versions were trained with a picture of data/faces/manifest.csv",
+    )
+    parser.set_defaults(command=_lineage)
+
+
+def _lineage(parsed: argparse.Namespace) -> None:
+    import json
+
+    from facesr.errors import ParamsError
+    from facesr.lineage import as_text, describe, draw, read_lock_of
+    from facesr.tracking import read_record, versions_trained_on
+
+    root = Path.cwd()
+    if parsed.picture:
+        numbers = versions_trained_on(root, parsed.picture)
+        print(", ".join(f"facesr/{number}" for number in numbers) or "No registered version.")
+        return
+    if parsed.graph and parsed.graph.suffix not in (".png", ".svg"):
+        raise ParamsError(f"{parsed.graph} is neither .png nor .svg. Choose one of them.")
+    lineage = describe(root, parsed.version)
+    print(json.dumps(lineage, indent=2, ensure_ascii=False) if parsed.json else as_text(lineage))
+    if parsed.graph:
+        record = read_record(root, parsed.version)
+        title = f"facesr version {record.version.number}, profile {lineage['profile']}"
+        draw(read_lock_of(root, record), parsed.graph, title=title)

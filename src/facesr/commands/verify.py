@@ -1,0 +1,43 @@
+"""`facesr verify`: measures a registered model again and compares."""
+
+import argparse
+from pathlib import Path
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "verify",
+        help="measure a registered model again and compare every number",
+        description=(
+            "Recomputes the metrics of a version from the registered weights and the evaluation "
+            "pictures of this project, and fails where a weight, a picture or a number differs."
+        ),
+    )
+    parser.add_argument(
+        "version",
+        nargs="?",
+        default="facesr@champion",
+        help="a number, facesr/3 or an alias (default: %(default)s)",
+    )
+    parser.set_defaults(command=_verify)
+
+
+def _verify(parsed: argparse.Namespace) -> None:
+    from facesr import paths
+    from facesr.errors import RegistryError
+    from facesr.verification import verify
+
+    sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
+    compared, deviations = verify(Path.cwd(), parsed.version, sets)
+    for deviation in deviations:
+        print(
+            f"{deviation.what}: registered {deviation.registered:.6g}, "
+            f"measured {deviation.measured:.6g}"
+        )
+    if deviations:
+        raise RegistryError(
+            f"{len(deviations)} of {compared} numbers of {parsed.version} differ. They are not of "
+            "these weights on these pictures."
+        )
+    print(f"{parsed.version}: weights, pictures and {compared} numbers are as registered.")

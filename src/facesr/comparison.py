@@ -1,0 +1,221 @@
+"""Comparing published states: parameters, metrics by picture, and the pictures themselves."""
+
+import base64
+import html
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from facesr import images, reports
+from facesr.baselines import build_baselines
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError, ParamsError, RegistryError
+from facesr.files import written_whole
+from facesr.pairs import HR, LR, load_pairs
+from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
+from facesr.tracking import Record, download, read_artifact, read_record
+from facesr.tracking.intervals import Table, paired_interval, read_table
+from facesr.tracking.lockfile import EVALUATION_KEY
+from facesr.tracking.runs import SCORES_FOLDER
+from facesr.verification import folder_md5
+
+_METHOD = (FULL_SIZE, UPSAMPLED)
+
+
+class Comparison(NamedTuple):
+    """What differs between published states; the first is what the others are held against."""
+
+    records: Sequence[Record]
+    tables: Sequence[Table]
+    params: Sequence[Sequence[str]]
+    """Name, and a value for each state; only what differs."""
+    metrics: Sequence[Sequence[str]]
+    """Set and metric, the first state's mean, and the paired difference of each other one."""
+
+
+def compare(root: Path, names: Sequence[str]) -> Comparison:
+    """Reads the states and compares them.
+
+    Args:
+        root: The project's root.
+        names: Versions, parent runs or DVC experiments, two or more.
+
+    Raises:
+        ParamsError: Fewer than two, or one twice.
+        RegistryError: A name names nothing, or the states were measured on other pictures.
+    """
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ParamsError("Name two or more different versions, runs or experiments.")
+    records = [read_record(root, name) for name in names]
+    for record in records[1:]:
+        if record.tags.get(EVALUATION_KEY) != records[0].tags.get(EVALUATION_KEY):
+            raise RegistryError(
+                f"{record.name} and {records[0].name} were measured on different pictures; nothing "
+                "is comparable. Evaluate both on the same data first."
+            )
+    tables = []
+    for record in records:
+        text = read_artifact(root, record.run_id, f"{SCORES_FOLDER}/per_image.csv")
+        if text is None:
+            raise RegistryError(f"{record.name} has lost its metrics by picture. Run: dvc repro")
+        tables.append(read_table(text))
+    return Comparison(records, tables, _params(records), _metrics(tables))
+
+
+def _params(records: Sequence[Record]) -> list[list[str]]:
+    names = sorted({name for record in records for name in record.params})
+    rows = [[name, *(record.params.get(name, "-") for record in records)] for name in names]
+    tags = [["profile", *(record.tags.get("profile", "-") for record in records)]]
+    revisions = [["revision", *(record.tags.get("git.rev", "-")[:12] for record in records)]]
+    return [row for row in tags + revisions + rows if len(set(row[1:])) > 1]
+
+
+def _metrics(tables: Sequence[Table]) -> list[list[str]]:
+    rows = []
+    first, *others = tables
+    for (set_name, size, method), metrics in first.items():
+        if (size, method) != _METHOD:
+            continue
+        for metric, values in metrics.items():
+            mean = paired_interval(values, dict.fromkeys(values, 0.0))
+            row = [f"{set_name}: {metric}", f"{mean.mean:.5g}"]
+            for other in others:
+                theirs = other.get((set_name, size, method), {}).get(metric, {})
+                gain = paired_interval(theirs, values)
+                row.append(f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]")
+            rows.append(row)
+    return rows
+
+
+def as_text(comparison: Comparison) -> str:
+    """Renders both tables for a terminal, as Markdown."""
+    first, *others = (record.name for record in comparison.records)
+    params = (
+        reports.markdown_table(["parameter", first, *others], comparison.params)
+        if comparison.params
+        else "All parameters are equal."
+    )
+    metrics = reports.markdown_table(_metrics_header(first, others), comparison.metrics)
+    return (
+        f"{params}\n\nMean, and mean paired difference to {first} with its 95 % interval, "
+        f"{FULL_SIZE}:\n\n{metrics}"
+    )
+
+
+def _metrics_header(first: str, others: Sequence[str]) -> list[str]:
+    return ["set: metric", first, *(f"{other} - {first}" for other in others)]
+
+
+def write_sheet(
+    root: Path, comparison: Comparison, set_name: str, folder: Path, path: Path, *, count: int
+) -> None:
+    """Draws low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
+
+    Args:
+        root: The project's root.
+        comparison: Of two states or more.
+        set_name: The evaluation set.
+        folder: Its pairs, relative to `root`.
+        path: The PNG file.
+        count: Pictures to show.
+
+    Raises:
+        DataError: The pictures are missing or not those that the states were measured on.
+    """
+    records = comparison.records
+    if folder_md5(root / folder) != records[0].tags.get(f"dvc.md5.{folder.as_posix()}"):
+        raise DataError(
+            f"{folder} does not hold the pictures that {records[0].name} was measured on. Check "
+            f"out its revision and run: dvc checkout {folder}"
+        )
+    side = int(records[0].params["sizes.hr_size"])
+    pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
+    psnr = [table[(set_name, *_METHOD)]["psnr"] for table in comparison.tables]
+    spread = {
+        stem: max(values[stem] for values in psnr) - min(values[stem] for values in psnr)
+        for stem in pairs.stems
+    }
+    chosen = sorted(pairs.stems, key=lambda stem: -spread[stem])[:count]
+    positions = [pairs.stems.index(stem) for stem in chosen]
+    lrs = [images.from_uint8(pairs.lr[position]) for position in positions]
+    bicubic = build_baselines(1)[BICUBIC]
+    columns = {INPUT: lrs, BICUBIC: [bicubic(lr, side) for lr in lrs]}
+    for record in records:
+        enhancer = Enhancer.from_checkpoint(download(root, record.version), device="cpu")
+        columns[record.name] = [enhancer.enhance(lr, size=side).image for lr in lrs]
+    columns[ORIGINAL] = [images.from_uint8(pairs.hr[position]) for position in positions]
+    notes = [
+        f"{stem}: PSNR in dB: "
+        + ", ".join(
+            f"{record.name} {values[stem]:.2f}"
+            for record, values in zip(records, psnr, strict=True)
+        )
+        for stem in chosen
+    ]
+    title = f"{set_name}, {FULL_SIZE}: the largest difference first"
+    reports.write_sheet(path, columns, cell=max(side, 128), title=title, notes=notes)
+
+
+def write_html(
+    root: Path, comparison: Comparison, sets: Mapping[str, Path], path: Path, *, count: int
+) -> None:
+    """Writes tables and sheets as one file that needs no other.
+
+    Args:
+        root: The project's root.
+        comparison: Of two states or more.
+        sets: Folders of pairs by the name of the evaluation set, relative to `root`.
+        path: The HTML file.
+        count: Pictures of each set.
+
+    Raises:
+        DataError: As `write_sheet`.
+    """
+    first, *others = (record.name for record in comparison.records)
+    parts = [
+        f"<h1>{html.escape(' | '.join([first, *others]))}</h1>",
+        "<h2>Parameters that differ</h2>",
+        _html_table(["parameter", first, *others], comparison.params),
+        f"<h2>Metrics, {FULL_SIZE}</h2>"
+        "<p>Mean, and mean paired difference with its 95&nbsp;% interval.</p>",
+        _html_table(_metrics_header(first, others), comparison.metrics),
+    ]
+    with tempfile.TemporaryDirectory() as temporary:
+        for set_name, folder in sets.items():
+            sheet = Path(temporary, f"{set_name}.png")
+            write_sheet(root, comparison, set_name, folder, sheet, count=count)
+            data = base64.b64encode(sheet.read_bytes()).decode()
+            parts.append(
+                f"<h2>{html.escape(set_name)}</h2>"
+                f'<img alt="{html.escape(set_name)}" src="data:image/png;base64,{data}">'
+            )
+    with written_whole(path) as beside:
+        beside.write_text(_PAGE.format(body="\n".join(parts)), encoding="utf-8")
+
+
+def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in header)]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>facesr compare</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }}
+td, th {{ border-bottom: 1px solid #d0d7de; padding: .25rem .8rem; text-align: right; }}
+td:first-child, th:first-child {{ text-align: left; }}
+img {{ max-width: 100%; }}
+</style>
+<body>
+{body}
+</body>
+</html>
+"""

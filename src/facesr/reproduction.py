@@ -1,0 +1,130 @@
+"""Making a registered version again, in a clean worktree with an empty cache, and comparing."""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from facesr.errors import DataError, RegistryError
+from facesr.tracking import Record, read_artifact, read_record
+from facesr.tracking.lockfile import md5s, read_lock
+from facesr.tracking.report_files import read_metrics
+from facesr.tracking.runs import metric_name
+from facesr.verification import TOLERANCE
+
+
+class Reproduction(NamedTuple):
+    """How the second making compares with the registered one."""
+
+    files: list[tuple[str, str, str]]
+    """Weights file, registered md5, md5 of today."""
+    metrics: list[tuple[str, float, float]]
+    """Metrics that differ by more than float noise: name, registered, of today."""
+    compared: int
+    """Metrics that were compared."""
+    is_dirty: bool
+    """The version was made from files that no revision holds."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every weight and every metric came out as before."""
+        return not self.metrics and all(old == new for _, old, new in self.files)
+
+
+def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
+    """Runs the pipeline of a version from the start, without any cache.
+
+    Args:
+        root: The project's root, a Git repository that holds the version's revision.
+        name: A version, as for `read_record`.
+        metrics: JSON of the evaluation, relative to a project's root.
+
+    Raises:
+        RegistryError: The version is unknown, or its parameters or revision are lost.
+        DataError: The pipeline failed.
+    """
+    record = read_record(root, name)
+    params = read_artifact(root, record.run_id, "params.yaml")
+    revision = record.tags.get("git.rev", "")
+    if params is None or not revision:
+        raise RegistryError(
+            f"{name} was published without its params.yaml or its revision, and cannot be made "
+            "again. Run: dvc repro"
+        )
+    with _worktree(root, revision) as worktree:
+        (worktree / "params.yaml").write_text(params, encoding="utf-8")
+        _lend_photographs(root, worktree, record)
+        _run_pipeline(worktree)
+        lock = read_lock(worktree / "dvc.lock")
+        today = {path: md5 for entry in lock.values() for path, md5 in md5s(entry, "outs").items()}
+        numbers = {metric_name(key): value for key, value, _ in read_metrics(worktree / metrics)}
+    files = [(path, md5, today.get(path, "")) for path, md5 in sorted(_weights(record).items())]
+    differing = [
+        (key, old, numbers.get(key, math.nan))
+        for key, old in sorted(record.metrics.items())
+        if not math.isclose(old, numbers.get(key, math.nan), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    ]
+    is_dirty = record.tags.get("git.dirty") == "true"
+    return Reproduction(files, differing, len(record.metrics), is_dirty)
+
+
+def _weights(record: Record) -> dict[str, str]:
+    prefix = "dvc.md5."
+    return {
+        tag.removeprefix(prefix): md5
+        for tag, md5 in record.version.tags.items()
+        if tag.startswith(f"{prefix}models/")
+    }
+
+
+@contextmanager
+def _worktree(root: Path, revision: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="facesr-") as folder:
+        path = Path(folder, "worktree")
+        added = _git(root, "worktree", "add", "--detach", str(path), revision)
+        if added.returncode:
+            raise RegistryError(
+                f"Revision {revision} is not in this repository "
+                f"({added.stderr.strip().splitlines()[-1]}). Run: git fetch --all"
+            )
+        try:
+            yield path
+        finally:
+            _git(root, "worktree", "remove", "--force", str(path))
+
+
+def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+def _lend_photographs(root: Path, worktree: Path, record: Record) -> None:
+    """Links folders of photographs, which no revision holds."""
+    for stage in ("fetch_faces", "fetch_selfies"):
+        folder = record.params.get(f"{stage}.path", "")
+        if folder and (root / folder).exists() and not (worktree / folder).exists():
+            (worktree / folder).parent.mkdir(parents=True, exist_ok=True)
+            (worktree / folder).symlink_to((root / folder).resolve())
+
+
+def _run_pipeline(worktree: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "DVC_"}
+    environment |= {
+        "PYTHONPATH": str(worktree / "src"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}",
+        "DVC_SITE_CACHE_DIR": str(worktree / ".dvc" / "tmp" / "site"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "evaluate"],
+        cwd=worktree,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise DataError("The pipeline failed, see above. Mend that and run it again.")

@@ -1,0 +1,203 @@
+"""The model card: what a version was made from, what it measures, what it is and is not for.
+
+After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993.
+Every number comes from the run's own tables.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from facesr.manifest import Entry, read_manifest
+from facesr.reports import markdown_table
+from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
+from facesr.tracking.intervals import Table, paired_interval, read_table
+
+# A group of fewer pictures says nothing; an attribute of more values is no group.
+_SMALLEST_GROUP = 3
+_MOST_GROUPS = 12
+_WORST = 5
+
+
+def write_card(
+    number: int,
+    tags: Mapping[str, str],
+    scores: Path,
+    folders: Mapping[str, Path],
+    path: Path,
+) -> None:
+    """Writes the card of a version as Markdown.
+
+    Args:
+        number: The version.
+        tags: Of the version.
+        scores: Every metric by picture, as CSV.
+        folders: Fetched folders with their manifest by the name of the evaluation set; one that is
+            missing is left out, as after `dvc pull` of the results alone.
+        path: The Markdown file.
+    """
+    table = read_table(scores.read_text(encoding="utf-8"))
+    entries = {
+        name: read_manifest(folder)
+        for name, folder in folders.items()
+        if (folder / "manifest.csv").is_file()
+    }
+    trained = [entry for entry in entries.get("faces", []) if entry.split == "train"]
+    parts = [
+        f"# facesr version {number}",
+        f"A chain of networks that enlarges and restores pictures of faces, trained with profile "
+        f"`{tags.get('profile', '?')}` from revision `{tags.get('git.rev', 'unknown')[:12]}`"
+        f"{' with uncommitted changes' if tags.get('git.dirty') == 'true' else ''}. "
+        f"Weights: md5 `{tags.get('dvc.md5', '?')}`.",
+        "## Intended use",
+        _USE,
+        "## Not for",
+        _MISUSE,
+        "## Training pictures",
+        _data(trained),
+        "## Licences",
+        _licences(trained),
+        "## Measurement",
+        f"The registered chain at {FULL_SIZE}; gain is the mean difference to bicubic, picture by "
+        "picture, with its 95 % interval.",
+        _measurement(table),
+        "## By source and group",
+        _groups(table, entries),
+        "## Known weak points",
+        _weak_points(table),
+    ]
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+_USE = """\
+Small or compressed pictures of faces, to be looked at larger: family photographs, avatars, archive
+pictures, and research on restoration that can be reproduced."""
+_MISUSE = """\
+- Identifying a person, or evidence of any kind: details that the input lost are invented, plausible
+  and not true.
+- Medical, forensic or measuring work.
+- Pictures of people who have not agreed to it, where the law asks for that."""
+
+
+def _data(entries: Sequence[Entry]) -> str:
+    if not entries:
+        return "The manifest of the training pictures was not at hand when this was published."
+    sources = Counter(source_of(entry) for entry in entries)
+    rows = [[source, f"{count}"] for source, count in sources.most_common()]
+    identities = len({entry.identity for entry in entries if entry.identity})
+    known = f" They show {identities} known identities." if identities else ""
+    return f"{len(entries)} faces.{known}\n\n{markdown_table(['source', 'faces'], rows)}"
+
+
+def _licences(entries: Sequence[Entry]) -> str:
+    if not entries:
+        return "Unknown, see above."
+    licences = Counter(entry.licence or "unknown" for entry in entries)
+    rows = [
+        [licence, f"{count}", _consequence(licence)] for licence, count in licences.most_common()
+    ]
+    return markdown_table(["licence", "faces", "consequence"], rows)
+
+
+def _consequence(licence: str) -> str:
+    name = licence.lower()
+    if "nc" in name.replace("-", " ").split() or "noncommercial" in name.replace("-", ""):
+        return "no commercial use of the pictures; ask a lawyer before using the weights so"
+    if "unknown" in name or not name:
+        return "clear it before you pass pictures or weights on"
+    if "cc0" in name or "public domain" in name or "publicdomain" in name or "generated" in name:
+        return "none"
+    if "by" in name.replace("-", " ").split():
+        return "name the authors wherever pictures are shown"
+    return "read it before you pass pictures or weights on"
+
+
+def _measurement(table: Table) -> str:
+    rows = []
+    for set_name, metrics in _ours(table):
+        bicubic = table.get((set_name, FULL_SIZE, BICUBIC), {})
+        for metric, values in metrics.items():
+            gain = paired_interval(values, bicubic.get(metric, {}))
+            own = paired_interval(values, dict.fromkeys(values, 0.0))
+            rows.append(
+                [
+                    *(f"{set_name}: {metric}", f"{own.pictures}", f"{own.mean:.4g}"),
+                    f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
+                ]
+            )
+    return markdown_table(["set: metric", "pictures", "mean", "gain over bicubic"], rows)
+
+
+def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
+    rows = []
+    for set_name, metrics in _ours(table):
+        gains = _psnr_gains(table, set_name, metrics)
+        members: dict[str, list[str]] = {}
+        for entry in entries.get(set_name, []):
+            for group in _groups_of(entry):
+                members.setdefault(group, []).append(Path(entry.file).stem)
+        kinds = Counter(group.partition(" = ")[0] for group in members)
+        for group, stems in sorted(members.items()):
+            own = {stem: gains[stem] for stem in stems if stem in gains}
+            if len(own) >= _SMALLEST_GROUP and kinds[group.partition(" = ")[0]] <= _MOST_GROUPS:
+                gain = paired_interval(own, dict.fromkeys(own, 0.0))
+                rows.append(
+                    [
+                        *(f"{set_name}: {group}", f"{gain.pictures}"),
+                        f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
+                    ]
+                )
+    if not rows:
+        return "No group of the evaluation pictures is large enough to be told apart."
+    return markdown_table(["set: group", "pictures", "gain in PSNR, dB"], rows)
+
+
+def _groups_of(entry: Entry) -> Iterable[str]:
+    yield f"source = {source_of(entry)}"
+    for name, value in json.loads(entry.attributes or "{}").items():
+        if isinstance(value, str | bool | int):
+            yield f"{name} = {value}"
+
+
+def _weak_points(table: Table) -> str:
+    lines = []
+    for set_name, metrics in _ours(table):
+        gains = _psnr_gains(table, set_name, metrics)
+        if not gains:
+            continue
+        behind = sum(gain < 0 for gain in gains.values())
+        worst = sorted(gains, key=gains.__getitem__)[:_WORST]
+        shown = ", ".join(f"{stem} ({gains[stem]:+.2f} dB)" for stem in worst)
+        lines.append(
+            f"- On {behind} of {len(gains)} {set_name} bicubic has the higher PSNR. "
+            f"Smallest gains: {shown}."
+        )
+    lines += [
+        "- Eyes, teeth, glasses and hair are where invented detail shows first.",
+        "- Faces unlike the training pictures, above, are restored worse than these tables say.",
+    ]
+    return "\n".join(lines)
+
+
+def _ours(table: Table) -> Iterable[tuple[str, Mapping[str, Mapping[str, float]]]]:
+    for (set_name, size, method), metrics in table.items():
+        if (size, method) == (FULL_SIZE, UPSAMPLED):
+            yield set_name, metrics
+
+
+def _psnr_gains(
+    table: Table, set_name: str, metrics: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    bicubic = table.get((set_name, FULL_SIZE, BICUBIC), {}).get("psnr", {})
+    return {
+        stem: value - bicubic[stem]
+        for stem, value in metrics.get("psnr", {}).items()
+        if stem in bicubic
+    }
+
+
+def source_of(entry: Entry) -> str:
+    """Names the source of a picture: `generated`, `ffhq`, or `folder`."""
+    source, colon, _ = entry.origin.partition(":")
+    return source if colon else "folder"

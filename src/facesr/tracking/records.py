@@ -1,0 +1,186 @@
+"""Reading back what `publish` wrote: a state of the pipeline by version, run or experiment."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facesr.errors import RegistryError
+from facesr.tracking.lockfile import EVALUATION_RUN
+from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, Runs
+from facesr.tracking.store import (
+    EXPERIMENT,
+    MODEL,
+    as_registry_error,
+    connect,
+    database_file,
+    is_embedded,
+    shown,
+    tracking_uri,
+)
+from facesr.tracking.versions import RegisteredVersion, find_version
+
+
+@dataclass(frozen=True)
+class Record:
+    """A published state of the pipeline."""
+
+    name: str
+    """As it was asked for."""
+    run_id: str
+    """Of the parent run."""
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    """`train_gan.batch_size`, `seed`, and so on."""
+    metrics: Mapping[str, float]
+    stages: Mapping[str, str]
+    """Run ids of the stages, also of those that an earlier state had run."""
+    version: RegisteredVersion
+    """The version that this state registered or found again."""
+    aliases: tuple[str, ...]
+    """Of the version."""
+
+
+def read_record(root: Path, name: str) -> Record:
+    """Finds a published state.
+
+    Args:
+        root: The project's root.
+        name: A version (`3`, `facesr/3`, `facesr@champion`), a parent run's id, or the name of a
+            DVC experiment.
+
+    Raises:
+        RegistryError: It names nothing, or a run of another project or of a stage, or the store
+            does not answer.
+    """
+    # A run's id may consist of digits too, of 32 of them.
+    is_number = name.isdecimal() and len(name) < 10
+    if is_number or re.match(rf"(models:/)?{MODEL}[@/]", name):
+        version = find_version(root, f"{MODEL}/{name}" if is_number else name)
+        return _read(root, name, version.tags.get(EVALUATION_RUN, version.run_id), version)
+    return _read(root, name, _find_run_id(root, name), None)
+
+
+def read_artifact(root: Path, run_id: str, path: str) -> str | None:
+    """Returns a text artifact of a run; None where there is none."""
+    client, experiment_id = connect(root, create=False)
+    with as_registry_error(root):
+        return Runs(client, experiment_id, {}).read_text(run_id, path)
+
+
+def read_card(root: Path, name: str) -> str:
+    """Returns the model card of a version, as Markdown.
+
+    Raises:
+        RegistryError: The name names nothing, or the version has no card.
+    """
+    card = read_artifact(root, read_record(root, name).run_id, CARD)
+    if card is None:
+        raise RegistryError(f"The run of {name} has no model card. Run: dvc repro")
+    return card
+
+
+def _find_run_id(root: Path, name: str) -> str:
+    uri = tracking_uri(root)
+    missing = RegistryError(
+        f"{name} is no version, parent run or experiment in {shown(uri)}. "
+        "Versions and runs are listed by: make mlflow"
+    )
+    if is_embedded(root) and not database_file(root).exists():
+        raise missing
+    client, experiment_id = connect(root, create=False)
+    from mlflow.exceptions import MlflowException
+
+    with as_registry_error(root):
+        if re.fullmatch(r"[0-9a-f]{32}", name):
+            try:
+                run = client.get_run(name)
+            except MlflowException:
+                raise missing from None
+            if run.info.experiment_id != experiment_id:
+                raise RegistryError(
+                    f"Run {name} belongs to another experiment than {EXPERIMENT}. Name a run of "
+                    "this project."
+                )
+            return str(run.data.tags.get("mlflow.parentRunId", name))
+        if not experiment_id or not re.fullmatch(r"[\w.-]+", name):
+            raise missing
+        runs = client.search_runs(
+            [experiment_id],
+            f"tags.`dvc.exp_name` = '{name}' and tags.`dvc.pipeline_key` LIKE '%' "
+            "and attributes.status = 'FINISHED'",
+            max_results=1,
+        )
+    if not runs:
+        raise missing
+    return str(runs[0].info.run_id)
+
+
+def _read(root: Path, name: str, run_id: str, version: RegisteredVersion | None) -> Record:
+    client, experiment_id = connect(root, create=False)
+    from mlflow.exceptions import MlflowException
+
+    with as_registry_error(root):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            raise RegistryError(
+                f"The run of {name} is gone ({error.message}). Run: dvc repro"
+            ) from None
+        number = version.number if version else run.data.tags.get("model.version")
+        if not number or run.info.status != "FINISHED":
+            raise RegistryError(f"Run {name} was not finished. Run: dvc repro")
+        found = version or find_version(root, f"{MODEL}/{number}")
+        children = client.search_runs(
+            [experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=1000
+        )
+        stages = {
+            tag.removeprefix("dvc.reused."): value
+            for tag, value in run.data.tags.items()
+            if tag.startswith("dvc.reused.")
+        } | {child.data.tags["dvc.stage"]: child.info.run_id for child in children}
+        aliases = client.get_registered_model(MODEL).aliases
+    return Record(
+        name=name,
+        run_id=run_id,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        stages=stages,
+        version=found,
+        aliases=_names_of(aliases, found.number),
+    )
+
+
+def _names_of(aliases: Mapping[str, Any], number: int) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, named in aliases.items() if int(named) == number))
+
+
+def versions_trained_on(root: Path, sha256: str) -> list[int]:
+    """Names the versions whose faces, by the manifest stored with their runs, hold a picture.
+
+    Args:
+        root: The project's root.
+        sha256: Of the picture's file in data/faces, as in its manifest; a beginning is enough.
+
+    Raises:
+        RegistryError: The store does not answer.
+    """
+    if is_embedded(root) and not database_file(root).exists():
+        return []
+    client, experiment_id = connect(root, create=False)
+    holds: dict[str, bool] = {}
+    numbers = []
+    with as_registry_error(root):
+        runs = Runs(client, experiment_id, {})
+        for version in client.search_model_versions(f"name = '{MODEL}'"):
+            run_id = _read(root, f"{MODEL}/{version.version}", version.run_id, None).stages.get(
+                "fetch_faces", ""
+            )
+            if run_id not in holds:
+                text = runs.read_text(run_id, f"{MANIFESTS_FOLDER}/data/faces/manifest.csv") or ""
+                holds[run_id] = bool(re.search(rf"(?<![0-9a-f]){re.escape(sha256)}", text))
+            if holds[run_id]:
+                numbers.append(int(version.version))
+    return sorted(numbers)

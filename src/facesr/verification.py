@@ -1,0 +1,121 @@
+"""Measuring a registered version again: equal weights on equal pictures give equal numbers.
+
+Pictures are compared by the hash that DVC gives a folder, weights by the md5 that was registered.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from facesr.baselines import build_baselines
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError, RegistryError
+from facesr.evaluation import score, summarise
+from facesr.pairs import HR, LR, load_pairs
+from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
+from facesr.tracking import download, read_artifact, read_record
+from facesr.tracking.intervals import read_table
+from facesr.tracking.runs import SCORES_FOLDER, metric_name
+
+# Between computers, PyTorch versions and numbers of threads; files hold six digits.
+TOLERANCE = 1.0e-4
+
+
+class Deviation(NamedTuple):
+    """A number that came out otherwise than it is registered."""
+
+    what: str
+    registered: float
+    measured: float
+
+
+def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[Deviation]]:
+    """Measures the registered weights again and compares every number.
+
+    Args:
+        root: The project's root.
+        name: A version, as for `read_record`.
+        sets: Folders of pairs by the name of the evaluation set, relative to `root`.
+
+    Returns:
+        How many numbers were compared, and those that differ.
+
+    Raises:
+        RegistryError: The version is unknown, or its weights are lost or changed.
+        DataError: The evaluation pictures are missing or not those of the version.
+    """
+    record = read_record(root, name)
+    weights = download(root, record.version)
+    registered = read_artifact(root, record.run_id, f"{SCORES_FOLDER}/per_image.csv")
+    if registered is None:
+        raise RegistryError(f"The run of {name} has lost its metrics by picture. Run: dvc repro")
+    for folder in sets.values():
+        expected = record.tags.get(f"dvc.md5.{folder.as_posix()}", "")
+        found = folder_md5(root / folder)
+        if found != expected:
+            raise DataError(
+                f"{folder} does not hold the pictures that {name} was measured on: its hash is "
+                f"{found}, not {expected}. Check out revision {record.tags.get('git.rev', '?')} "
+                f"and run: dvc checkout {folder}"
+            )
+    table = read_table(registered)
+    enhancer = Enhancer.from_checkpoint(weights, device="cpu")
+    methods = {
+        BICUBIC: build_baselines(1)[BICUBIC],
+        UPSAMPLED: lambda lr, side: enhancer.enhance(lr, size=side).image,
+    }
+    side = int(record.params["sizes.hr_size"])
+    compared = 0
+    deviations = []
+    for set_name, folder in sets.items():
+        pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
+        scores = score(methods, pairs, label=f"{set_name}, {FULL_SIZE}")
+        numbers = {
+            f"{set_name}, {one.stem}, {one.method}, {metric}": (
+                table.get((set_name, FULL_SIZE, one.method), {}).get(metric, {}).get(one.stem),
+                value,
+            )
+            for one in scores
+            for metric, value in one.values.items()
+        }
+        for method, columns in summarise(scores).items():
+            if isinstance(columns, Mapping):
+                for metric, column in columns.items():
+                    key = metric_name(f"{set_name}.full_size.{method}.{metric}.mean")
+                    numbers[f"MLflow's {key}"] = (record.metrics.get(key), column["mean"])
+        compared += len(numbers)
+        deviations += [
+            Deviation(what, math.nan if old is None else old, new)
+            for what, (old, new) in numbers.items()
+            if not _agree(old, new)
+        ]
+    return compared, deviations
+
+
+def _agree(registered: float | None, measured: float) -> bool:
+    # Infinite and undefined values are not registered.
+    if registered is None or not math.isfinite(registered):
+        return not math.isfinite(measured)
+    return math.isclose(registered, measured, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def folder_md5(folder: Path) -> str:
+    """Returns the hash that DVC gives a folder: of the list of its files and their md5s.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist. Run: dvc pull {folder.name}, or dvc repro")
+    entries = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                md5 = hashlib.file_digest(file, "md5").hexdigest()
+            entries.append({"md5": md5, "relpath": path.relative_to(folder).as_posix()})
+    entries.sort(key=lambda entry: entry["relpath"])
+    text = json.dumps(entries, sort_keys=True)
+    return f"{hashlib.md5(text.encode()).hexdigest()}.dir"

@@ -1,0 +1,271 @@
+"""Reading back what was published: lineage, cards, comparisons and sweeps, on tiny networks."""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_tracking import make_project, migrated_database, networks, publish_project, train_again
+
+from facesr import comparison, lineage, sweeps
+from facesr.errors import DataError, ParamsError, RegistryError
+from facesr.manifest import Entry, write_manifest
+from facesr.tracking import promote, read_card, read_record, versions_trained_on
+from facesr.tracking.intervals import interval, read_table
+from facesr.verification import folder_md5
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
+FIXTURES = (migrated_database, networks)
+
+HEADER = "set,size,method,stem,psnr"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, migrated_database, networks):
+    """Two versions: the first of a DVC experiment, the second better; only to be read."""
+    folder = tmp_path_factory.mktemp("lineage")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+            patch.delenv(name)
+        patch.chdir(folder)
+        root = make_project(folder / "project", migrated_database, networks)
+        write_faces(root)
+        patch.setenv("DVC_EXP_NAME", "brisk-otter")
+        publish_project(root)
+        patch.delenv("DVC_EXP_NAME")
+        train_again(root, [24.5, 25.6, 27.0], seed=1)
+        write_faces(root)
+        publish_project(root)
+    return root
+
+
+def write_faces(root):
+    licences = ["CC-BY-NC-4.0", "CC-BY-NC-4.0", "CC0-1.0", "CC0-1.0"]
+    entries = [
+        Entry(
+            f"images/{number}.png",
+            "train" if number < 3 else "test",
+            f"ffhq:{number}",
+            "64",
+            f"{number}" * 64,
+            licence,
+        )
+        for number, licence in enumerate(licences)
+    ]
+    write_manifest(root / "data" / "faces", entries)
+    lock = root / "dvc.lock"
+    text = lock.read_text()
+    # The stage that fetches lists its folder as an out.
+    out = "    - path: data/faces\n      hash: md5\n      md5: abc.dir\n      size: 1\n"
+    start = text.index("    outs:\n", text.index("  fetch_faces:"))
+    lock.write_text(text[:start] + "    outs:\n" + out + text[start + len("    outs:\n") :])
+
+
+def test_a_version_tells_its_pictures_decision_and_intervals(project):
+    found = lineage.describe(project, "1")
+    assert found["version"] == 1
+    assert found["aliases"] == []
+    assert found["experiment"] == "brisk-otter"
+    assert found["pictures"] == {
+        "splits": {"train": 3, "test": 1},
+        "sources": {"ffhq": 4},
+        "licences": {"CC-BY-NC-4.0": 2, "CC0-1.0": 2},
+    }
+    assert "There was no champion" in found["decisions"]["gate.reason"]
+    [row] = found["measurement"]
+    # 24, 25 and 26.5 dB: mean 25.1667, s = 1.2583, Student's t(0.975, 2) = 4.3027.
+    assert row["mean"] == pytest.approx(25.1667, abs=1e-4)
+    assert row["high"] - row["mean"] == pytest.approx(4.3027 * 1.2583 / math.sqrt(3), abs=1e-3)
+    assert row["gain"] == pytest.approx(25.1667 - 23, abs=1e-4)
+    assert found["params"]["train_gan.batch"] == "4"
+    assert json.loads(json.dumps(found)) == found
+    text = lineage.as_text(found)
+    assert "CC-BY-NC-4.0 2" in " ".join(text.split())
+    assert "25.167 [22.041, 28.29" in text
+
+
+def test_a_state_is_found_by_version_alias_run_and_experiment(project):
+    by_experiment = read_record(project, "brisk-otter")
+    assert by_experiment.version.number == 1
+    for name in ("1", "facesr/1", by_experiment.run_id, by_experiment.stages["train_gan"]):
+        assert read_record(project, name).run_id == by_experiment.run_id
+    champion = read_record(project, "facesr@champion")
+    assert (champion.version.number, champion.aliases) == (2, ("champion",))
+    # Its pictures were fetched by the run of the first state.
+    assert champion.stages["fetch_faces"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("7", "facesr/7 is not registered"),
+        ("calm-newt", "calm-newt is no version, parent run or experiment"),
+        ("0" * 32, "is no version, parent run or experiment"),
+        ("'; DROP TABLE runs", "is no version, parent run or experiment"),
+    ],
+)
+def test_an_unknown_name_is_told(project, name, message):
+    with pytest.raises(RegistryError, match=message):
+        read_record(project, name)
+
+
+def test_a_run_of_another_experiment_is_refused(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
+    other = client.create_run(client.create_experiment("other", (project / "other").as_uri()))
+    with pytest.raises(RegistryError, match="belongs to another experiment than facesr"):
+        read_record(project, other.info.run_id)
+
+
+def test_a_picture_names_the_versions_that_were_trained_with_it(project):
+    assert versions_trained_on(project, "2" * 64) == [1, 2]
+    assert versions_trained_on(project, "2" * 12) == [1, 2]
+    assert versions_trained_on(project, "9" * 64) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_stages_are_drawn(project, tmp_path, suffix):
+    record = read_record(project, "1")
+    path = tmp_path / f"graph{suffix}"
+    lineage.draw(lineage.read_lock_of(project, record), path, title="facesr version 1")
+    if suffix == ".png":
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
+    else:
+        assert "train_gan" in path.read_text() or "<svg" in path.read_text()
+
+
+def test_the_card_names_licences_with_their_consequence_and_the_gain_over_bicubic(project):
+    card = read_card(project, "2")
+    assert card.startswith("# facesr version 2\n")
+    assert "3 faces" in card
+    assert "no commercial use" in card
+    assert "On 0 of 3 selfies bicubic has the higher PSNR" in card
+    assert "+2.7 [" in card
+    for heading in ("Intended use", "Not for", "Licences", "By source and group"):
+        assert f"\n## {heading}\n" in card
+
+
+def test_a_comparison_shows_what_differs_and_the_paired_difference(project):
+    result = comparison.compare(project, ["1", "2"])
+    [row] = result.metrics
+    # 0.5, 0.6 and 0.5 dB.
+    assert row[:2] == ["selfies: psnr", "25.167"]
+    assert row[2].startswith("+0.533 [+0.39")
+    assert result.params == []
+    assert "2 - 1" in comparison.as_text(result)
+    with pytest.raises(ParamsError, match="two or more different"):
+        comparison.compare(project, ["1", "1"])
+
+
+def test_pictures_that_are_not_those_of_the_measurement_are_refused(project, tmp_path):
+    result = comparison.compare(project, ["1", "2"])
+    folder = project / "data" / "pairs" / "selfies"
+    folder.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(DataError, match="does not hold the pictures"):
+        comparison.write_sheet(
+            project, result, "selfies", Path("data/pairs/selfies"), tmp_path / "s.png", count=1
+        )
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_a_folders_hash_is_that_of_its_sorted_list_of_files(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x").write_bytes(b"1")
+    (tmp_path / "a").write_bytes(b"2")
+    one, two = (hashlib.md5(content).hexdigest() for content in (b"1", b"2"))
+    listed = f'[{{"md5": "{two}", "relpath": "a"}}, {{"md5": "{one}", "relpath": "b/x"}}]'
+    assert folder_md5(tmp_path) == hashlib.md5(listed.encode()).hexdigest() + ".dir"
+    with pytest.raises(DataError, match="does not exist"):
+        folder_md5(tmp_path / "missing")
+
+
+def test_one_picture_has_no_interval():
+    assert interval([3.0])[:1] == (3.0,)
+    assert math.isnan(interval([3.0]).low)
+    with pytest.raises(DataError, match=r"per_image\.csv is damaged"):
+        read_table("set,size\nfaces,full size\n")
+
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+def test_a_sweep_is_every_combination_with_every_seed():
+    trials = sweeps.plan(
+        "weights",
+        {"train_gan.batches": ["2", "4"], "train_gan.beta1": ["0.0", "0.9"]},
+        [1, 2],
+        params=PARAMS,
+    )
+    assert len(trials) == len({trial.name for trial in trials}) == 8
+    assert trials[0].values == {
+        "profiles.small.train_gan.batches": "2",
+        "profiles.small.train_gan.beta1": "0.0",
+    }
+    assert [trial.seed for trial in trials[:2]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "seeds", "message"),
+    [
+        ("a", {"train_gan.batchez": ["2"]}, [1], "train_gan.batchez is no parameter"),
+        ("a", {"train_gan": ["2"]}, [1], "train_gan is no parameter"),
+        ("a", {}, [1], "nothing to vary"),
+        ("A b", {}, [1, 2], "no name for a sweep"),
+    ],
+)
+def test_a_sweep_that_cannot_work_is_refused_before_it_starts(name, grid, seeds, message):
+    with pytest.raises(ParamsError, match=message):
+        sweeps.plan(name, grid, seeds, params=PARAMS)
+
+
+def test_the_states_of_dvcs_queue_are_read():
+    text = (
+        "Task     Name        Created    Status\n"
+        "abc1234  w-1-seed1   09:15 PM   Running\n"
+        "0123456  w-1-seed2   Nov 24, 2026  Failed\n\nWorker status: 1 active, 0 idle\n"
+    )
+    assert sweeps._states(text) == {"w-1-seed1": "Running", "w-1-seed2": "Failed"}
+
+
+def test_a_summary_gives_mean_and_standard_error_and_names_what_failed(tmp_path):
+    def outcome(value, seed, score, failure=""):
+        values = {"profiles.small.train_gan.batches": value}
+        return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, failure)
+
+    text = sweeps.write_summary(
+        [
+            *(outcome("2", 1, 24.0), outcome("2", 2, 26.0)),
+            *(outcome("4", 1, 27.0), outcome("4", 2, math.nan, "failed: dvc queue logs w")),
+        ],
+        tmp_path,
+        metric="psnr",
+        set_name="selfies",
+    )
+    lines = [line for line in text.splitlines() if "train_gan" in line]
+    assert "train_gan.batches=4" in lines[0]
+    assert "1 of 2" in lines[0]
+    assert "25 ± 1" in lines[1]
+    assert "w-4-seed2: failed" in text
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "summary.md",
+        "summary.png",
+        "trials.csv",
+    }
+
+
+def test_an_experiment_in_a_temporary_folder_writes_to_the_projects_store(tmp_path):
+    from facesr.tracking import tracking_uri
+
+    inside = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
+    inside.mkdir(parents=True)
+    assert tracking_uri(inside) == tracking_uri(tmp_path)
+
+
+def test_promoting_a_version_by_number_and_alias(project):
+    with pytest.raises(RegistryError, match="facesr@challenger is not registered"):
+        promote(project, "facesr@challenger", why="best")
