@@ -18,9 +18,6 @@ from facesr.tracking.listing import (
     list_versions,
 )
 from facesr.tracking.projection import Published, publish
-from facesr.tracking.runs import metric_name
-from facesr.tracking.listing import ListedRun, ListedVersion, list_runs, list_versions
-from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
 from facesr.tracking.records import (
     Record,
@@ -29,6 +26,7 @@ from facesr.tracking.records import (
     read_record,
     versions_trained_on,
 )
+from facesr.tracking.runs import metric_name
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (
     RegisteredVersion,
