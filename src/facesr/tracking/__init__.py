@@ -17,7 +17,7 @@ from facesr.tracking.listing import (
     list_runs,
     list_versions,
 )
-from facesr.tracking.projection import Published, publish
+from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
 from facesr.tracking.records import (
     Record,
