@@ -35,6 +35,8 @@ def project(tmp_path_factory, migrated_database, networks):
         write_faces(root)
         patch.setenv("DVC_EXP_NAME", "brisk-otter")
         publish_project(root)
+        patch.setenv("DVC_EXP_NAME", "calm-heron")
+        publish_project(root)
         patch.delenv("DVC_EXP_NAME")
         train_again(root, [24.5, 25.6, 27.0], seed=1)
         write_faces(root)
@@ -90,7 +92,14 @@ def test_a_version_tells_its_pictures_decision_and_intervals(project):
 def test_a_state_is_found_by_version_alias_run_and_experiment(project):
     by_experiment = read_record(project, "brisk-otter")
     assert by_experiment.version.number == 1
-    for name in ("1", "facesr/1", by_experiment.run_id, by_experiment.stages["train_gan"]):
+    # The second experiment came to the state of the first.
+    for name in (
+        "1",
+        "facesr/1",
+        "calm-heron",
+        by_experiment.run_id,
+        by_experiment.stages["train_gan"],
+    ):
         assert read_record(project, name).run_id == by_experiment.run_id
     champion = read_record(project, "facesr@champion")
     assert (champion.version.number, champion.aliases) == (2, ("champion",))

@@ -142,13 +142,21 @@ def draw(lock: Mapping[str, Any], path: Path, *, title: str) -> None:
     axes.set_title(title, loc="left")
     for stage, before in needs.items():
         for one in before:
+            # What skips stages passes below them.
+            bend = 0.15 if columns[stage] > columns[one] + 1 else 0
             x, y = places[one]
             to_x, to_y = places[stage]
             axes.annotate(
                 "",
                 xy=(to_x, to_y),
-                xytext=(x + 3.1, y),
-                arrowprops={"arrowstyle": "->", "color": "#57606a", "shrinkA": 2, "shrinkB": 2},
+                xytext=(x + 1.5, y),
+                zorder=0,
+                arrowprops={
+                    "arrowstyle": "->",
+                    "color": "#57606a",
+                    "shrinkA": 0,
+                    "connectionstyle": f"arc3,rad={bend}",
+                },
             )
     for stage, (x, y) in places.items():
         outs = md5s(lock[stage], "outs").items()

@@ -13,6 +13,8 @@ PIPELINE_KEY = "dvc.pipeline_key"
 STAGE_KEY = "dvc.stage_key"
 EVALUATION_KEY = "evaluation.key"
 EVALUATION_RUN = "evaluation.run"
+# Before the name of a DVC experiment that came to the same state again.
+ALSO = "dvc.exp_also."
 
 
 def read_lock(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import ask_gate, champion_number
 from facesr.tracking.gate import Decision, Rule
 from facesr.tracking.lockfile import (
+    ALSO,
     EVALUATION_KEY,
     PIPELINE_KEY,
     STAGE_KEY,
@@ -82,7 +83,8 @@ def publish(
     """
     stages = read_lock(root / lock)
     key = key_of(stages)
-    published = recorded_in_sqlite(root, key)
+    # An experiment that comes to a known state is noted there, which takes MLflow itself.
+    published = None if os.environ.get("DVC_EXP_NAME") else recorded_in_sqlite(root, key)
     if not published:
         numbers = read_metrics(root / metrics)
         client, experiment_id = connect(root, create=True)
@@ -153,6 +155,7 @@ class _Projection:
         decision, created = None, 0
         if parent:
             run_id = parent.info.run_id
+            self._note_experiment(parent)
             version, is_new = self.registry.registered_by(parent)
             if is_new or not champion_number(self.runs.client):
                 decision = self._decide(version, run_id)
@@ -175,6 +178,11 @@ class _Projection:
             champion=champion_number(self.runs.client),
             decision=decision,
         )
+
+    def _note_experiment(self, parent: Any) -> None:
+        name = os.environ.get("DVC_EXP_NAME")
+        if name and parent.data.tags.get("dvc.exp_name") != name:
+            self.runs.client.set_tag(parent.info.run_id, f"{ALSO}{name}", "true")
 
     def _decide(self, version: Any, run_id: str) -> Decision | None:
         pictures = evaluation_tags(self.stages, self.metrics_path)[EVALUATION_KEY]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import RegistryError
-from facesr.tracking.lockfile import EVALUATION_RUN
+from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
 from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, Runs
 from facesr.tracking.store import (
     EXPERIMENT,
@@ -106,12 +106,16 @@ def _find_run_id(root: Path, name: str) -> str:
             return str(run.data.tags.get("mlflow.parentRunId", name))
         if not experiment_id or not re.fullmatch(r"[\w.-]+", name):
             raise missing
-        runs = client.search_runs(
-            [experiment_id],
-            f"tags.`dvc.exp_name` = '{name}' and tags.`dvc.pipeline_key` LIKE '%' "
-            "and attributes.status = 'FINISHED'",
-            max_results=1,
-        )
+        runs = [
+            run
+            for tag, value in (("dvc.exp_name", name), (f"{ALSO}{name}", "true"))
+            for run in client.search_runs(
+                [experiment_id],
+                f"tags.`{tag}` = '{value}' and tags.`{PIPELINE_KEY}` LIKE '%' "
+                "and attributes.status = 'FINISHED'",
+                max_results=1,
+            )
+        ]
     if not runs:
         raise missing
     return str(runs[0].info.run_id)

@@ -1,0 +1,134 @@
+"""The registry's commands and MLflow's projection on the real pipeline, as a user runs them."""
+
+import json
+import re
+import shutil
+import sqlite3
+import sys
+
+import pytest
+from test_stages import Project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.repro()
+    return project
+
+
+def facesr(project, *arguments, status=0):
+    script = "from facesr.cli import main; main()"
+    return project.run(sys.executable, "-c", script, *arguments, status=status)
+
+
+def counts(project):
+    """Parents, stage runs and versions."""
+    parents = project.count(
+        "runs", "run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'dvc.pipeline_key')"
+    )
+    return parents, project.count("runs") - parents, project.count("model_versions")
+
+
+def test_verify_measures_the_registered_numbers_again(project):
+    assert "numbers are as registered" in facesr(project, "verify")
+
+
+def test_verify_fails_when_one_weight_is_changed(project):
+    [weights] = (project.root / "mlruns").rglob("weights.safetensors")
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        assert "not those that were registered" in facesr(project, "verify", status=1)
+    finally:
+        weights.write_bytes(kept)
+
+
+def test_verify_fails_when_one_evaluation_picture_is_changed(project):
+    picture = next(
+        path for path in sorted((project.root / "data/pairs/test/lr").iterdir()) if path.is_file()
+    )
+    kept = picture.read_bytes()
+    picture.unlink()  # DVC may have linked it into its cache
+    picture.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        assert "does not hold the pictures" in facesr(project, "verify", status=1)
+    finally:
+        picture.write_bytes(kept)
+
+
+def test_verify_fails_when_one_metric_is_changed(project):
+    change = "UPDATE latest_metrics SET value = value + ? WHERE key LIKE ?"
+    key = "selfies.full_size.GAN _ up-sampler.psnr.mean"
+    with sqlite3.connect(project.root / "mlflow.db") as database:
+        assert database.execute(change, (0.01, key)).rowcount
+    try:
+        answer = facesr(project, "verify", status=1)
+        assert f"MLflow's {key}" in answer
+        assert "1 of" in answer
+    finally:
+        with sqlite3.connect(project.root / "mlflow.db") as database:
+            database.execute(change, (-0.01, key))
+
+
+def test_the_champion_is_made_again_with_equal_weights(project):
+    answer = facesr(project, "reproduce", "1")
+    assert "metrics came out the same" in answer
+    assert "OTHER" not in answer
+    assert len(re.findall(r"^equal  models/", answer, flags=re.MULTILINE)) == 3
+    assert "worktree" not in project.run("git", "worktree", "list")
+
+
+def test_a_sweep_with_two_workers_leaves_three_runs_that_can_be_compared(project, tmp_path):
+    before = counts(project)
+    values = "0.001,0.002,not-a-number"
+    answer = facesr(
+        project, "sweep", "decay", f"train_upsampler.weight_decay={values}", "--jobs", "2"
+    )
+    assert "decay-3-seed7: failed: dvc queue logs decay-3-seed7" in answer
+    parents, _, versions = (new - old for new, old in zip(counts(project), before, strict=True))
+    # The first value is that of params.yaml, whose state is published already.
+    assert (parents, versions) == (1, 1)
+    assert (project.root / "sweeps/decay/summary.png").stat().st_size > 0
+
+    page = tmp_path / "page.html"
+    answer = facesr(project, "compare", "1", "decay-2-seed7", "--html", str(page))
+    assert "train_upsampler.weight_decay" in answer
+    assert page.read_text().count("data:image/png") == 2
+
+
+def test_an_experiment_in_a_temporary_folder_is_recorded_in_the_projects_store(project):
+    before = counts(project)
+    change = "profiles.smoke.train_upsampler.weight_decay=0.004"
+    project.run(sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", "warm", "-S", change)
+    parents, stages, versions = (
+        new - old for new, old in zip(counts(project), before, strict=True)
+    )
+    assert (parents, stages, versions) == (1, 2, 1)
+    assert json.loads(facesr(project, "lineage", "warm", "--json"))["experiment"] == "warm"
+
+
+def test_a_stage_that_fails_leaves_nothing_and_the_next_run_completes(project):
+    before = counts(project)
+    project.set("profiles.smoke.evaluate.minimum_psnr", 99.0)
+    output = project.run(sys.executable, "-m", "dvc", "repro", status=255)
+    assert "mis-matched" in output
+    assert counts(project) == before
+    project.set("profiles.smoke.evaluate.minimum_psnr", 14.0)
+    project.repro()
+    assert counts(project) == before
+
+
+def test_parallel_workers_on_a_fresh_store_lose_nothing(project):
+    (project.root / "mlflow.db").unlink()
+    shutil.rmtree(project.root / "mlruns")
+    answer = facesr(
+        *(project, "sweep", "fresh", "train_upsampler.weight_decay=0.005,0.006", "--jobs", "2")
+    )
+    assert "Without a result" not in answer
+    # Both published the seven stages before the up-sampler, or the second found the first's.
+    parents, stages, versions = counts(project)
+    assert (parents, versions) == (2, 2)
+    assert 10 <= stages <= 16
