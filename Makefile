@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help ablation bench-enhance setup repro test check pytest test-all score scoreboard mlflow lock clean
+.PHONY: help bench-data ablation bench-enhance setup repro test check pytest test-all score scoreboard mlflow lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,6 +77,9 @@ mlflow: $(READY)  ## Open the MLflow pages on this computer
 lock: $(READY)  ## Write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | \
 		grep -v -i -E '^(nvidia|cuda|triton|facesr|pip|setuptools)' > requirements.lock
+
+bench-data: $(READY)  ## Measure decoding, degrading, packing and DVC at full size (minutes)
+	$(BIN)/python benchmarks/data.py
 
 clean:  ## Delete the environment and every tool's cache; keep data, models and runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info

@@ -1,5 +1,6 @@
 """The whole pipeline on the smoke profile, in a copy of the project, as a user runs it."""
 
+import csv
 import hashlib
 import os
 import re
@@ -64,9 +65,9 @@ class Project:
         assert done.returncode == status, output
         return output
 
-    def repro(self) -> set[str]:
-        """Runs the pipeline and gives the stages that ran."""
-        output = self.run(sys.executable, "-m", "dvc", "repro")
+    def repro(self, target: str = "") -> set[str]:
+        """Runs the pipeline, or it up to one stage, and gives the stages that ran."""
+        output = self.run(sys.executable, "-m", "dvc", "repro", *filter(None, [target]))
         return set(re.findall(r"Running stage '(\w+)'", output))
 
     def set(self, key: str, value: object) -> None:
@@ -176,6 +177,17 @@ def test_a_second_copy_trains_the_same_weights(project, tmp_path):
     other = Project(tmp_path)
     other.repro()
     assert other.weights() == project.weights()
+    command = (sys.executable, "-c", "from facesr.cli import main; main()", "data")
+    assert "data/faces: 10 pictures in the manifest, 0 faults" in other.run(*command, "check")
+    with (other.root / "data" / "faces" / "manifest.csv").open() as file:
+        picture = next(row for row in csv.DictReader(file) if row["split"] == "train")
+    output = other.run(*command, "remove", picture["sha256"])
+    assert f"removed {picture['file']} (train, from {picture['origin']})" in output
+    assert "facesr/1 was trained with it (train)" in output
+    assert "data/faces: 9 pictures in the manifest, 0 faults" in other.run(*command, "check")
+    # DVC's cache still has the folder with the picture; the list keeps it out all the same.
+    assert "fetch_faces" in other.repro(target="fetch_faces")
+    assert picture["sha256"] not in (other.root / "data" / "faces" / "manifest.csv").read_text()
 
 
 def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):

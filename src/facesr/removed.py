@@ -27,7 +27,7 @@ class Removed(NamedTuple):
 
     def has(self, *, sha256: str = "", origin: str = "") -> bool:
         """Tells whether a picture with that content or from that place is on the list."""
-        return sha256 in self.files or _hash(origin) in self.origins
+        return sha256 in self.files or hash_origin(origin) in self.origins
 
 
 def read_removed(path: Path) -> Removed:
@@ -80,7 +80,7 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
     gone = [hit for hits in found.values() for hit in hits]
     # The list first: a picture that is on it and still there is deleted by the next run.
     rows = _rows(path) + [
-        {"sha256": entry.sha256, "origin_sha256": _hash(entry.origin)} for _, entry in gone
+        {"sha256": entry.sha256, "origin_sha256": hash_origin(entry.origin)} for _, entry in gone
     ]
     unique = list({row["sha256"]: row for row in rows}.values())
     reports.write_csv(path, unique, header=HEADER)
@@ -103,5 +103,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def hash_origin(origin: str) -> str:
+    """SHA-256 of a manifest's origin, as the list holds it."""
+    return hashlib.sha256(origin.encode()).hexdigest()

@@ -9,6 +9,7 @@ from facesr.commands import (
     burst,
     card,
     compare,
+    data,
     enhance,
     export,
     lineage,
@@ -34,4 +35,5 @@ COMMANDS = (
     sweep,
     card,
     promote,
+    data,
 )

@@ -25,7 +25,7 @@ from facesr.config import FetchParams
 from facesr.errors import DataError
 from facesr.manifest import Entry, write_manifest
 from facesr.parallel import map_in_processes
-from facesr.removed import Removed, read_removed
+from facesr.removed import Removed, hash_origin, read_removed
 from facesr.sources import ffhq, folder, selfie
 from facesr.sources.candidates import Attributes, Candidate, Cut, Offer
 from facesr.sources.generated import draw
@@ -60,8 +60,8 @@ def fetch(
         seed: Chooses among a source's pictures, draws the generated ones, and splits.
         splits: Names and shares; the first one takes what the others leave.
         output: Is replaced once all is there.
-        report: Gets `set_aside.csv`, `summary.json` and, where the pictures may be shown,
-            `sheet.png`.
+        report: Gets `set_aside.csv`, `summary.json`, `pictures.csv` and, where the pictures may be
+            shown, `sheet.png`.
         removed: List of the pictures that must not be taken.
 
     Raises:
@@ -259,6 +259,18 @@ def _report(
         report / "set_aside.csv",
         [{"origin": origin, "reason": reason} for origin, reason in refused],
         header=("origin", "reason"),
+    )
+    # Stored with the run: tells later which models have seen a picture, without showing it.
+    reports.write_csv(
+        report / "pictures.csv",
+        [
+            {
+                "sha256": entry.sha256,
+                "origin_sha256": hash_origin(entry.origin),
+                "split": entry.split,
+            }
+            for entry in entries
+        ],
     )
     persons = {entry.identity for entry in entries if entry.identity}
     reports.write_json(
