@@ -5,6 +5,7 @@ as uint8 (N, 3, SIDE, SIDE). The arrays are memory-mapped: opening one costs not
 pictures that are looked at are read. Seventy thousand faces are three files.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -117,4 +118,6 @@ def _reserve(path: Path, shape: tuple[int, ...], *, wanted_by: Path) -> None:
             try:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             except OSError as error:
-                raise full from error
+                if error.errno == errno.ENOSPC:
+                    raise full from error
+                # A file system that cannot reserve: the free space was enough a moment ago.

@@ -115,7 +115,7 @@ def write_pairs(
                 # Other draws than those of the pairs, also where the recipe is the same.
                 own_seed = (seed, zlib.crc32(name.encode()))
                 own = Degradation(name, recipes)
-                work = _Work(own, sizes.lr_size, (), own_seed, views, None)
+                work = _Work(own, sizes.lr_size, hr_sides, own_seed, views, None)
                 jobs += [(work, face) for face in faces]
         results = map_in_processes(_write_face, jobs, workers=workers)
         for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade"):
@@ -128,13 +128,18 @@ def _write_face(job: tuple[_Work, _Face]) -> None:
     hr = images.read(face.file)
     # Seeded by content: adding a picture changes no other pair.
     rng = np.random.default_rng((*work.seed, int(face.sha256[:16], 16)))
-    lr = work.degradation(hr, lr_size=work.lr_size, rng=rng)
+    needed = work.degradation.base_scale * work.lr_size
+    start = hr
+    # From the largest to the smallest, so that the degradation starts from the smallest that will
+    # do: what a training that draws fresh views starts from as well.
+    for side in reversed(work.hr_sides):
+        reduced = images.to_uint8(images.resize(hr, (side, side), "bicubic"))
+        if side >= needed:
+            start = images.from_uint8(reduced)
+        if work.hr is not None:
+            packs.writable(work.hr, side)[face.position] = reduced.numpy()
+    lr = work.degradation(start, lr_size=work.lr_size, rng=rng)
     packs.writable(work.lr, work.lr_size)[face.position] = images.to_uint8(lr).numpy()
-    if work.hr is None:
-        return
-    for side in work.hr_sides:
-        reduced = images.resize(hr, (side, side), "bicubic")
-        packs.writable(work.hr, side)[face.position] = images.to_uint8(reduced).numpy()
 
 
 def _check_splits_are_apart(entries: Sequence[Entry]) -> None:

@@ -167,6 +167,11 @@ def copy_as_folder(data_set, target):
             (target / path.rsplit("/", 1)[1]).write_bytes(content)
 
 
+def copy_as_one_file(data_set, target):
+    copy_as_zip(data_set, target)
+    return target / "00000.zip"
+
+
 def copy_as_zip(data_set, target):
     with zipfile.ZipFile(target / "00000.zip", "w") as archive:
         for path, content in data_set.items():
@@ -184,14 +189,14 @@ def copy_as_shards(data_set, target):
                 archive.addfile(info, io.BytesIO(content))
 
 
-@pytest.mark.parametrize("copy", [copy_as_folder, copy_as_zip, copy_as_shards])
+@pytest.mark.parametrize("copy", [copy_as_folder, copy_as_zip, copy_as_one_file, copy_as_shards])
 def test_a_copy_of_ffhq_in_any_form_gives_the_same_faces(tmp_path, server, data_set, copy):
     downloaded, _ = run(tmp_path / "one", server, "ffhq", tmp_path / "ffhq")
     target = tmp_path / "copy"
     target.mkdir()
-    copy(data_set, target)
+    path = copy(data_set, target) or target
     server.requests.clear()
-    copied, _ = run(tmp_path / "two", server, "ffhq", target)
+    copied, _ = run(tmp_path / "two", server, "ffhq", path)
     assert copied == downloaded
     assert {path for path, _ in server.requests} == {"/" + ffhq.METADATA}
 

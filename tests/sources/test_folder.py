@@ -145,6 +145,21 @@ def test_sixteen_bits_are_told_by_the_mode(tmp_path):
         assert np.asarray(picture).max() <= 1
 
 
+def test_a_plain_png_of_the_right_size_is_kept_byte_for_byte(tmp_path):
+    folder = put(tmp_path / "in", size=(32, 32))
+    (folder / "text.png").write_bytes(encoded(80, size=(32, 32), dpi=(72, 72)))
+    (folder / "grey.png").write_bytes(encoded(81, size=(32, 32), mode="L"))
+    entries, _ = run(folder, tmp_path)
+    kept = {
+        origin: (folder / origin).read_bytes()
+        == (tmp_path / "out" / "faces" / entry.file).read_bytes()
+        for origin, entry in entries.items()
+    }
+    assert not kept.pop("text.png")
+    assert not kept.pop("grey.png")
+    assert all(kept.values())
+
+
 def test_the_same_picture_counts_once_and_the_same_name_twice(tmp_path):
     folder = put(tmp_path / "in")
     (folder / "again.png").write_bytes(encoded(0))

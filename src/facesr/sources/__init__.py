@@ -17,17 +17,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.errors import DataError
+from facesr.files import written_whole
 from facesr.manifest import Entry, write_manifest
 from facesr.parallel import map_in_processes
 from facesr.removed import Removed, hash_origin, read_removed
 from facesr.sources import ffhq, folder, selfie
-from facesr.sources.candidates import Attributes, Candidate, Cut, Offer
+from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square
 from facesr.sources.generated import draw
 from facesr.sources.splitting import Item, split
 
@@ -133,16 +133,14 @@ def _offer(
     )
 
 
-def _draw_softly(
-    seed: int, index: int, size: int, softness: tuple[float, float]
-) -> tuple[Tensor, Attributes]:
+def _draw_softly(seed: int, index: int, size: int, softness: tuple[float, float]) -> Square:
     # Lenses and demosaicing leave photographs softer than the pixel grid, each by another amount;
     # a network that has seen crisp edges only over-sharpens them.
     rng = np.random.default_rng((seed, index, size))
     sigma = float(np.exp(rng.uniform(*np.log(softness))))
     crisp = draw(seed, index, size).numpy()
     soft = ndimage.gaussian_filter(crisp, (0, sigma, sigma), mode="reflect")
-    return torch.from_numpy(soft), {}
+    return Square(torch.from_numpy(soft), {})
 
 
 def _take(
@@ -187,12 +185,16 @@ def _take(
 def _make(part: Path, candidate: Candidate) -> _Made:
     file = part / f"{candidate.name}.png"
     try:
-        picture, attributes = candidate.make()
+        made = candidate.make()
     except DataError as error:
         return _Made(_described(candidate), "", {}, str(error))
-    images.write(file, picture)
+    if made.png:
+        with written_whole(file) as beside:
+            beside.write_bytes(made.png)
+    else:
+        images.write(file, made.picture)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _Made(_described(candidate), digest, attributes, "")
+    return _Made(_described(candidate), digest, made.attributes, "")
 
 
 def _described(candidate: Candidate) -> Candidate:
@@ -200,7 +202,7 @@ def _described(candidate: Candidate) -> Candidate:
     return candidate._replace(make=_nothing)
 
 
-def _nothing() -> tuple[Tensor, Attributes]:
+def _nothing() -> Square:
     raise AssertionError("made already")
 
 

@@ -1,11 +1,12 @@
 """A picture that a source offers, and how it becomes a square of the wanted size."""
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+from PIL import Image
 from torch import Tensor
 
 from facesr import images
@@ -15,14 +16,25 @@ from facesr.sources.archives import Blob
 Attributes = dict[str, str | int | float]
 
 
+class Square(NamedTuple):
+    """What became of a picture."""
+
+    picture: Tensor
+    """(3, size, size) float32 in [0, 1]."""
+    attributes: Attributes
+    """What was learned on the way."""
+    png: bytes = b""
+    """The picture as a PNG file, where it was one already: encoding it again takes longest."""
+
+
 class Candidate(NamedTuple):
     """A picture that may be taken."""
 
     name: str
     """Of its PNG file, without suffix."""
     origin: str
-    make: Callable[[], tuple[Tensor, Attributes]]
-    """Gives (3, size, size) in [0, 1] and what was learned on the way; may raise DataError."""
+    make: Callable[[], Square]
+    """May raise DataError."""
     licence: str
     attribution: str = ""
     identity: str = ""
@@ -64,7 +76,7 @@ def safe_name(origin: str) -> str:
     return f"{readable}_{hashlib.sha256(origin.encode()).hexdigest()[:8]}"
 
 
-def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> tuple[Tensor, Attributes]:
+def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> Square:
     """Reads a picture and cuts it.
 
     Args:
@@ -78,14 +90,19 @@ def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> tuple[Tensor, Attributes
     content = blob.read()
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise DataError("its content is not what its manifest says (SHA-256)")
-    return cut_square(images.read(content), cut)
+    return cut_square(images.read(content), cut, content)
 
 
-def cut_square(picture: Tensor, cut: Cut) -> tuple[Tensor, Attributes]:
+def cut_square(picture: Tensor, cut: Cut, content: bytes) -> Square:
     """Cuts a square and brings it to `cut.size`.
 
+    Args:
+        picture: (3, H, W) in [0, 1].
+        cut: Sizes.
+        content: The file that it was read from.
+
     Raises:
-        DataError: It shows no face where one is wanted, or is smaller than `cut.minimum`.
+        DataError: It is smaller than `cut.minimum`.
     """
     square = images.centre_square(picture)
     side = square.shape[-1]
@@ -93,4 +110,13 @@ def cut_square(picture: Tensor, cut: Cut) -> tuple[Tensor, Attributes]:
         raise DataError(f"has a side of {side} px where {cut.minimum} px are needed")
     found: Attributes = {"enlarged_from": side} if side < cut.size else {}
     resized = images.resize(square, (cut.size, cut.size), "lanczos").clamp(0, 1)
-    return resized.to(torch.float32), found
+    return Square(resized, found, content if _is_plain_png(content, cut.size) else b"")
+
+
+def _is_plain_png(content: bytes, size: int) -> bool:
+    """Tells whether a file may be kept as it is: 8-bit RGB PNG, square, with nothing but pixels."""
+    if not content.startswith(b"\x89PNG"):
+        return False
+    with Image.open(io.BytesIO(content)) as opened:
+        opened.load()
+        return opened.mode == "RGB" and opened.size == (size, size) and not opened.info

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images
@@ -23,7 +22,7 @@ from facesr.download import RemoteFile, download, file_digest
 from facesr.errors import DataError
 from facesr.parallel import map_in_threads
 from facesr.sources.archives import Blob
-from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, cut_square
+from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square, cut_square
 from facesr.sources.folder import walk
 
 METADATA = "ffhq-dataset-v2.json"
@@ -73,7 +72,9 @@ def offer(
     Raises:
         DataError: The metadata or a photograph cannot be had, or a copy of one is damaged.
     """
-    folder = Path(params.path)
+    root = Path(params.path)
+    # Beside a single archive.
+    folder = root.parent if root.is_file() else root
     metadata = folder / METADATA
     address = partial(_address, params.url)
     remote = RemoteFile(address(METADATA_URL, METADATA, ""), metadata, METADATA_SIZE, METADATA_MD5)
@@ -86,7 +87,7 @@ def offer(
     chosen = choose(photographs, params.count, splits, seed)
     wanted = {photograph.number: photograph for _, photograph in chosen}
     set_aside: list[tuple[str, str]] = []
-    copies, exact = _copies(folder, wanted, scratch, set_aside)
+    copies, exact = _copies(root, folder, wanted, scratch, set_aside)
     missing = [
         RemoteFile(address(one.url, one.path, f"{index:05d}"), folder / one.path, one.size, one.md5)
         for index, one in wanted.items()
@@ -192,12 +193,13 @@ def _address(template: str, file_url: str, file_path: str, index: str) -> str:
 
 
 def _copies(
+    root: Path,
     folder: Path,
     wanted: Mapping[int, Photograph],
     scratch: Path,
     set_aside: list[tuple[str, str]],
 ) -> tuple[dict[int, Blob], set[int]]:
-    """Finds the wanted photographs below a folder.
+    """Finds the wanted photographs below `root`; downloads lie in `folder`.
 
     Returns:
         The copies that may be used by index, and the indices of those that are byte for byte the
@@ -205,7 +207,7 @@ def _copies(
     """
     copies: dict[int, Blob] = {}
     downloaded = {folder / one.path for one in wanted.values()}
-    for found in walk(folder, scratch, set_aside):
+    for found in walk(root, scratch, set_aside):
         path = Path(found.origin)
         digits = re.search(r"(\d{5,8})$", path.stem)
         if not digits or path.suffix.lower() not in images.SUFFIXES:
@@ -225,7 +227,7 @@ def _md5(blob: Blob) -> str:
     return hashlib.md5(blob.read()).hexdigest()
 
 
-def _make(blob: Blob, photograph: Photograph, cut: Cut, exact: bool) -> tuple[Tensor, Attributes]:
+def _make(blob: Blob, photograph: Photograph, cut: Cut, exact: bool) -> Square:
     content = blob.read()
     picture = images.read(content)
     found: Attributes = {}
@@ -240,5 +242,5 @@ def _make(blob: Blob, photograph: Photograph, cut: Cut, exact: bool) -> tuple[Te
             )
         else:
             found["copy"] = f"lossy, {picture.shape[-1]} px"
-    square, more = cut_square(picture, cut)
-    return square, {**found, **more}
+    square = cut_square(picture, cut, content)
+    return square._replace(attributes={**found, **square.attributes})
