@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from facesr.config import FetchParams
@@ -361,6 +362,28 @@ def test_a_manifest_without_files_is_refused(tmp_path):
     (folder / "manifest.csv").write_text("picture,who\na,b\n")
     with pytest.raises(DataError, match=r"manifest\.csv has no column file or filename or path"):
         run(folder, tmp_path)
+
+
+def test_the_square_around_the_largest_face_is_cut(monkeypatch):
+    from facesr import faces
+    from facesr.sources.candidates import Cut, cut_square
+
+    # Red tells the row, green the column, so that the cut says where it is from.
+    y, x = torch.meshgrid(torch.arange(80) / 100, torch.arange(100) / 100, indexing="ij")
+    picture = torch.stack([y, x, torch.zeros(80, 100)])
+    boxes = [faces.Box(70.0, 20.0, 40.0, 40.0), faces.Box(0.0, 0.0, 20.0, 20.0)]
+    monkeypatch.setattr(faces, "find_faces", lambda _: boxes)
+    square = cut_square(picture, Cut(20, 10, "face"), b"")
+    # The face's square reaches 10 px beyond the right edge and is moved inside.
+    assert square.picture[1].min() == pytest.approx(0.605, abs=0.01)
+    assert square.picture[1].max() == pytest.approx(0.985, abs=0.01)
+    assert square.picture[0].mean() == pytest.approx(0.395, abs=0.01)
+    assert cut_square(picture, Cut(60, 10, "face"), b"").attributes == {"enlarged_from": 40}
+    with pytest.raises(DataError, match="a side of 40 px where 60 px are needed"):
+        cut_square(picture, Cut(60, 60, "face"), b"")
+    boxes.clear()
+    with pytest.raises(DataError, match="shows no face"):
+        cut_square(picture, Cut(20, 10, "face"), b"")
 
 
 def test_names_choose_among_the_folders(tmp_path):

@@ -102,15 +102,37 @@ def cut_square(picture: Tensor, cut: Cut, content: bytes) -> Square:
         content: The file that it was read from.
 
     Raises:
-        DataError: It is smaller than `cut.minimum`.
+        DataError: It is smaller than `cut.minimum`, or shows no face where one is to be cut.
     """
+    if cut.crop == "face":
+        return _cut_face(picture, cut)
     square = images.centre_square(picture)
-    side = square.shape[-1]
-    if side < cut.minimum:
-        raise DataError(f"has a side of {side} px where {cut.minimum} px are needed")
-    found: Attributes = {"enlarged_from": side} if side < cut.size else {}
+    found = _size_facts(square.shape[-1], cut)
     resized = images.resize(square, (cut.size, cut.size), "lanczos").clamp(0, 1)
     return Square(resized, found, content if _is_plain_png(content, cut.size) else b"")
+
+
+def _cut_face(picture: Tensor, cut: Cut) -> Square:
+    # Loaded here: the detector is a package that nothing else on this way needs.
+    from facesr import faces
+
+    found = faces.find_faces(picture)
+    if not found:
+        raise DataError("shows no face that the detector finds")
+    height, width = picture.shape[-2:]
+    box = found[0]
+    # Moved inside the picture rather than filled up: what is made up cannot be learned from.
+    side = min(box.width, height, width)
+    left = min(max(box.left, 0.0), width - side)
+    top = min(max(box.top, 0.0), height - side)
+    facts = _size_facts(round(side), cut)
+    return Square(faces.cut(picture, faces.Box(left, top, side, side), cut.size), facts)
+
+
+def _size_facts(side: int, cut: Cut) -> Attributes:
+    if side < cut.minimum:
+        raise DataError(f"has a side of {side} px where {cut.minimum} px are needed")
+    return {"enlarged_from": side} if side < cut.size else {}
 
 
 def _is_plain_png(content: bytes, size: int) -> bool:
