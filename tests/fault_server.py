@@ -1,5 +1,6 @@
 """A host on this computer that serves files and every fault that real hosts have."""
 
+import hashlib
 import threading
 import time
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class FaultServer(ThreadingHTTPServer):
         self.files = {}
         self.faults = {}
         self.ranges = True
+        self.tags = True
         self.requests = []
         self.lock = threading.Lock()
 
@@ -66,6 +68,9 @@ class Handler(BaseHTTPRequestHandler):
             content = content + b"more"
         start = 0
         asked = self.headers.get("Range")
+        version = f'"{hashlib.md5(content).hexdigest()}"'
+        if self.headers.get("If-Range", version) != version:
+            asked = None
         if asked and server.ranges and fault not in ("other content", "too long"):
             start = int(asked.removeprefix("bytes=").split("-")[0])
             if start >= len(content):
@@ -73,6 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         body = content[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
+        if server.tags:
+            self.send_header("ETag", version)
         if start:
             total = len(content)
             self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")

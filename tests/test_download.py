@@ -176,6 +176,27 @@ def test_a_file_that_nobody_has_measured_is_trusted_once(server, tmp_path):
     assert names(tmp_path) == ["a.png.sha256"]
 
 
+@pytest.mark.parametrize("tags", [True, False])
+def test_an_unmeasured_file_that_changes_in_the_middle_is_not_mixed(server, tmp_path, tags):
+    server.tags = tags
+    server.faults["/a.png"] = ["cut"]
+    file = remote(server, tmp_path, "/a.png", size=None, md5=None)
+    with pytest.raises(DataError):
+        run([file], attempts=1)
+    assert (tmp_path / ".a.png.part").stat().st_size
+    server.files["/a.png"] = bytes(reversed(CONTENT["/a.png"]))
+    run([file])
+    assert (tmp_path / "a.png").read_bytes() == server.files["/a.png"]
+    assert names(tmp_path) == ["a.png", "a.png.sha256"]
+
+
+def test_an_unmeasured_file_that_does_not_change_goes_on(server, tmp_path):
+    server.faults["/a.png"] = ["cut"]
+    run([remote(server, tmp_path, "/a.png", size=None, md5=None)])
+    assert server.requests[1][1].startswith("bytes=")
+    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
+
+
 def test_more_than_the_disk_holds_is_refused_before_anything_is_asked(server, tmp_path):
     file = remote(server, tmp_path, "/a.png", size=10**18)
     with pytest.raises(DataError, match=r"1 files of 1000000000\.00 GB .* GB left"):

@@ -10,7 +10,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +81,7 @@ class _Downloader:
         self.not_before = 0.0
 
     def run(self, files: Sequence[RemoteFile]) -> None:
-        missing = [file for file in self._with_bar(files) if file]
+        missing = self._missing(files)
         if not missing:
             return
         try:
@@ -124,19 +124,16 @@ class _Downloader:
                 "go on; or wait, name a mirror (url) or a local copy (path) in params.yaml."
             )
 
-    def _with_bar(self, files: Sequence[RemoteFile]) -> Iterator[RemoteFile | None]:
-        """Gives the files that are not there whole, and None for the others."""
+    def _missing(self, files: Sequence[RemoteFile]) -> list[RemoteFile]:
         with ThreadPoolExecutor(self.workers) as pool:
-            checked = pool.map(_is_whole, files)
-            show = len(files) > 1
-            yield from (
-                None if whole else file
-                for file, whole in zip(
-                    files,
-                    tqdm(checked, total=len(files), unit="file", desc="verify", disable=not show),
-                    strict=True,
-                )
+            checked = tqdm(
+                pool.map(_is_whole, files),
+                total=len(files),
+                unit="file",
+                desc="verify",
+                disable=len(files) < 2,
             )
+            return [file for file, whole in zip(files, checked, strict=True) if not whole]
 
     def _check_disk(self, missing: Sequence[RemoteFile]) -> None:
         needed = sum(max(0, (file.size or 0) - _part_size(file)) for file in missing)
@@ -175,8 +172,16 @@ class _Downloader:
         if have and have == file.size:
             return _accept(file, advance)
         headers = {"Accept-Encoding": "identity"}
+        validator = _validator(file)
+        if have and file.md5 is None and not validator:
+            # Without a checksum, nothing would tell that the rest belongs to another version.
+            part.unlink()
+            advance(-have)
+            have = 0
         if have:
             headers["Range"] = f"bytes={have}-"
+            if validator:
+                headers["If-Range"] = validator
         with self._session().get(
             url, headers=headers, stream=True, timeout=self.timeout
         ) as response:
@@ -196,10 +201,15 @@ class _Downloader:
             else:
                 confirmed = None
                 offset = answers.offset(response)
+                if offset not in (0, have):
+                    raise TemporaryError("the host goes on at another place than it was asked for")
                 if offset != have:
-                    # The host ignores ranges.
+                    # The host ignores ranges, or has another version now.
                     advance(-have)
                     have = 0
+                if file.md5 is None:
+                    answers.check_length(response)
+                    _validator_file(file).write_text(answers.validator(response))
                 with part.open("ab" if have else "wb") as target:
                     for chunk in itertools.chain([first], chunks):
                         if self.stopped.is_set():
@@ -252,6 +262,7 @@ def _accept(file: RemoteFile, advance: Callable[[int], object]) -> None:
         part.unlink()
         advance(-size)
         raise TemporaryError(fault)
+    _validator_file(file).unlink(missing_ok=True)
     if file.md5 is None:
         known, sha256 = _hash_file(file), file_digest(part, "sha256")
         if known.is_file() and known.read_text().strip() != sha256:
@@ -262,6 +273,15 @@ def _accept(file: RemoteFile, advance: Callable[[int], object]) -> None:
             )
         known.write_text(f"{sha256}\n")
     part.replace(file.path)
+
+
+def _validator_file(file: RemoteFile) -> Path:
+    return file.path.with_name(f".{file.path.name}.version")
+
+
+def _validator(file: RemoteFile) -> str:
+    path = _validator_file(file)
+    return path.read_text() if path.is_file() else ""
 
 
 def _hash_file(file: RemoteFile) -> Path:

@@ -58,6 +58,19 @@ def offset(response: requests.Response) -> int:
     return int(found[1])
 
 
+def check_length(response: requests.Response) -> None:
+    """Raises where an answer that is cut off would look like a whole one."""
+    chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+    if not chunked and "Content-Length" not in response.headers:
+        raise PermanentError("the host does not say how long it is, and nobody has a checksum")
+
+
+def validator(response: requests.Response) -> str:
+    """What names this version of the file in `If-Range` (RFC 9110, section 13.1.5), or nothing."""
+    tag = response.headers.get("ETag", "")
+    return "" if tag.startswith("W/") else tag
+
+
 def is_page(response: requests.Response, first: bytes) -> bool:
     """Tells a web page from the file, whatever the status."""
     start = first[:512].lstrip().lower()
