@@ -17,7 +17,7 @@ LAYERS = [
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
     {"batch", "choice", "evaluation", "scoreboard"},
-    {"lineage", "registered_model", "sweeps", "verification"},
+    {"lineage", "registered_model", "cluster", "sweeps", "verification"},
     {"comparison", "reproduction"},
     {"commands"},
     {"cli"},

@@ -121,7 +121,11 @@ def test_a_video_that_was_stopped_goes_on_after_its_last_whole_segment(tmp_path)
     video.enhance_video(source, target, stops, key="k")
     assert seen - 100 == FRAMES - video.SEGMENT_FRAMES
     video.enhance_video(source, whole, twice, key="k")
-    assert target.read_bytes() == whole.read_bytes()
+    (frames, times), (other_frames, other_times) = decode(target), decode(whole)
+    assert times == other_times
+    # FFmpeg's conversion of colours is not bit-exact from run to run.
+    assert np.allclose(np.stack(frames), np.stack(other_frames), atol=2)
+    assert sound_packets(target) == sound_packets(whole)
 
 
 def test_segments_of_other_options_are_not_used(tmp_path):
@@ -212,3 +216,10 @@ def test_the_command_enlarges_a_clip_and_leaves_what_is_there(tmp_path, capsys):
     cli.main(arguments)
     assert target.stat().st_mtime_ns == made
     assert "there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [["--ray", "local"], ["--json"]])
+def test_options_that_are_for_pictures_are_refused(tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        cli.main(["enhance", "clip.mp4", "-o", str(tmp_path / "out.mp4"), *option])
+    assert "are for pictures" in capsys.readouterr().err

@@ -87,7 +87,17 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add("--keep-gps", action="store_true", help="keep the place where the picture was taken")
     add("--force", action="store_true", help="make results again that are there")
-    add("--jobs", type=int, default=1, metavar="N", help="pictures at a time (default: 1)")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="pictures at a time (default: 1; with --ray one for each GPU or processor)",
+    )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the pictures among the machines of a Ray cluster; local starts one here",
+    )
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     add(
         "--precision",
@@ -111,8 +121,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _enhance(parsed: argparse.Namespace) -> None:
     from facesr import batch, choice, photos, video
 
-    if parsed.jobs < 1:
+    if parsed.jobs is not None and parsed.jobs < 1:
         raise ParamsError(f"--jobs must be at least 1, not {parsed.jobs}.")
+    if parsed.ray and (parsed.sheet or PIPE in parsed.inputs):
+        raise ParamsError("--ray works from files to files: neither - nor --sheet goes with it.")
     if parsed.background and not parsed.faces:
         raise ParamsError("--background says what is around faces. Give --faces too.")
     if not 1 <= parsed.quality <= 100:
@@ -160,6 +172,8 @@ def _video(source: Path, target: Path, options: "Options", parsed: argparse.Name
     from facesr import __version__, batch, choice, video
     from facesr.photos import Photo
 
+    if parsed.ray or parsed.sheet or parsed.report or parsed.json:
+        raise ParamsError("--ray, --sheet, --report and --json are for pictures, not for a video.")
     if target.is_dir():
         target = target / source.name
     if target.exists() and target.resolve() == source.resolve():
@@ -279,14 +293,20 @@ def _with_bar(
             bar.total = total
             bar.update(done - bar.n)
 
-        for outcome in batch.run(
-            enhancer,
-            jobs,
-            options,
-            workers=parsed.jobs,
-            keep_pictures=SHEET_PICTURES if parsed.sheet else 0,
-            on_tile=on_tile if single else None,
-        ):
+        if parsed.ray:
+            from facesr import cluster
+
+            outcomes = cluster.run(enhancer, jobs, options, address=parsed.ray, workers=parsed.jobs)
+        else:
+            outcomes = batch.run(
+                enhancer,
+                jobs,
+                options,
+                workers=parsed.jobs or 1,
+                keep_pictures=SHEET_PICTURES if parsed.sheet else 0,
+                on_tile=on_tile if single else None,
+            )
+        for outcome in outcomes:
             if not single:
                 bar.update()
             for note in outcome.notes:

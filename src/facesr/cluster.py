@@ -1,0 +1,122 @@
+"""Many picture files through many machines, with Ray Data.
+
+Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and a file system that all of them
+see. Each worker holds one model; Ray Data gives it the next pictures as it gets done and tries
+again what a dead worker had begun. A result appears whole under its name once, and who comes second
+leaves it alone, so nothing is lost and nothing is made twice.
+"""
+
+import importlib
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from facesr.batch import Job, Options, Outcome, enhance_file
+from facesr.enhancer import Enhancer
+from facesr.errors import ParamsError
+
+LOCAL = "local"
+
+
+def run(
+    enhancer: Enhancer,
+    jobs: Sequence[Job],
+    options: Options,
+    *,
+    address: str,
+    workers: int | None = None,
+) -> Iterator[Outcome]:
+    """Enhances the pictures on a cluster and yields what became of each, as `batch.run` does.
+
+    Args:
+        enhancer: Its weights are sent to the workers, which need no registry.
+        jobs: From `batch.plan`; all machines see their paths.
+        options: For all of them.
+        address: `local` starts Ray on this machine for the time of the work; else that of a
+            cluster, such as `10.0.0.1:6379`, `ray://10.0.0.1:10001` or `auto`.
+        workers: None takes one for each GPU of the cluster, or each processor where it has none.
+
+    Raises:
+        ParamsError: Ray is not installed, or no cluster answers.
+    """
+    ray = _start(address)
+    try:
+        gpus, cpus = (int(ray.cluster_resources().get(name, 0)) for name in ("GPU", "CPU"))
+        size = min(workers or gpus or cpus or 1, len(jobs))
+        rows = [{"job": (str(job.source.resolve()), str(job.target.resolve()))} for job in jobs]
+        shown = {row["job"]: job for row, job in zip(rows, jobs, strict=True)}
+        outcomes = ray.data.from_items(rows).map(
+            _Worker,
+            fn_constructor_kwargs={"weights": _pack(enhancer), "options": options},
+            compute=ray.data.ActorPoolStrategy(size=size),
+            num_cpus=0 if gpus else 1,
+            num_gpus=1 if gpus else 0,
+        )
+        for row in outcomes.iter_rows():
+            outcome: Outcome = row["outcome"]
+            own = shown[str(outcome.job.source), str(outcome.job.target)]
+            yield replace(outcome, job=own)
+    finally:
+        ray.shutdown()
+
+
+def _start(address: str) -> ModuleType:
+    try:
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.data")
+    except ImportError as error:
+        raise ParamsError("--ray needs Ray. Install it with: pip install 'facesr[cluster]'") from (
+            error
+        )
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({"include_dashboard": False} if address == LOCAL else {}),
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ParamsError(
+            f"No Ray cluster answers at {address} ({str(error).splitlines()[0]}). Check the "
+            "address, or say: --ray local"
+        ) from error
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray
+
+
+def _pack(enhancer: Enhancer) -> dict[str, Any]:
+    if not enhancer.networks:
+        return {"content": b"", "model": enhancer.model, "precision": enhancer.precision}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        enhancer.save(path)
+        content = path.read_bytes()
+    return {"content": content, "model": enhancer.model, "precision": enhancer.precision}
+
+
+def _unpack(weights: dict[str, Any]) -> Enhancer:
+    if not weights["content"]:
+        return Enhancer.bicubic()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        path.write_bytes(weights["content"])
+        enhancer = Enhancer.from_checkpoint(path, precision=weights["precision"])
+    enhancer.model = weights["model"]
+    return enhancer
+
+
+class _Worker:
+    """One model, for as long as the work lasts."""
+
+    def __init__(self, weights: dict[str, Any], options: Options) -> None:
+        self.enhancer = _unpack(weights)
+        self.options = options
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        source, target = (Path(path) for path in row["job"])
+        return {"outcome": enhance_file(self.enhancer, Job(source, target), self.options)}
