@@ -1,6 +1,8 @@
 """A project without anything, a registry that answers as told, pictures of every kind."""
 
 import io
+import random
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +61,25 @@ def picture_bytes(
     buffer = io.BytesIO()
     small.resize((width, height), Image.Resampling.BICUBIC).save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """The file with a few bytes changed, moved, cut or doubled."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 12)):
+        place = rng.randrange(len(changed)) if changed else 0
+        match rng.randrange(5):
+            case 0:
+                changed[place : place + 1] = bytes([rng.randrange(256)])
+            case 1:
+                changed[place : place + rng.randint(1, 40)] = b""
+            case 2:
+                changed[place:place] = rng.randbytes(rng.randint(1, 40))
+            case 3:
+                changed[place : place + 4] = struct.pack(">I", rng.getrandbits(32))
+            case 4:
+                del changed[place:]
+    return bytes(changed)
 
 
 class FakeRegistry:

@@ -1,10 +1,11 @@
 """The HTTP API: the same picture as the page gives, and a sentence for everything else."""
 
 import io
+import random
 import threading
 
 import pytest
-from conftest import picture_bytes, wait_until
+from conftest import mutated, picture_bytes, wait_until
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -151,3 +152,30 @@ def test_the_registry_is_asked_once_for_many_requests(client, registry, monkeypa
         client.post("/api/v1/enhance", content=PNG)
     assert registry.loads == [7]
     assert serving.shared().is_warm
+
+
+def fuzz(client, count):
+    rng = random.Random(11)
+    seeds = [picture_bytes(48, 40, kind) for kind in ("JPEG", "PNG", "WEBP")]
+    codes = set()
+    for _ in range(count):
+        answer = client.post(
+            "/api/v1/enhance?model=bicubic", content=mutated(rng, rng.choice(seeds))
+        )
+        assert answer.status_code in (200, 413, 422), answer.text
+        codes.add(answer.status_code)
+    assert 422 in codes
+
+
+def test_twenty_mutated_pictures_give_nothing_but_our_answers(client):
+    fuzz(client, 20)
+
+
+@pytest.mark.slow
+def test_five_hundred_mutated_pictures_give_nothing_but_our_answers_and_keep_no_memory(client):
+    import resource
+
+    fuzz(client, 50)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fuzz(client, 500)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import DASHBOARD, picture_bytes
+from conftest import DASHBOARD, mutated, picture_bytes
 from PIL import Image, ImageCms
 
 import intake
@@ -211,25 +211,6 @@ def test_names_are_escaped_for_markdown(name, shown):
 )
 def test_downloads_get_names_that_stay_in_their_folder(name, stem):
     assert intake.stem(name) == stem
-
-
-def mutated(rng, data):
-    """The file with a few bytes changed, moved, cut or doubled."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 12)):
-        place = rng.randrange(len(changed)) if changed else 0
-        match rng.randrange(5):
-            case 0:
-                changed[place : place + 1] = bytes([rng.randrange(256)])
-            case 1:
-                changed[place : place + rng.randint(1, 40)] = b""
-            case 2:
-                changed[place:place] = rng.randbytes(rng.randint(1, 40))
-            case 3:
-                changed[place : place + 4] = struct.pack(">I", rng.getrandbits(32))
-            case 4:
-                del changed[place:]
-    return bytes(changed)
 
 
 def fuzz(count):

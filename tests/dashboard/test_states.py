@@ -8,6 +8,7 @@ from conftest import picture_bytes, tiny_enhancer, wait_until
 
 import service
 import serving
+import session
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
 
@@ -216,3 +217,35 @@ def test_every_control_changes_what_is_shown(page, registry):
     shown.click("go")
     assert pictures()[1] != after
     assert [r.enhanced.settings.strength for r in shown.results] == [0, 1]
+
+
+def test_two_visitors_never_see_each_others_pictures(page):
+    one, other = page(), page()
+    one.enhance(("mine.png", PNG))
+    other.run(other.at)
+    assert len(one.results) == 1
+    assert "mine" not in other.texts
+    assert other.at.session_state["work"].results == []
+
+
+def test_the_oldest_results_give_way_and_the_visitor_is_told(page, monkeypatch):
+    monkeypatch.setattr(session, "MAX_RESULTS", 2)
+    shown = page()
+    shown.enhance(*((f"{n}.png", picture_bytes(seed=n)) for n in range(3)))
+    assert [r.name for r in shown.results] == ["2.png", "1.png"]
+    assert "The oldest 1 results were dropped" in shown.texts
+
+
+def test_clear_forgets_everything(page):
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    shown.click("clear")
+    assert shown.results == []
+    assert "Drop one or more face pictures here" in shown.texts
+
+
+def test_remove_takes_one_result_away(page):
+    shown = page()
+    shown.enhance(("a.png", PNG), ("b.png", picture_bytes(seed=1)))
+    shown.click("remove")
+    assert [r.name for r in shown.results] == ["a.png"]
