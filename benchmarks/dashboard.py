@@ -1,6 +1,6 @@
 """Measures the page: time to the first page and to a result, memory, many visitors by the API.
 
-    python -m benchmarks.dashboard PROJECT
+    python -m benchmarks.dashboard PROJECT [SECONDS]
 
 PROJECT is a folder in which `dvc repro` has registered a model.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
 
 import served  # noqa: E402
 
-VISITORS, SECONDS, PICTURES = 10, 120, 50
+VISITORS, SECONDS, PICTURES = 10, 120.0, 50
 
 
 def memory(pid: int) -> float:
@@ -54,10 +54,10 @@ def ask(address: str, data: bytes) -> tuple[int, bytes]:
         return error.code, b""
 
 
-def visit_often(address: str) -> collections.Counter[str]:
-    """Lets visitors ask for two minutes; each gets its own picture back, whatever others ask."""
+def visit_often(address: str, seconds: float) -> collections.Counter[str]:
+    """Lets visitors ask again and again; each gets its own picture back, whatever others ask."""
     counts: collections.Counter[str] = collections.Counter()
-    lock, end = threading.Lock(), time.monotonic() + SECONDS
+    lock, end = threading.Lock(), time.monotonic() + seconds
 
     def visitor(number: int) -> None:
         own, expected = picture(1000 + number), b""
@@ -82,6 +82,7 @@ def visit_often(address: str) -> collections.Counter[str]:
 def main() -> None:
     """Prints every figure."""
     project = Path(sys.argv[1])
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
     with (
         tempfile.TemporaryDirectory() as log,
         served.serve(project, log=Path(log), FACESR_API="1") as (address, process),
@@ -109,7 +110,7 @@ def main() -> None:
         for number in range(PICTURES):
             ask(address, picture(number))
         print(f"memory after {PICTURES} more by the API: {memory(process.pid):.0f} MB")
-        print(f"{VISITORS} visitors, {SECONDS} s: {dict(visit_often(address))}")
+        print(f"{VISITORS} visitors, {seconds:.0f} s: {dict(visit_often(address, seconds))}")
         print(f"memory afterwards: {memory(process.pid):.0f} MB")
 
 

@@ -1,6 +1,7 @@
 """Makes small face pictures larger and sharper: the page that most people want."""
 
 import time
+from functools import partial
 
 import streamlit as st
 
@@ -10,7 +11,7 @@ import serving
 from components import examples, result
 from components.paste import paste, pasted
 from gate import Busy
-from session import Job, Picture, work
+from session import Job, Picture, Result, work
 
 LIMITS = (
     f"JPEG, PNG or WebP, up to {intake.MAX_BYTES // intake.MEGABYTE} MB and "
@@ -319,7 +320,8 @@ def show_results(blend: float, file_format: service.Format) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.download_button(
                 "Download all (ZIP)",
-                lambda: all_as_zip(blend, file_format),
+                # Called outside this visitor's run, so it cannot look the results up itself.
+                partial(all_as_zip, list(results), blend, file_format),
                 file_name="enhanced.zip",
                 mime="application/zip",
                 key="zip",
@@ -329,7 +331,7 @@ def show_results(blend: float, file_format: service.Format) -> None:
             st.caption(f"{len(results)} done, {failed} not enhanced")
 
 
-def all_as_zip(blend: float, file_format: service.Format) -> bytes:
+def all_as_zip(results: list[Result], blend: float, file_format: service.Format) -> bytes:
     """Packs every result under a name of its own."""
     return service.as_zip(
         [
@@ -337,7 +339,7 @@ def all_as_zip(blend: float, file_format: service.Format) -> bytes:
                 service.file_name(r.name, r.enhanced, file_format, number),
                 service.encode(r.enhanced, file_format, blend=blend),
             )
-            for number, r in enumerate(reversed(work().results), start=1)
+            for number, r in enumerate(reversed(results), start=1)
         ]
     )
 

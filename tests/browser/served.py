@@ -93,6 +93,7 @@ def serve(
         port = free.getsockname()[1]
     # A project that is only looked at gets no file.
     output = (log or project) / "server.log"
+    log_file = output.open("w")
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py")),
@@ -100,9 +101,10 @@ def serve(
         ],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment},
-        stdout=output.open("w"),
+        stdout=log_file,
         stderr=subprocess.STDOUT,
     )
+    log_file.close()
     address, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
     try:
         while True:
