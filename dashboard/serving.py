@@ -97,6 +97,7 @@ class Serving:
         self._last_good: Loaded | None = None
         self._broken: dict[int, float] = {}
         self._is_warming = False
+        self._cards: dict[int, str] = {}
 
     def catalogue(self, *, refresh: bool = False) -> Catalogue:
         """Asks the registry, unless it was asked a moment ago."""
@@ -122,6 +123,16 @@ class Serving:
         """Forgets what was seen, for a person who has mended something."""
         self._broken.clear()
         self.catalogue(refresh=True)
+
+    def card(self, number: int) -> str:
+        """The model card of a version as Markdown; empty where it has none."""
+        if number not in self._cards:
+            try:
+                self._cards[number] = tracking.read_card(self.root, str(number))
+            except RegistryError as error:
+                logger.info("%s", error)
+                return ""
+        return self._cards[number]
 
     def loaded(self, number: int | None) -> Loaded | None:
         """The model of a version, where it is loaded already."""

@@ -39,15 +39,19 @@ if catalogue is None or champion is None:
         "cores in ten minutes."
     )
 else:
-    st.dataframe(
-        [
-            {"what": "version", "value": f"facesr v{champion.number}"},
-            {"what": "registered", "value": f"{champion.created:%Y-%m-%d %H:%M} UTC"},
-            *({"what": name, "value": value} for name, value in sorted(champion.tags.items())),
-        ],
-        hide_index=True,
-        alt="The version's tags",
-    )
+    card = serving.shared().card(champion.number)
+    if card:
+        st.markdown(card)
+    with st.expander("Where it comes from", expanded=not card):
+        st.dataframe(
+            [
+                {"what": "version", "value": f"facesr v{champion.number}"},
+                {"what": "registered", "value": f"{champion.created:%Y-%m-%d %H:%M} UTC"},
+                *({"what": name, "value": value} for name, value in sorted(champion.tags.items())),
+            ],
+            hide_index=True,
+            alt="The version's tags",
+        )
     st.link_button("Training run in MLflow", champion.page)
 
 st.subheader("Limits")

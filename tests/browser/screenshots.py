@@ -14,7 +14,6 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 MAX_BYTES = 500_000
-SHOTS = ("light", "dark")
 
 
 def enhance_examples(page: Page) -> None:
@@ -35,7 +34,7 @@ def save(page: Page, path: Path, *, full: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=full)
     with Image.open(path) as shot:
-        colours = shot.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        colours = shot.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     colours.save(path, optimize=True)
     assert path.stat().st_size < MAX_BYTES, f"{path} has {path.stat().st_size} bytes"
 

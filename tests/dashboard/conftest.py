@@ -90,6 +90,7 @@ class FakeRegistry:
         self.broken: set[int] = set()
         self.is_away = False
         self.loads: list[int] = []
+        self.cards: dict[str, str] = {}
 
     def list_versions(self, root: Path) -> list[tracking.ListedVersion]:
         if self.is_away:
@@ -109,6 +110,11 @@ class FakeRegistry:
             for number, aliases in sorted(self.versions.items(), reverse=True)
         ]
 
+    def read_card(self, root: Path, name: str) -> str:
+        if name not in self.cards:
+            raise RegistryError(f"The run of {name} has no model card.")
+        return self.cards[name]
+
     def from_registry(self, reference: str, **_: Any) -> Enhancer:
         number = int(reference.split("/")[1])
         self.loads.append(number)
@@ -125,6 +131,7 @@ class FakeRegistry:
 def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     fake = FakeRegistry()
     monkeypatch.setattr(tracking, "list_versions", fake.list_versions)
+    monkeypatch.setattr(tracking, "read_card", fake.read_card)
     monkeypatch.setattr(Enhancer, "from_registry", fake.from_registry)
     return fake
 

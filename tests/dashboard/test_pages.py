@@ -144,6 +144,12 @@ def test_about_names_the_model_the_limits_and_what_it_is_not_for(page, registry)
     assert "facesr v7" in list(shown.at.dataframe[0].value["value"])
 
 
+def test_about_shows_the_versions_model_card(page, registry):
+    registry.versions = {7: ("champion",)}
+    registry.cards = {"7": "Trained on drawn faces, licence CC0."}
+    assert "Trained on drawn faces, licence CC0." in page("about").texts
+
+
 def test_an_original_is_compared_with_bicubic_and_model(project, registry):
     import intake
     import service

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.runs import metric_name
 from facesr.tracking.store import (
     MODEL,
@@ -33,7 +34,7 @@ class ListedVersion:
     """Address of its run in MLflow's pages."""
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Those of its parent run, under MLflow's names."""
+    """Those of the run that measured it last, under MLflow's names."""
 
     def metric(self, *parts: str) -> float | None:
         """Looks a number of metrics.json up: `metric("faces", "full_size", "bicubic", ...)`."""
@@ -124,8 +125,9 @@ def _listed(
     from mlflow.exceptions import MlflowException
 
     run_id = version.run_id or ""
+    measured = version.tags.get(EVALUATION_RUN, run_id)
     try:
-        metrics = dict(client.get_run(run_id).data.metrics) if run_id else {}
+        metrics = dict(client.get_run(measured).data.metrics) if measured else {}
     except MlflowException as error:
         # A run that was deleted does not take its version along.
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
