@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -127,18 +128,22 @@ def _dvc(root: Path, *arguments: str) -> str:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # A file, since a worker that DVC leaves behind would hold a pipe open until the queue is empty.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=root,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        output.seek(0)
+        text = output.read()
     if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        lines = text.strip().splitlines()
         raise DataError(f"dvc {' '.join(arguments[:2])} failed: {lines[-1] if lines else '?'}")
-    return done.stdout
+    return text
 
 
 def collect(
@@ -192,8 +197,7 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
         key=lambda label: (math.isnan(summaries[label].mean), sign * summaries[label].mean),
     )
     rows = [
-        [label, f"{summaries[label].mean:.5g} ± {summaries[label].standard_error:.2g}"]
-        + [f"{summaries[label].finite} of {len(groups[label])}"]
+        [label, _shown(summaries[label]), f"{summaries[label].finite} of {len(groups[label])}"]
         for label in order
     ]
     header = ["combination", f"{metric} on {set_name}", "seeds"]
@@ -212,6 +216,14 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
     )
     _draw(groups, order, summaries, folder / "summary.png", f"{metric} on {set_name}")
     return text
+
+
+def _shown(summary: reports.Summary) -> str:
+    if not summary.finite:
+        return "-"
+    # One seed has no standard error.
+    error = f" ± {summary.standard_error:.2g}" if summary.finite > 1 else ""
+    return f"{summary.mean:.5g}{error}"
 
 
 def _draw(
