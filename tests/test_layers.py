@@ -81,7 +81,7 @@ def test_a_planted_violation_is_found(tmp_path):
         ("dvc", set()),
         (
             "fastai",
-            {"models/critics.py", "models/fastai_unet.py", "training/pretrain.py"},
+            {"models/critics.py", "models/fastai_unet.py", "training/learner.py"},
         ),
     ],
 )

@@ -295,6 +295,9 @@ class ResidualUNetParams(Section):
 class Phase(Section):
     """One cycle of training: the rate rises, then falls to nothing."""
 
+    crop_size: PositiveInt
+    """Side of the training crops, in pixels of the network's input."""
+    batch_size: PositiveInt
     epochs: PositiveInt
     learning_rate: PositiveFloat
     encoder_learning_rate: NonNegativeFloat
@@ -310,6 +313,12 @@ class TrainingParams(Section):
     """Validation pictures on the sheet of each epoch."""
     explosion_factor: PositiveFloat
     """A loss so many times its first value, and above this, stops the training."""
+    precision: Literal["auto", "float32", "bfloat16"]
+    """Of the networks' arithmetic; `auto` is bfloat16 where the device has instructions for it."""
+    compile: bool
+    """Compiles the networks with torch.compile."""
+    accumulate: PositiveInt
+    """Parts of a batch that pass the networks one after another; more need less memory."""
 
 
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
@@ -346,9 +355,6 @@ class RegressionParams(Section):
     phases: Phases
     warmup_fraction: Fraction
     """Share of each phase in which the rate rises."""
-    batch_size: PositiveInt
-    crop_size: PositiveInt
-    """Side of the training crops, in pixels of the network's input."""
     crops_per_pair: PositiveInt
     """Random crops taken from each pair in an epoch."""
     weight_decay: NonNegativeFloat
@@ -429,8 +435,8 @@ class TrainGanParams(Section):
     """Weight of the distance between the Gram matrices of those features."""
     gradient_penalty: NonNegativeFloat
     """Weight of the penalty on the critic's slope; the Wasserstein form wants 10."""
-    critic_threshold: PositiveFloat
-    """The critic keeps its turn until its batch loss falls below this."""
+    critic_threshold: NonNegativeFloat
+    """The critic keeps its turn until its batch loss falls below this; 0 lets turns alternate."""
     ema_decay: Fraction
     """The kept generator is a running average of its steps."""
     report_every: PositiveInt
@@ -477,10 +483,16 @@ class Profile(Section):
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:
         for name, crop, side in (
-            ("train_generator", self.train_generator.crop_size, self.sizes.lr_size),
+            *(
+                ("train_generator", phase.crop_size, self.sizes.lr_size)
+                for phase in self.train_generator.phases
+            ),
             ("train_critic", self.train_critic.crop_size, self.sizes.generator_size),
             ("train_gan", self.train_gan.crop_size, self.sizes.lr_size),
-            ("train_upsampler", self.train_upsampler.crop_size, self.sizes.generator_size),
+            *(
+                ("train_upsampler", phase.crop_size, self.sizes.generator_size)
+                for phase in self.train_upsampler.phases
+            ),
         ):
             if crop > side:
                 raise ValueError(f"{name}.crop_size {crop} is larger than its pictures, {side}")

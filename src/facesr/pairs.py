@@ -265,6 +265,43 @@ def degrade_afresh(
             yield torch.stack([one.result() for one in views]), originals
 
 
+class CriticBatches:
+    """Crops of originals and of generated pictures in equal parts, labelled 1 and 0.
+
+    Each iteration is the next epoch; order and crops follow from (seed, epoch) alone.
+    """
+
+    def __init__(self, pairs: Pairs, *, batch_size: int, crop_size: int, seed: int) -> None:
+        # Half of a batch are originals, half the generated pictures of the same faces.
+        self.half = max(1, min(batch_size // 2, len(pairs.stems)))
+        self.pairs = pairs
+        self.crop_size = crop_size
+        self.seed = seed
+        self.epoch = 0
+        self._start = 0
+
+    def go_to(self, epoch: int, batch: int) -> None:
+        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
+        self.epoch, self._start = epoch, batch
+
+    def __len__(self) -> int:
+        return len(self.pairs.stems) // self.half
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        start = self._start
+        self.go_to(self.epoch + 1, 0)
+        order = rng.permutation(len(self.pairs.stems))
+        labels = torch.cat([torch.ones(self.half), torch.zeros(self.half)])  # (N,)
+        for batch in range(len(self)):
+            indices = order[batch * self.half : (batch + 1) * self.half]
+            crops = draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
+            if batch < start:
+                continue
+            generated, original = cut(self.pairs, crops, crop_size=self.crop_size)
+            yield torch.cat([original, generated]), labels
+
+
 class WholeBatches:
     """Every pair once, whole and in order."""
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, STAGES, outs, run_stage
+from conftest import ROOT, STAGES, make_project, outs, run_stage
 
 from facesr import cli
 from facesr.errors import CheckpointError, Stopped, TrainingError
@@ -37,8 +37,26 @@ def remove_outs(name, root):
     shutil.rmtree(root / "reports" / name, ignore_errors=True)
 
 
+def test_phases_and_a_frozen_encoder_survive_as_well(tmp_path, monkeypatch):
+    phase = {"crop_size": 8, "batch_size": 6, "epochs": 1, "learning_rate": 1.0e-3}
+    root = make_project(
+        tmp_path,
+        train_generator__phases=[
+            {**phase, "encoder_learning_rate": 0.0},
+            {**phase, "crop_size": 16, "epochs": 2, "encoder_learning_rate": 1.0e-4},
+        ],
+    )
+    run_stage("train_generator", root, monkeypatch)
+    die_again_and_again("train_generator", root, monkeypatch)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_training_that_dies_again_and_again_ends_with_the_same_bits(name, project, monkeypatch):
+    die_again_and_again(name, project, monkeypatch)
+
+
+def die_again_and_again(name, project, monkeypatch):
+    """Lets a training die after every checkpoint, and compares it with what stands there."""
     unbroken = outs(name, project)
     save = Checkpoints.save
     deaths = 0

@@ -18,7 +18,6 @@ from torch.optim import AdamW, Optimizer
 
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
-from facesr.devices import pick_device
 from facesr.losses import (
     ADVERSARIAL_LOSSES,
     AdversarialLoss,
@@ -27,13 +26,26 @@ from facesr.losses import (
     gradient_penalty,
     texture_distance,
 )
-from facesr.pairs import HR, LR, Pairs, TrainBatches, load_pairs
+from facesr.pairs import HR, LR, TrainBatches, load_pairs
+from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
 from facesr.training.monitor import Monitor
+from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
 from facesr.training.resume import key_of
 
 # The study's goal: the critic can no longer tell, and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
+SERIES = {
+    "curves": (
+        "generator_loss",
+        "content_loss",
+        "adversarial_loss",
+        "matching_loss",
+        "critic_loss",
+    ),
+    "probabilities": ("original", "generated"),
+    "gradients": ("generator_gradient", "critic_gradient"),
+}
 
 
 class CriticStep(NamedTuple):
@@ -61,8 +73,8 @@ def train_gan(
     sizes: Sizes,
     train_pairs: Path,
     valid_pairs: Path,
-    generator: Path,
-    critic: Path,
+    generator_weights: Path,
+    critic_weights: Path,
     weights: Path,
     restored: Path,
     report: Path,
@@ -77,8 +89,8 @@ def train_gan(
         sizes: Sides of the pairs.
         train_pairs: Folder of pairs.
         valid_pairs: Folder of pairs.
-        generator: Weights to start from.
-        critic: Weights to start from.
+        generator_weights: To start from.
+        critic_weights: To start from.
         weights: Gets the averaged generator.
         restored: Gets its pictures by split.
         report: Gets curves, samples and summary.
@@ -91,7 +103,9 @@ def train_gan(
     """
     # Set up.
     torch.manual_seed(seed)
-    device = pick_device()
+    processes = join_processes()
+    device = processes.device
+    check_division(params.batch_size, training.accumulate, processes)
     splits = {
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in (("train", train_pairs), ("valid", valid_pairs))
@@ -103,9 +117,9 @@ def train_gan(
         crops_per_pair=1,
         seed=seed,
     )
-    trained = load_network(generator)
+    trained = load_network(generator_weights)
     generator_net = trained.module.to(device)
-    critic_net = load_network(critic).module.to(device)
+    critic_net = load_network(critic_weights).module.to(device)
     generator_optimizer = build_optimizer(
         generator_net, params, learning_rate=params.generator_learning_rate
     )
@@ -118,8 +132,7 @@ def train_gan(
 
     steps = {"critic": 0, "generator": 0}
     critics_turn = True
-    critic_report: CriticStep | None = None
-    generator_report: GeneratorStep | None = None
+    torch.manual_seed(seed + processes.rank)  # of dropout
     monitor = Monitor(
         training,
         report=report,
@@ -131,11 +144,12 @@ def train_gan(
                 "sizes": sizes.model_dump(),
                 "seed": seed,
             },
-            [train_pairs, valid_pairs, generator, critic],
+            [train_pairs, valid_pairs, generator_weights, critic_weights],
         ),
         total_steps=params.batches,
         total_pictures=params.batches * params.batch_size,
         report_every=params.report_every,
+        processes=processes,
         goals=GOALS,
     )
 
@@ -148,12 +162,10 @@ def train_gan(
             "average": average.tensors,
             "steps": steps,
             "critics_turn": critics_turn,
-            "critic_report": critic_report,
-            "generator_report": generator_report,
         }
 
     def restore(saved: dict[str, Any]) -> None:
-        nonlocal critics_turn, critic_report, generator_report
+        nonlocal critics_turn
         generator_net.load_state_dict(saved["generator"])
         critic_net.load_state_dict(saved["critic"])
         generator_optimizer.load_state_dict(saved["generator_optimizer"])
@@ -162,105 +174,119 @@ def train_gan(
             tensor.copy_(saved["average"][name])
         steps.update(saved["steps"])
         critics_turn = saved["critics_turn"]
-        if saved["critic_report"]:
-            critic_report = CriticStep(*(one.to(device) for one in saved["critic_report"]))
-        if saved["generator_report"]:
-            generator_report = GeneratorStep(*(one.to(device) for one in saved["generator_report"]))
 
+    def step_critic(lr: Tensor, hr: Tensor) -> CriticStep:
+        return critic_step(
+            generator_net,
+            critic_net,
+            shared_critic,
+            lr,
+            hr,
+            adversarial_loss=adversarial_loss,
+            penalty_weight=params.gradient_penalty,
+        )
+
+    def step_generator(lr: Tensor, hr: Tensor) -> GeneratorStep:
+        return generator_step(
+            generator_net,
+            critic_net,
+            shared_generator,
+            lr,
+            hr,
+            content_loss=content_loss,
+            adversarial_loss=adversarial_loss,
+            adversarial_weight=params.adversarial_weight,
+            feature_weight=params.feature_weight,
+            texture_weight=params.texture_weight,
+        )
+
+    dtype = pick_dtype(training.precision, device)
+    parts = training.accumulate
+    shared_generator = SharedStep(generator_optimizer, parts=parts, processes=processes)
+    shared_critic = SharedStep(critic_optimizer, parts=parts, processes=processes)
     with monitor:
         # Resume.
         if monitor.resume(restore):
             batches.go_to(*divmod(monitor.step, len(batches)))
 
         # Train.
-        while monitor.step < params.batches:
-            for lr, hr in islice(batches, params.batches - monitor.step):
-                lr, hr = lr.to(device), hr.to(device)  # (N, 3, h, w), (N, 3, H, W)
-                if critics_turn:
-                    critic_report = critic_step(
-                        generator_net,
-                        critic_net,
-                        critic_optimizer,
-                        lr,
-                        hr,
-                        adversarial_loss=adversarial_loss,
-                        penalty_weight=params.gradient_penalty,
+        with prepared(
+            generator_net, critic_net, dtype=dtype, device=device, compiled=training.compile
+        ):
+            while monitor.step < params.batches:
+                for lr, hr in islice(batches, params.batches - monitor.step):
+                    lr, hr = (  # (N, 3, h, w), (N, 3, H, W)
+                        processes.share(one).to(device, non_blocking=True) for one in (lr, hr)
                     )
-                    critics_turn = critic_report.loss.item() >= params.critic_threshold
-                    steps["critic"] += 1
-                    due = monitor.count(len(hr), critic_loss=critic_report.loss)
-                else:
-                    generator_report = generator_step(
-                        generator_net,
-                        critic_net,
-                        generator_optimizer,
-                        lr,
-                        hr,
-                        content_loss=content_loss,
-                        adversarial_loss=adversarial_loss,
-                        adversarial_weight=params.adversarial_weight,
-                        feature_weight=params.feature_weight,
-                        texture_weight=params.texture_weight,
-                    )
-                    average.update(generator_net)
-                    critics_turn = True
-                    steps["generator"] += 1
-                    due = monitor.count(
-                        len(hr),
-                        content_loss=generator_report.content,
-                        adversarial_loss=generator_report.adversarial,
-                    )
+                    if critics_turn:
+                        critic = in_parts(step_critic, lr, hr, parts=parts)
+                        critics_turn = _keeps_turn(critic.loss, params.critic_threshold, processes)
+                        steps["critic"] += 1
+                        due = monitor.count(
+                            params.batch_size,
+                            critic_loss=critic.loss,
+                            original=critic.original_probability,
+                            generated=critic.generated_probability,
+                            critic_gradient=shared_critic.gradient_norm(),
+                        )
+                    else:
+                        generator = in_parts(step_generator, lr, hr, parts=parts)
+                        average.update(generator_net)
+                        critics_turn = True
+                        steps["generator"] += 1
+                        due = monitor.count(
+                            params.batch_size,
+                            generator_loss=generator.loss,
+                            content_loss=generator.content,
+                            adversarial_loss=generator.adversarial,
+                            matching_loss=generator.matching,
+                            generator_gradient=shared_generator.gradient_norm(),
+                        )
 
-                # Report.
-                if due and critic_report and generator_report:
-                    _report(monitor, critic_report, generator_report)
-                if monitor.step % len(batches) == 0 or monitor.step == params.batches:
-                    _sample(monitor, average, generator_net, splits["valid"], training)
+                    # Report.
+                    if due and {"generator_loss", "critic_loss"} <= monitor.latest.keys():
+                        _report(monitor)
+                    if monitor.step % len(batches) == 0 or monitor.step == params.batches:
+                        with average.applied(generator_net):
+                            monitor.sample(
+                                restored_columns(
+                                    generator_net,
+                                    splits["valid"],
+                                    count=training.sample_pictures,
+                                )
+                            )
 
-                # Save.
-                monitor.checkpoint(state)
+                    # Save.
+                    monitor.checkpoint(state)
 
         # Write.
         average.copy_to(generator_net)
-        save_networks(weights, [Network(trained.architecture, generator_net)])
-        restore_all(generator_net, splits, restored)
+        if processes.writes:
+            save_networks(weights, [Network(trained.architecture, generator_net)])
+            restore_all(generator_net, splits, restored)
         monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})
 
 
-def _report(monitor: Monitor, critic: CriticStep, generator: GeneratorStep) -> None:
-    values = torch.stack([*generator, *critic]).tolist()
-    total, content, adversarial, matching, critic_loss, original, generated = values
-    monitor.log(
-        monitor.step,
-        {
-            "generator_loss": total,
-            "content_loss": content,
-            "adversarial_loss": adversarial,
-            "matching_loss": matching,
-            "critic_loss": critic_loss,
-        },
-    )
-    monitor.log(
-        monitor.step, {"original": original, "generated": generated}, series="probabilities"
-    )
-    monitor.show(generator=total, critic=critic_loss)
+def _keeps_turn(loss: Tensor, threshold: float, processes: Processes) -> bool:
+    """Whether the critic steps again; costs a wait for the device unless the turns alternate."""
+    return threshold > 0 and processes.average(loss).item() >= threshold
 
 
-def _sample(
-    monitor: Monitor,
-    average: "Average",
-    generator: nn.Module,
-    pairs: Pairs,
-    training: TrainingParams,
-) -> None:
-    with average.applied(generator):
-        monitor.sample(restored_columns(generator, pairs, count=training.sample_pictures))
+def _report(monitor: Monitor) -> None:
+    for series, names in SERIES.items():
+        monitor.log({name: monitor.latest[name] for name in names}, series)
+    monitor.show(
+        generator=monitor.latest["generator_loss"],
+        critic=monitor.latest["critic_loss"],
+        original=monitor.latest["original"],
+        generated=monitor.latest["generated"],
+    )
 
 
 def critic_step(
     generator: nn.Module,
     critic: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | SharedStep,
     lr: Tensor,
     hr: Tensor,
     *,
@@ -299,7 +325,7 @@ def critic_step(
 def generator_step(
     generator: nn.Module,
     critic: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | SharedStep,
     lr: Tensor,
     hr: Tensor,
     *,
@@ -372,11 +398,15 @@ class Average:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Moves (1 - decay) of the way to the network; integer buffers are copied."""
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                self.tensors[name].lerp_(tensor, 1 - self.decay)
-            else:
-                self.tensors[name].copy_(tensor)
+        state = network.state_dict()
+        moving = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.tensors[name] for name in moving],
+            [state[name] for name in moving],
+            weight=1 - self.decay,
+        )
+        for name in state.keys() - set(moving):
+            self.tensors[name].copy_(state[name])
 
     def copy_to(self, network: nn.Module) -> None:
         """Gives the network the averaged weights."""

@@ -18,6 +18,7 @@ from facesr.config import TrainingParams
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.files import written_whole
 from facesr.reports import CurveLog, write_json, write_sheet
+from facesr.training.processes import Processes
 from facesr.training.resume import Checkpoints, random_state, set_random_state
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Monitor:
 
     Attributes:
         step: Steps done.
+        latest: Values of the last report, by name.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Monitor:
         total_steps: int,
         total_pictures: int,
         report_every: int,
+        processes: Processes,
         goals: Mapping[str, float] | None = None,
     ) -> None:
         """Prepares the report's folder.
@@ -61,12 +64,15 @@ class Monitor:
             total_steps: Steps of the whole training.
             total_pictures: Pictures of the whole training, for the time left.
             report_every: Steps between two looks at the losses; each costs a wait for the device.
+            processes: Those that share the training.
             goals: Values to aim at by series of the curves.
         """
         self.params = params
         self.report = report
         self.name = report.name
-        self.log = CurveLog(report, goals or {})
+        self.processes = processes
+        self.latest: dict[str, float] = {}
+        self._curves = CurveLog(report, goals or {})
         self.total_steps = total_steps
         self.report_every = report_every
         self.step = 0
@@ -78,7 +84,12 @@ class Monitor:
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
         self._bar: Any = tqdm(
-            total=total_pictures, unit=" pictures", desc=self.name, unit_scale=True, smoothing=0.05
+            total=total_pictures,
+            unit=" pictures",
+            desc=self.name,
+            unit_scale=True,
+            smoothing=0.05,
+            disable=not processes.writes,
         )
 
     def __enter__(self) -> Self:
@@ -95,9 +106,17 @@ class Monitor:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._bar.close()
-        self.log.__exit__(kind, error, trace)
-        if kind is None:
+        self._curves.__exit__(kind, error, trace)
+        if kind is None and self.processes.writes:
             self._checkpoints.delete()
+        self.processes.leave()
+        if isinstance(error, torch.OutOfMemoryError):
+            raise TrainingError(
+                f"{self.name}: the memory of {self.processes.device} is too small at step "
+                f"{self.step + 1}. Raise training.accumulate in params.yaml (now "
+                f"{self.params.accumulate}), which changes no result, or lower the batch_size or "
+                f"crop_size of {self.name}."
+            ) from error
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
@@ -123,14 +142,10 @@ class Monitor:
         try:
             restore(saved["training"])
             self.step = self._saved_step = saved["step"]
-            self._first = saved["first"]
-            self.log.restore(saved["curves"])
-            for name in saved["samples"]:
-                (self.report / SAMPLES).mkdir(exist_ok=True)
-                shutil.copyfile(
-                    self._checkpoints.folder / SAMPLES / name, self.report / SAMPLES / name
-                )
-            set_random_state(saved["random"])
+            self._first, self.latest = saved["first"], saved["latest"]
+            if self.processes.writes:
+                self._restore_report(saved["curves"], saved["samples"])
+            set_random_state(saved["random"][self.processes.rank])
         except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
@@ -142,26 +157,32 @@ class Monitor:
         logger.info("%s: goes on after step %d of %d", self.name, self.step, self.total_steps)
         return True
 
-    def count(self, pictures: int, **losses: Tensor) -> bool:
+    def count(self, pictures: int, **values: Tensor) -> bool:
         """Counts a step.
 
         Args:
             pictures: That it saw.
-            **losses: Scalars on the device; they are looked at together, later.
+            **values: Scalars on the device, losses among them. They are looked at together, later,
+                and the last of each name then stands in `latest`, as the mean of the processes.
 
         Returns:
             Whether a report is due.
 
         Raises:
-            TrainingError: A loss is not finite, or grew beyond all bounds.
+            TrainingError: A value is not finite, or a loss grew beyond all bounds.
         """
         self.step += 1
         self._bar.update(pictures)
-        self._pending += [(self.step, name, value.detach()) for name, value in losses.items()]
+        self._pending += [(self.step, name, value.detach()) for name, value in values.items()]
         if self.step % self.report_every:
             return False
         self._check()
         return True
+
+    def log(self, values: Mapping[str, float], series: str = "curves") -> None:
+        """Adds a row to the curves, under the present step."""
+        if self.processes.writes:
+            self._curves(self.step, values, series)
 
     def show(self, **values: float) -> None:
         """Shows numbers beside the progress bar."""
@@ -174,22 +195,28 @@ class Monitor:
             Stopped: A signal came; all is saved.
             TrainingError: As `count`; the checkpoint before stays.
         """
-        due = time.monotonic() - self._saved_at >= 60 * self.params.checkpoint_minutes
-        if not due and self._signal is None:
+        if self.processes.count > 1 and self.step % self.report_every:
+            # The processes must agree, which takes a message.
+            return
+        time_has_come = time.monotonic() - self._saved_at >= 60 * self.params.checkpoint_minutes
+        due, number = self.processes.largest([time_has_come, self._signal or 0])
+        if not due and not number:
             return
         self._check()
         self._save(state())
-        if self._signal is not None:
+        if number:
             raise Stopped(
                 f"{self.name}: stopped and saved after step {self.step} of {self.total_steps}. "
                 "The same command goes on from here.",
-                status=128 + self._signal,
+                status=128 + number,
             )
 
     def sample(
         self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
     ) -> None:
         """Writes a sheet of pictures, (3, h, w) in [0, 1] by caption, under the present step."""
+        if not self.processes.writes:
+            return
         write_sheet(
             self.report / SAMPLES / f"step{self.step:05d}.png",
             columns,
@@ -200,9 +227,21 @@ class Monitor:
 
     def summarise(self, values: Mapping[str, float]) -> None:
         """Writes the numbers of the finished training."""
-        write_json(self.report / "summary.json", values)
+        if self.processes.writes:
+            write_json(self.report / "summary.json", values)
+
+    def _restore_report(self, curves: Mapping[str, str], samples: Sequence[str]) -> None:
+        self._curves.restore(curves)
+        for name in samples:
+            (self.report / SAMPLES).mkdir(exist_ok=True)
+            shutil.copyfile(self._checkpoints.folder / SAMPLES / name, self.report / SAMPLES / name)
 
     def _save(self, state: Mapping[str, Any]) -> None:
+        random_states = self.processes.gather(random_state())
+        self._saved_step = self.step
+        self._saved_at = time.monotonic()
+        if not self.processes.writes:
+            return
         samples = sorted(path.name for path in (self.report / SAMPLES).glob("step*.png"))
         kept = self._checkpoints.folder / SAMPLES
         for name in samples:
@@ -213,19 +252,19 @@ class Monitor:
             {
                 "step": self.step,
                 "first": self._first,
-                "curves": self.log.state(),
+                "latest": self.latest,
+                "curves": self._curves.state(),
                 "samples": samples,
-                "random": random_state(),
+                "random": random_states,
                 "training": state,
             }
         )
-        self._saved_step = self.step
-        self._saved_at = time.monotonic()
 
     def _check(self) -> None:
         if not self._pending:
             return
-        values = torch.stack([value.float() for *_, value in self._pending]).tolist()
+        stacked = torch.stack([value.float() for *_, value in self._pending])
+        values = self.processes.average(stacked).tolist()
         for (step, name, _), value in zip(self._pending, values, strict=True):
             first = self._first.setdefault(name, abs(value))
             exploded = (
@@ -233,6 +272,7 @@ class Monitor:
             )
             if exploded or not math.isfinite(value):
                 raise TrainingError(self._failure(step, name.replace("_", " "), value))
+            self.latest[name] = value
         self._pending.clear()
 
     def _failure(self, step: int, name: str, value: float) -> str:

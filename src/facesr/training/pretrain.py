@@ -1,51 +1,28 @@
-"""Training with fastai's Learner: generator and up-sampler against the originals, and the critic.
+"""Training against the originals, of generator and up-sampler, and of the critic."""
 
-The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/1803.09820).
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from fastai.callback.core import Callback, CancelEpochException
-from fastai.callback.progress import no_bar  # noqa: F401  gives the Learner its method
-from fastai.callback.schedule import fit_one_cycle  # noqa: F401  gives the Learner its method
-from fastai.data.core import DataLoaders
-from fastai.learner import AvgMetric, Learner
-from fastai.optimizer import OptimWrapper
-from fastai.torch_core import norm_bias_params, set_seed
-from fastai.vision.gan import AdaptiveLoss, accuracy_thresh_expand
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.nn import functional as F
 
 from facesr import images, metrics
 from facesr.checkpoints import Network, load_start, save_networks
-from facesr.config import RegressionParams, Sizes, TrainCriticParams, TrainingParams
-from facesr.devices import count_parameters, pick_device
+from facesr.config import Phase, RegressionParams, Sizes, TrainCriticParams, TrainingParams
+from facesr.devices import count_parameters
 from facesr.errors import CheckpointError
 from facesr.losses import ContentLoss
 from facesr.models import build
-from facesr.pairs import (
-    HR,
-    LR,
-    Pairs,
-    TrainBatches,
-    WholeBatches,
-    cut,
-    draw_crops,
-    load_pairs,
-)
+from facesr.pairs import HR, LR, CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
+from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
 from facesr.training.monitor import Monitor
+from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
 from facesr.training.resume import key_of
 
 TRAIN = "train"
 VALID = "valid"
-
-# Of the optimizer: what decays, and what is spared.
-GROUPS_PER_PART = 2
 
 
 def train_generator(
@@ -81,12 +58,13 @@ def train_generator(
         Stopped: A signal came; all is saved.
         TrainingError: The loss is not finite.
     """
+    processes = join_processes()
     splits = {
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
     key = _key(params, training, sizes, seed, [train_pairs, valid_pairs, *_given(init_from)])
-    with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
+    with _monitor(params, training, splits[TRAIN], report, checkpoints, key, processes) as monitor:
         network = fit(
             params,
             splits,
@@ -95,8 +73,9 @@ def train_generator(
             seed=seed,
             monitor=monitor,
         )
-        save_networks(weights, [network])
-        restore_all(network.module, splits, restored)
+        if processes.writes:
+            save_networks(weights, [network])
+            restore_all(network.module, splits, restored)
 
 
 def train_upsampler(
@@ -132,13 +111,14 @@ def train_upsampler(
         Stopped: A signal came; all is saved.
         TrainingError: The loss is not finite.
     """
+    processes = join_processes()
     splits = {
         split: load_pairs(restored / split, folder / HR, hr_size=sizes.hr_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
     inputs = [restored, train_pairs / HR, valid_pairs / HR, *_given(init_from)]
     key = _key(params, training, sizes, seed, inputs)
-    with _monitor(params, training, splits[TRAIN], report, checkpoints, key) as monitor:
+    with _monitor(params, training, splits[TRAIN], report, checkpoints, key, processes) as monitor:
         network = fit(
             params,
             splits,
@@ -147,7 +127,8 @@ def train_upsampler(
             seed=seed,
             monitor=monitor,
         )
-        save_networks(weights, [network])
+        if processes.writes:
+            save_networks(weights, [network])
 
 
 def fit(
@@ -164,21 +145,23 @@ def fit(
     Raises:
         CheckpointError: `init_from` is missing, damaged or of another architecture.
     """
-    set_seed(seed)
+    torch.manual_seed(seed)
+    processes = monitor.processes
     architecture = {**params.network.model_dump(), "scale": scale}
     if init_from:
         module = load_start(init_from, architecture).module
     else:
         module = build(architecture, fetch=True)
-    learner = _learner(
+    learner = build_learner(
         module,
         WholeBatches(splits[VALID], batch_size=1),
-        ContentLoss(params.content).to(pick_device()),
+        ContentLoss(params.content).to(processes.device),
+        monitor=monitor,
         metric=valid_psnr,
         weight_decay=params.weight_decay,
         parts=split_encoder(module),
     )
-    progress = Progress(
+    watch = Watch(
         monitor,
         metric="psnr",
         sample=lambda: monitor.sample(
@@ -188,7 +171,8 @@ def fit(
     phases = []
     first_epoch = 0
     for phase in params.phases:
-        batches = _batches(params, splits[TRAIN], seed)
+        check_division(phase.batch_size, monitor.params.accumulate, processes)
+        batches = _batches(params, phase, splits[TRAIN], seed)
         rate, encoder_rate = phase.learning_rate, phase.encoder_learning_rate
         phases.append(
             Cycle(
@@ -200,8 +184,9 @@ def fit(
             )
         )
         first_epoch += phase.epochs
-    run_cycles(learner, phases, progress, warmup_fraction=params.warmup_fraction)
-    monitor.summarise({"parameters": count_parameters(module), "valid_psnr": progress.metric_value})
+    torch.manual_seed(seed + processes.rank)  # of dropout
+    run_cycles(learner, phases, watch, warmup_fraction=params.warmup_fraction)
+    monitor.summarise({"parameters": count_parameters(module), "valid_psnr": watch.metric_value})
     return Network(architecture, module)
 
 
@@ -236,6 +221,7 @@ def train_critic(
         Stopped: A signal came; all is saved.
         TrainingError: The loss is not finite.
     """
+    processes = join_processes()
     batches = {
         split: CriticBatches(
             load_pairs(restored / split, folder / HR, hr_size=sizes.generator_size),
@@ -245,17 +231,10 @@ def train_critic(
         )
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    set_seed(seed)
+    check_division(2 * batches[TRAIN].half, training.accumulate, processes)
+    torch.manual_seed(seed)
     architecture = params.network.model_dump()
     module = build(architecture)
-    learner = _learner(
-        module,
-        batches[VALID],
-        AdaptiveLoss(nn.BCEWithLogitsLoss()),
-        metric=accuracy_thresh_expand,
-        weight_decay=params.weight_decay,
-        parts=[list(module.parameters())],
-    )
     steps = params.epochs * len(batches[TRAIN])
     with Monitor(
         training,
@@ -265,8 +244,19 @@ def train_critic(
         total_steps=steps,
         total_pictures=steps * 2 * batches[TRAIN].half,
         report_every=params.report_every,
+        processes=processes,
     ) as monitor:
-        progress = Progress(
+        learner = build_learner(
+            module,
+            batches[VALID],
+            patch_cross_entropy,
+            monitor=monitor,
+            metric=patch_accuracy,
+            weight_decay=params.weight_decay,
+            parts=[list(module.parameters())],
+        )
+        torch.manual_seed(seed + processes.rank)  # of dropout
+        watch = Watch(
             monitor,
             metric="accuracy",
             sample=lambda: monitor.sample(
@@ -280,179 +270,12 @@ def train_critic(
             rates=[params.learning_rate],
             frozen_parts=0,
         )
-        run_cycles(learner, [cycle], progress, warmup_fraction=params.warmup_fraction)
-        save_networks(weights, [Network(architecture, module)])
+        run_cycles(learner, [cycle], watch, warmup_fraction=params.warmup_fraction)
+        if processes.writes:
+            save_networks(weights, [Network(architecture, module)])
         monitor.summarise(
-            {"parameters": count_parameters(module), "valid_accuracy": progress.metric_value}
+            {"parameters": count_parameters(module), "valid_accuracy": watch.metric_value}
         )
-
-
-class CriticBatches:
-    """Crops of originals and of generated pictures in equal parts, labelled 1 and 0.
-
-    Each iteration is the next epoch; order and crops follow from (seed, epoch) alone.
-    """
-
-    def __init__(self, pairs: Pairs, *, batch_size: int, crop_size: int, seed: int) -> None:
-        # Half of a batch are originals, half the generated pictures of the same faces.
-        self.half = max(1, min(batch_size // 2, len(pairs.stems)))
-        self.pairs = pairs
-        self.crop_size = crop_size
-        self.seed = seed
-        self.epoch = 0
-        self._start = 0
-
-    def go_to(self, epoch: int, batch: int) -> None:
-        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
-        self.epoch, self._start = epoch, batch
-
-    def __len__(self) -> int:
-        return len(self.pairs.stems) // self.half
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        start = self._start
-        self.go_to(self.epoch + 1, 0)
-        order = rng.permutation(len(self.pairs.stems))
-        labels = torch.cat([torch.ones(self.half), torch.zeros(self.half)])  # (N,)
-        for batch in range(len(self)):
-            indices = order[batch * self.half : (batch + 1) * self.half]
-            crops = draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
-            if batch < start:
-                continue
-            generated, original = cut(self.pairs, crops, crop_size=self.crop_size)
-            yield torch.cat([original, generated]), labels
-
-
-class Cycle(NamedTuple):
-    """One run of the one-cycle policy."""
-
-    batches: Any
-    """TrainBatches or CriticBatches."""
-    first_epoch: int
-    """Number of its first epoch in the whole training, which order and crops follow from."""
-    epochs: int
-    rates: list[float]
-    """Highest rate of each part of the network."""
-    frozen_parts: int
-    """The first parts, which keep still; their batch statistics move all the same."""
-
-
-def run_cycles(
-    learner: Learner, cycles: Sequence[Cycle], progress: "Progress", *, warmup_fraction: float
-) -> None:
-    """Trains cycle after cycle, from the monitor's checkpoint on where there is one."""
-    device = pick_device()
-    progress.learn = learner
-    progress.monitor.resume(progress.restore)
-    with learner.no_bar(), learner.no_logging():
-        for number, cycle in enumerate(cycles):
-            if number < progress.cycle:
-                continue
-            progress.cycle = number
-            learner.dls = DataLoaders(cycle.batches, learner.dls.valid, device=device)
-            learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
-            progress.before_cycle(cycle)
-            learner.fit_one_cycle(
-                cycle.epochs,
-                [rate for rate in cycle.rates for _ in range(GROUPS_PER_PART)],
-                pct_start=warmup_fraction,
-                cbs=[progress],
-            )
-
-
-class Progress(Callback):  # type: ignore[misc]
-    """Tells the monitor of every step, and lets the Learner go on inside an epoch.
-
-    fastai resumes at the start of an epoch only, and without the state of optimizer, schedule and
-    random generators. Here the batches skip what was done, and the rest is put back in the order
-    in which the Learner sets it.
-    """
-
-    order = 65  # after the Recorder, which computes loss and metric, and after the scheduler
-
-    def __init__(self, monitor: Monitor, *, metric: str, sample: Callable[[], None]) -> None:
-        super().__init__()
-        self.monitor = monitor
-        self.metric = metric
-        self.metric_value = float("nan")
-        self.sample = sample
-        self.cycle = 0
-        self.gradient_norm = torch.zeros(())
-        self._resumed: dict[str, Any] | None = None
-        self._skipping = False
-
-    def state(self, epoch: int, batch: int) -> dict[str, Any]:
-        """Gives what `restore` takes, for a training that goes on at a batch of an epoch."""
-        return {
-            "cycle": self.cycle,
-            "epoch": epoch,
-            "batch": batch,
-            "schedule": self.learn.pct_train,
-            "metric": self.metric_value,
-            "network": self.learn.model.state_dict(),
-            "optimizer": self.learn.opt.state_dict(),
-        }
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Takes up what `state` gave; the optimizer follows in `before_cycle`."""
-        self.learn.model.load_state_dict(saved["network"])
-        self.cycle = saved["cycle"]
-        self.metric_value = saved["metric"]
-        self._resumed = saved
-
-    def before_cycle(self, cycle: Cycle) -> None:
-        """Puts optimizer and batches where the cycle goes on."""
-        epoch = batch = 0
-        if self._resumed:
-            self.learn.opt.load_state_dict(self._resumed["optimizer"])
-            epoch, batch = self._resumed["epoch"], self._resumed["batch"]
-        cycle.batches.go_to(cycle.first_epoch + epoch, batch)
-        self.learn.dls.valid.go_to(cycle.first_epoch + epoch, 0)
-
-    def before_epoch(self) -> None:
-        """Skips an epoch that is done."""
-        self._skipping = self._resumed is not None and self.epoch < self._resumed["epoch"]
-        if self._skipping:
-            raise CancelEpochException
-
-    def before_train(self) -> None:
-        """Puts the schedule where it stood; the Learner has just set it to the epoch's start."""
-        self.batches_done = 0
-        if self._resumed:
-            self.batches_done = self._resumed["batch"]
-            if self.batches_done:
-                self.learn.pct_train = self._resumed["schedule"]
-            self._resumed = None
-
-    def before_step(self) -> None:
-        """Measures the gradient."""
-        gradients = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
-        self.gradient_norm = nn.utils.get_total_norm(gradients)
-
-    def after_batch(self) -> None:
-        """Counts a training step."""
-        if not self.learn.training:
-            return
-        self.batches_done += 1
-        monitor, loss, norm = self.monitor, self.learn.loss, self.gradient_norm
-        if monitor.count(len(self.learn.xb[0]), loss=loss, gradient_norm=norm):
-            loss, norm = torch.stack([loss.detach(), norm]).tolist()
-            monitor.log(monitor.step, {"loss": loss})
-            monitor.log(monitor.step, {"norm": norm}, series="gradients")
-            monitor.show(loss=loss, **{self.metric: self.metric_value})
-        monitor.checkpoint(lambda: self.state(self.epoch, self.batches_done))
-
-    def after_epoch(self) -> None:
-        """Records the validation."""
-        if self._skipping:
-            return
-        valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]
-        self.monitor.log(
-            self.monitor.step, {"loss": valid_loss, self.metric: self.metric_value}, series="valid"
-        )
-        self.sample()
-        self.monitor.checkpoint(lambda: self.state(self.epoch + 1, 0))
 
 
 def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
@@ -460,53 +283,28 @@ def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
     return metrics.psnr(images.round_to_8bit(sr), hr).mean()
 
 
-def split_encoder(network: Any) -> list[list[nn.Parameter]]:
+def patch_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of (N, P) logits, whose patches all share the (N,) labels."""
+    return F.binary_cross_entropy_with_logits(logits, labels[:, None].expand_as(logits))
+
+
+def patch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of (N, P) logits on the right side of zero."""
+    return ((logits > 0) == (labels[:, None] > 0.5)).float().mean()
+
+
+def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:
     """Parts of a network: encoder, then everything else."""
-    encoder = list(network.encoder.parameters())
+    encoder = list(network.get_submodule("encoder").parameters())
     known = {id(parameter) for parameter in encoder}
     return [encoder, [one for one in network.parameters() if id(one) not in known]]
 
 
-def _learner(
-    module: nn.Module,
-    valid: Any,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    *,
-    metric: Callable[[Tensor, Tensor], Tensor],
-    weight_decay: float,
-    parts: Sequence[Sequence[nn.Parameter]],
-) -> Learner:
-    """Sets a Learner up with AdamW, whose fused step is fastai's Adam in one kernel.
-
-    fastai decays no bias and no norm; PyTorch's optimizer knows that by parameter groups only.
-    """
-    device = pick_device()
-    spared = {id(parameter) for parameter in norm_bias_params(module)}
-    groups = []
-    for part in parts:
-        groups.append([one for one in part if id(one) not in spared])
-        groups.append([one for one in part if id(one) in spared])
-    return Learner(
-        DataLoaders(valid, valid, device=device),
-        module.to(device),
-        loss_func=loss,
-        opt_func=_optimizer,
-        metrics=AvgMetric(metric),
-        wd=[weight_decay, 0.0] * len(parts),
-        splitter=lambda _: groups,
-    )
-
-
-def _optimizer(groups: Sequence[Any], lr: float) -> OptimWrapper:
-    # fastai's constants. `lr` is its name for the learning rate.
-    return OptimWrapper(groups, AdamW, lr=lr, betas=(0.9, 0.99), eps=1e-5, fused=True)
-
-
-def _batches(params: RegressionParams, pairs: Pairs, seed: int) -> TrainBatches:
+def _batches(params: RegressionParams, phase: Phase, pairs: Pairs, seed: int) -> TrainBatches:
     return TrainBatches(
         pairs,
-        batch_size=params.batch_size,
-        crop_size=params.crop_size,
+        batch_size=phase.batch_size,
+        crop_size=phase.crop_size,
         crops_per_pair=params.crops_per_pair,
         seed=seed,
     )
@@ -527,16 +325,20 @@ def _monitor(
     report: Path,
     checkpoints: Path,
     key: str,
+    processes: Processes,
 ) -> Monitor:
-    steps = sum(phase.epochs * len(_batches(params, pairs, 0)) for phase in params.phases)
+    steps = [phase.epochs * len(_batches(params, phase, pairs, 0)) for phase in params.phases]
     return Monitor(
         training,
         report=report,
         checkpoints=checkpoints,
         key=key,
-        total_steps=steps,
-        total_pictures=steps * params.batch_size,
+        total_steps=sum(steps),
+        total_pictures=sum(
+            count * phase.batch_size for count, phase in zip(steps, params.phases, strict=True)
+        ),
         report_every=params.report_every,
+        processes=processes,
     )
 
 

@@ -1,0 +1,119 @@
+"""How a step is computed: in which precision, compiled or not, in how many parts."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from facesr.devices import has_fast_bfloat16
+from facesr.training.processes import Processes
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Report = TypeVar("Report", bound=tuple[Tensor, ...])
+
+
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Gives bfloat16 where it is asked for, or where `auto` finds instructions for it."""
+    if precision == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return torch.float32 if precision == "float32" else torch.bfloat16
+
+
+@contextlib.contextmanager
+def prepared(
+    *networks: nn.Module, dtype: torch.dtype, device: torch.device, compiled: bool
+) -> Iterator[None]:
+    """Lets networks compute in `dtype` for a while; they take and give float32 all the same.
+
+    Weights and optimizer stay in float32 (autocast, Micikevicius et al. 2018,
+    https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). In bfloat16 the channels lie
+    last in memory, as its convolutions want them.
+
+    Args:
+        *networks: Are changed in place, and back at the end.
+        dtype: torch.float32 or torch.bfloat16.
+        device: Of the networks.
+        compiled: Compiles them with torch.compile.
+    """
+    for network in networks:
+        if dtype == torch.bfloat16:
+            network.to(memory_format=torch.channels_last)
+            network.forward = _in_bfloat16(network.forward, device)
+        if compiled:
+            network.compile()
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.__dict__.pop("forward", None)
+            network._compiled_call_impl = None
+            network.to(memory_format=torch.contiguous_format)
+
+
+def _in_bfloat16(
+    forward: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    def converted(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return forward(x.contiguous(memory_format=torch.channels_last)).float()
+
+    return converted
+
+
+class SharedStep:
+    """An optimizer that steps once for all parts of a batch, and for all processes.
+
+    A step that is written for one batch and one process,
+    `zero_grad(); loss.backward(); step()`, can then be called part by part: gradients add up, and
+    the last part's `step` averages them.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, parts: int, processes: Processes) -> None:
+        self.optimizer = optimizer
+        self.parts = parts
+        self.processes = processes
+        self._part = 0
+
+    def zero_grad(self) -> None:
+        """Clears the gradients before the first part."""
+        if self._part == 0:
+            self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Steps after the last part."""
+        self._part = (self._part + 1) % self.parts
+        if self._part:
+            return
+        if self.parts > 1:
+            for parameter in self._parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= self.parts
+        self.processes.average_gradients(self._parameters())
+        self.optimizer.step()
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of the last step's gradient, a scalar on the device."""
+        return gradient_norm(self._parameters())
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.optimizer.param_groups:
+            yield from group["params"]
+
+
+def in_parts(
+    step: Callable[[Tensor, Tensor], Report], lr: Tensor, hr: Tensor, *, parts: int
+) -> Report:
+    """Calls a step for each part of a batch and gives the mean of its reports."""
+    if parts == 1:
+        return step(lr, hr)
+    reports = [step(*pair) for pair in zip(lr.chunk(parts), hr.chunk(parts), strict=True)]
+    means: Any = [torch.stack(values).mean() for values in zip(*reports, strict=True)]
+    return type(reports[0])(*means)  # type: ignore[call-arg, return-value, unused-ignore]
+
+
+def gradient_norm(parameters: Iterator[nn.Parameter]) -> Tensor:
+    """Norm over all gradients, a scalar on the device."""
+    return nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])

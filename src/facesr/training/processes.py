@@ -1,0 +1,102 @@
+"""One training on several processes, as `accelerate launch` starts them; one is the usual case.
+
+Every process holds the whole networks and takes its share of every batch. Gradients are averaged
+in one message before the optimizer's step, so that the steps of a training know nothing of the
+other processes, and what a training gives does not depend on their number but by float noise.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from facesr.devices import pick_device
+from facesr.errors import ParamsError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all that share a training."""
+
+    rank: int
+    """From 0 on; only process 0 writes files."""
+    count: int
+    device: torch.device
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """Parts with the other processes, at the end of a training."""
+        if self.count > 1:
+            distributed.destroy_process_group()
+
+    def average(self, tensor: Tensor) -> Tensor:
+        """Gives the mean of a tensor over the processes."""
+        if self.count == 1:
+            return tensor
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replaces every gradient by its mean over the processes."""
+        if self.count == 1:
+            return
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        flat = torch.cat([one.flatten() for one in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.count
+        sizes = [one.numel() for one in gradients]
+        for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def share(self, tensor: Tensor) -> Tensor:
+        """Gives this process's part of a batch: every count-th entry."""
+        return tensor[self.rank :: self.count]
+
+    def largest(self, values: Sequence[int]) -> list[int]:
+        """Gives the largest of each value over the processes."""
+        if self.count == 1:
+            return list(values)
+        tensor = torch.tensor(values, device=self.device)
+        distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+        return [int(value) for value in tensor.tolist()]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Gives the value of every process, in their order."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
+
+def join_processes() -> Processes:
+    """Joins the processes of `accelerate launch`; alone where there are none."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes(0, 1, pick_device())
+    # Loaded here: it takes a second, and most trainings run on one process.
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Processes(state.process_index, state.num_processes, state.device)
+
+
+def check_division(batch_size: int, parts: int, processes: Processes) -> None:
+    """Makes sure that every part of a batch has the same size.
+
+    Raises:
+        ParamsError: It has not.
+    """
+    pieces = parts * processes.count
+    if batch_size % pieces:
+        raise ParamsError(
+            f"A batch of {batch_size} cannot be divided into {pieces} equal parts: training."
+            f"accumulate is {parts}, on {processes.count} processes. Change one of the three."
+        )

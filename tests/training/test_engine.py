@@ -1,0 +1,190 @@
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, make_project, run_stage
+from torch import nn
+
+from facesr.checkpoints import load_network
+from facesr.errors import ParamsError, TrainingError
+from facesr.models import build
+from facesr.training import engine, pretrain
+from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
+from facesr.training.processes import Processes, check_division
+
+CPU = torch.device("cpu")
+ALONE = Processes(0, 1, CPU)
+
+
+def losses(root, stage):
+    with (root / "reports" / stage / "curves.csv").open() as file:
+        return [[float(value) for value in row.values()] for row in csv.DictReader(file)]
+
+
+def parameters(root, name):
+    module = load_network(root / f"models/{name}.safetensors").module
+    return torch.cat([one.detach().flatten() for one in module.parameters()])
+
+
+def test_a_batch_in_parts_gives_the_generator_of_a_whole_one(trained, tmp_path, monkeypatch):
+    root = make_project(tmp_path, training__accumulate=2)
+    run_stage("train_generator", root, monkeypatch)
+    expected = losses(trained, "train_generator")
+    for mine, theirs in zip(losses(root, "train_generator"), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-5)
+    difference = parameters(root, "generator") - parameters(trained, "generator")
+    assert difference.abs().max() < 1e-4
+
+
+def test_parts_add_up_to_the_gradient_of_the_whole():
+    torch.manual_seed(0)
+    whole, parted = nn.Linear(4, 1), nn.Linear(4, 1)
+    parted.load_state_dict(whole.state_dict())
+    x, y = torch.rand(6, 4), torch.rand(6, 1)
+
+    def step(network, optimizer):
+        def one(x, y):
+            loss = nn.functional.mse_loss(network(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return (loss.detach(),)
+
+        return one
+
+    class Report(tuple):
+        def __new__(cls, *values):
+            return super().__new__(cls, values)
+
+    first = torch.optim.AdamW(whole.parameters(), lr=0.1)
+    second = SharedStep(torch.optim.AdamW(parted.parameters(), lr=0.1), parts=3, processes=ALONE)
+    for _ in range(3):
+        step(whole, first)(x, y)
+        in_parts(lambda a, b: Report(*step(parted, second)(a, b)), x, y, parts=3)
+    assert torch.allclose(whole.weight, parted.weight, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("train_generator", marks=pytest.mark.slow), "train_gan"]
+)
+def test_two_processes_train_as_one_with_the_doubled_batch(name, tmp_path, monkeypatch):
+    # Dropout draws in each process for itself.
+    one = make_project(tmp_path, train_critic__dropout=0.0)
+    for stage in ("train_generator", "train_critic"):
+        run_stage(stage, one, monkeypatch)
+    run_stage(name, one, monkeypatch)
+    expected, weights = losses(one, name), parameters(one, name.removeprefix("train_"))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    launch = (
+        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"),
+        *("--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no"),
+        *("--main_process_port=0", "-m", f"stages.{name}"),
+    )
+    done = subprocess.run(
+        launch, cwd=one, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for mine, theirs in zip(losses(one, name), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+    assert (parameters(one, name.removeprefix("train_")) - weights).abs().max() < 1e-4
+
+
+def test_every_process_takes_its_share():
+    batch = torch.arange(6)
+    shares = [Processes(rank, 2, CPU).share(batch).tolist() for rank in (0, 1)]
+    assert shares == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_an_indivisible_batch_is_one_clear_line():
+    check_division(8, 2, Processes(0, 2, CPU))
+    with pytest.raises(ParamsError, match="batch of 6 cannot be divided into 4 equal parts"):
+        check_division(6, 2, Processes(0, 2, CPU))
+
+
+def test_a_batch_larger_than_the_data_is_one_clear_line(tmp_path, monkeypatch):
+    phase = {"crop_size": 16, "batch_size": 64, "epochs": 1, "learning_rate": 1e-3}
+    root = make_project(
+        tmp_path, train_generator__phases=[{**phase, "encoder_learning_rate": 1e-3}]
+    )
+    with pytest.raises(Exception, match="A batch of 64 is larger than the 12 crops") as error:
+        run_stage("train_generator", root, monkeypatch)
+    assert "\n" not in str(error.value)
+
+
+def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
+    def greedy(sr, hr):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", greedy)
+    root = make_project(tmp_path)
+    with pytest.raises(TrainingError, match=r"too small at step 1\. Raise training\.accumulate"):
+        run_stage("train_generator", root, monkeypatch)
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+
+
+def test_bfloat16_is_for_a_while_and_stays_inside():
+    network, x = small(), torch.rand(1, 3, 16, 16)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    expected = network(x)
+    with prepared(network, dtype=torch.bfloat16, device=CPU, compiled=False):
+        y = network(x)
+        assert y.dtype == torch.float32
+        assert 0 < (y - expected).abs().max() < 0.02
+    assert torch.equal(network(x), expected)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.is_contiguous()
+
+
+def test_float32_changes_nothing():
+    network, x = small(), torch.rand(1, 3, 16, 16)
+    expected = network(x)
+    with prepared(network, dtype=torch.float32, device=CPU, compiled=False):
+        assert torch.equal(network(x), expected)
+
+
+def test_auto_asks_the_device(monkeypatch):
+    monkeypatch.setattr(engine, "has_fast_bfloat16", lambda device: True)
+    assert pick_dtype("auto", CPU) == torch.bfloat16
+    assert pick_dtype("float32", CPU) == torch.float32
+    monkeypatch.setattr(engine, "has_fast_bfloat16", lambda device: False)
+    assert pick_dtype("auto", CPU) == torch.float32
+    assert pick_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+def test_a_training_in_bfloat16_ends_near_that_in_float32(name, trained, tmp_path, monkeypatch):
+    root = make_project(tmp_path, training__precision="bfloat16")
+    for stage in ("train_generator", "train_critic", "train_gan"):
+        run_stage(stage, root, monkeypatch)
+        if stage == name:
+            break
+    for mine, theirs in zip(losses(root, name), losses(trained, name), strict=True):
+        assert mine == pytest.approx(theirs, rel=0.1)
+    assert load_network(root / Path("models/generator.safetensors")).module is not None
+
+
+def test_an_untrained_residual_network_is_the_same_in_bfloat16_and_compiled_code_is_undone():
+    network = build(
+        {
+            **{"kind": "residual_unet", "backbone": "resnet18", "pretrained": False},
+            **{"width": 8, "levels": 2, "decoder_blocks": 0, "body_blocks": 0},
+            **{"unshuffle": 1, "head": "direct", "scale": 2},
+        }
+    )
+    with prepared(network, dtype=torch.float32, device=CPU, compiled=True):
+        assert network._compiled_call_impl is not None
+    assert network._compiled_call_impl is None
