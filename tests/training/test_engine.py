@@ -11,8 +11,9 @@ from torch import nn
 
 from facesr.checkpoints import load_network
 from facesr.errors import ParamsError, TrainingError
+from facesr.losses import content
 from facesr.models import build
-from facesr.training import engine, pretrain
+from facesr.training import engine
 from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
 from facesr.training.processes import Processes, check_division
 
@@ -73,7 +74,7 @@ def test_parts_add_up_to_the_gradient_of_the_whole():
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(name, tmp_path, monkeypatch):
     # Dropout draws in each process for itself.
-    one = make_project(tmp_path, train_critic__dropout=0.0)
+    one = make_project(tmp_path, train_critic__network__dropout=0.0)
     for stage in ("train_generator", "train_critic"):
         run_stage(stage, one, monkeypatch)
     run_stage(name, one, monkeypatch)
@@ -124,7 +125,7 @@ def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
     def greedy(sr, hr):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setitem(pretrain.CONTENT_LOSSES, "l1", greedy)
+    monkeypatch.setitem(content.PIXEL_TERMS, "l1", greedy)
     root = make_project(tmp_path)
     with pytest.raises(TrainingError, match=r"too small at step 1\. Raise training\.accumulate"):
         run_stage("train_generator", root, monkeypatch)
