@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data ablation bench-enhance setup repro test check pytest test-all score scoreboard mlflow lock clean
+.PHONY: help bench-data ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ ablation: $(READY)  ## Measure what each design decision is worth: make ablation
 
 bench-enhance: $(READY)  ## Measure seconds and memory of enhancing
 	$(BIN)/python -m benchmarks.enhance
+
+bench-train: $(READY)  ## Measure pictures per second of every training beside stock fastai
+	$(BIN)/python -m benchmarks.train
 
 check: $(READY)  ## Check style and types only
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from facesr.commands import (
     data,
     enhance,
     export,
+    find_rate,
     lineage,
     promote,
     reproduce,
@@ -36,4 +37,5 @@ COMMANDS = (
     card,
     promote,
     data,
+    find_rate,
 )

@@ -1,0 +1,55 @@
+"""`facesr find-rate`: shows which learning rates a training stage bears."""
+
+import argparse
+from pathlib import Path
+
+# As in dvc.yaml: where each stage finds its inputs and its originals.
+FOLDERS = {
+    "train_generator": ("data/pairs/train/lr", "data/pairs/train/hr"),
+    "train_critic": ("data/generated/generator/train", "data/pairs/train/hr"),
+    "train_upsampler": ("data/generated/gan/train", "data/pairs/train/hr"),
+}
+
+
+def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Describes the command and its options."""
+    parser = commands.add_parser(
+        "find-rate",
+        help="show which learning rates a training stage bears",
+        description=(
+            "Trains a fresh network of the stage for some steps with a growing learning rate, "
+            "throws it away, and draws the loss over the rate. Run in the project's root, after "
+            "the stages before."
+        ),
+    )
+    parser.add_argument("stage", choices=FOLDERS)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the picture, PNG")
+    parser.add_argument("--lowest", type=float, default=1e-7, help="default: %(default)s")
+    parser.add_argument("--highest", type=float, default=1.0, help="default: %(default)s")
+    parser.add_argument("--steps", type=int, default=100, help="default: %(default)s")
+    parser.set_defaults(command=_find_rate)
+
+
+def _find_rate(parsed: argparse.Namespace) -> None:
+    from facesr.config import load_params
+    from facesr.errors import ParamsError
+    from facesr.training.find_rate import draw_rates, find_rate
+
+    if not 0 < parsed.lowest < parsed.highest or parsed.steps < 2:
+        raise ParamsError("--lowest must be above 0 and below --highest, --steps 2 or more.")
+    params = load_params(any_device=True)
+    lr, hr = FOLDERS[parsed.stage]
+    found = find_rate(
+        parsed.stage,
+        params,
+        lr=Path(lr),
+        hr=Path(hr),
+        lowest=parsed.lowest,
+        highest=parsed.highest,
+        steps=parsed.steps,
+    )
+    draw_rates(found, parsed.output, title=f"{parsed.stage} of profile {params.profile}")
+    print(
+        f"{parsed.output}: {len(found.rates)} steps; a tenth of the rate with the lowest loss is "
+        f"{found.suggestion:.1e}"
+    )

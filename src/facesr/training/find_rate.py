@@ -1,0 +1,157 @@
+"""Learning-rate finder: a short training whose rate grows from step to step.
+
+After Smith 2017, https://arxiv.org/abs/1506.01186, as in fastai's `lr_find`; the weights are thrown
+away.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.optim import AdamW
+from tqdm import tqdm
+
+from facesr.config import Params, RegressionParams
+from facesr.devices import pick_device
+from facesr.errors import ParamsError, TrainingError
+from facesr.files import written_whole
+from facesr.losses import ContentLoss
+from facesr.models import build
+from facesr.pairs import CriticBatches, TrainBatches, load_pairs
+from facesr.training.pretrain import patch_cross_entropy
+
+STAGES = ("train_generator", "train_critic", "train_upsampler")
+# fastai's: of the running mean, and of its lowest value at which the loss counts as exploded.
+SMOOTHING = 0.98
+EXPLOSION = 4.0
+
+
+class Rates(NamedTuple):
+    """What a search found."""
+
+    rates: list[float]
+    losses: list[float]
+    """Running means, one for each rate."""
+    suggestion: float
+    """A tenth of the rate of the lowest loss."""
+
+
+def find_rate(
+    stage: str,
+    params: Params,
+    *,
+    lr: Path,
+    hr: Path,
+    lowest: float,
+    highest: float,
+    steps: int,
+) -> Rates:
+    """Trains a fresh network of a stage with growing rates, until the loss explodes.
+
+    Args:
+        stage: One of STAGES. For the GAN the loss says nothing about the rate.
+        params: The active profile; the stage's first phase sets crop and batch.
+        lr: Pack or folder of the network's inputs (critic: of the generated pictures).
+        hr: Pack or folder of the originals.
+        lowest: Rate of the first step.
+        highest: Rate of the last step.
+        steps: Steps at most.
+
+    Raises:
+        ParamsError: There is no such stage.
+        TrainingError: The loss was not finite from the start.
+    """
+    if stage not in STAGES:
+        raise ParamsError(f"There is no rate to find for {stage}. Choose {', '.join(STAGES)}.")
+    device = pick_device()
+    torch.manual_seed(params.seed)
+    module, batches, loss_of, decay = _set_up(stage, params, lr, hr)
+    module.to(device).train()
+    optimizer = AdamW(
+        module.parameters(), lr=lowest, betas=(0.95, 0.99), eps=1e-5, weight_decay=decay
+    )
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step, (x, y) in enumerate(tqdm(_endless(batches, steps), total=steps, unit="step")):
+        rate = lowest * (highest / lowest) ** (step / max(1, steps - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = loss_of(module(x.to(device)), y.to(device))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
+        smoothed = mean / (1 - SMOOTHING ** (step + 1))
+        if not math.isfinite(smoothed) or (losses and smoothed > EXPLOSION * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(smoothed)
+    if not losses:
+        raise TrainingError(f"The first loss of {stage} is not finite. Check its pictures.")
+    return Rates(rates, losses, rates[losses.index(min(losses))] / 10)
+
+
+def draw_rates(found: Rates, path: Path, *, title: str) -> None:
+    """Draws the loss over the rate, with the suggestion, as PNG."""
+    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot(found.rates, found.losses, color="#1f6feb", linewidth=2)
+    label = f"suggestion {found.suggestion:.1e}"
+    axes.axvline(found.suggestion, color="black", linestyle="--", linewidth=1, label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss, running mean")
+    axes.set_title(title, loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with written_whole(path) as beside:
+        figure.savefig(beside, format="png", metadata={"Software": None})
+
+
+def _set_up(
+    stage: str, params: Params, lr: Path, hr: Path
+) -> tuple[nn.Module, Any, Callable[[Tensor, Tensor], Tensor], float]:
+    sizes = params.sizes
+    if stage == "train_critic":
+        critic = params.train_critic
+        batches = CriticBatches(
+            load_pairs(lr, hr, hr_size=sizes.generator_size),
+            batch_size=critic.batch_size,
+            crop_size=critic.crop_size,
+            seed=params.seed,
+        )
+        network = build(critic.network.model_dump())
+        return network, batches, patch_cross_entropy, critic.weight_decay
+    is_generator = stage == "train_generator"
+    section: RegressionParams = params.train_generator if is_generator else params.train_upsampler
+    phase = section.phases[0]
+    scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
+    pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
+    regression_batches = TrainBatches(
+        pairs,
+        batch_size=phase.batch_size,
+        crop_size=phase.crop_size,
+        crops_per_pair=section.crops_per_pair,
+        seed=params.seed,
+    )
+    module = build({**section.network.model_dump(), "scale": scale}, fetch=True)
+    loss = ContentLoss(section.content).to(pick_device())
+    return module, regression_batches, loss, section.weight_decay
+
+
+def _endless(batches: Any, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    given = count()
+    while True:
+        for batch in batches:
+            if next(given) == steps:
+                return
+            yield batch
