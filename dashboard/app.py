@@ -6,6 +6,7 @@ from components.chip import model_chip
 
 # Streamlit's own greys, and its accent on dark ground, are fainter than WCAG AA asks.
 CONTRAST = """<style>
+[data-testid="stCaptionContainer"] { opacity: 1; }
 [data-testid="stCaptionContainer"] :is(p, li) { color: light-dark(#57534e, #d6d3d1); }
 [data-selected="true"] p { color: light-dark(#3730a3, #c7d2fe); }
 </style>"""

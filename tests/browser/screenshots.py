@@ -72,7 +72,7 @@ def main() -> None:
             page.get_by_role("heading", name=view, level=1).wait_for()
             if name == "compare":
                 page.get_by_role("slider", name="Before/after divider").wait_for()
-                page.get_by_text("seconds").first.wait_for()
+                page.get_by_test_id("stDataFrame").first.wait_for()
             else:
                 page.get_by_text("Sample sheets").wait_for()
             page.wait_for_timeout(3000)
