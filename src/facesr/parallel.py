@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
@@ -40,7 +41,7 @@ def map_in_processes(
     # Forked children would inherit PyTorch's threads and locks.
     context = multiprocessing.get_context("spawn")
     portion = workers * ITEMS_PER_PROCESS
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_use_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_process) as pool:
         ahead = pool.map(function, items[:portion], chunksize=4)
         for start in range(portion, len(items) + portion, portion):
             # The next portion is queued before this one is handed out, so that nobody waits.
@@ -49,11 +50,20 @@ def map_in_processes(
             yield from now
 
 
-def _use_one_thread() -> None:
+def _start_process() -> None:
     # Each process has a core of its own; more threads would only wait for each other.
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A pool whose first process was killed would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in the processes of a pool only"
+    parent.join()
+    os._exit(1)
 
 
 def map_in_threads(
