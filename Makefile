@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean
+.PHONY: help bench-data ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,16 @@ bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, te
 
 screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
 	$(BIN)/python tests/browser/screenshots.py . docs/dashboard
+
+starter: $(READY)  ## Train the starter network again and put it into the package (an hour)
+	$(RUN) dvc exp run --set-param profile=starter train_generator
+	$(BIN)/facesr export models/generator.safetensors --float16 --force \
+		--output src/facesr/starter/starter.safetensors
+	@echo "params.yaml says profile: starter now. Put it back: git checkout params.yaml dvc.lock"
+
+picture: $(READY)  ## Draw the README's picture from the evaluation's sheet
+	$(BIN)/python -c "from PIL import Image; sheet = Image.open('reports/evaluate/sheets/selfies.png'); \
+		sheet.thumbnail((1200, 1600)); sheet.save('docs/sheet.jpg', quality=85)"
 
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \

@@ -54,7 +54,8 @@ def test_a_fault_in_a_network_is_named_by_its_key(params, tmp_path):
 
 def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
     params["profile"] = "huge"
-    with pytest.raises(ParamsError, match="'huge' is not one of smoke, small, paper, best"):
+    known = "smoke, small, starter, paper, best"
+    with pytest.raises(ParamsError, match=f"'huge' is not one of {known}"):
         load_params(save(tmp_path, params))
 
 

@@ -1,0 +1,27 @@
+"""The network that ships with the package."""
+
+import torch
+from safetensors import safe_open
+
+from facesr import choice, images
+from facesr.metrics import psnr
+from facesr.sources.generated import draw
+
+
+def test_the_starter_is_small_and_of_half_precision():
+    assert choice._STARTER_FILE.stat().st_size < 5e6
+    with safe_open(choice._STARTER_FILE, framework="pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_the_starter_beats_bicubic_on_a_portrait_that_it_has_not_seen(tmp_path):
+    hr = images.round_to_8bit(draw(11, 1, 256))
+    lr = images.round_to_8bit(images.resize(hr, (64, 64), "bicubic"))
+    starter = choice.load("starter", root=tmp_path).enhance(lr, scale=4).image
+    bicubic = images.resize(lr, (256, 256), "bicubic").clamp(0, 1)
+    gain = psnr(starter[None], hr[None]) - psnr(bicubic[None], hr[None])
+    assert gain.item() > 1
+
+
+def test_the_starter_serves_where_nothing_is_registered(tmp_path):
+    assert choice.load_default(root=tmp_path).model.startswith("starter")
