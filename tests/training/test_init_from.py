@@ -8,7 +8,12 @@ from safetensors.torch import load_file
 from facesr.errors import CheckpointError
 
 # So slow that the weights stay where they started.
-STILL = [{"epochs": 1, "learning_rate": 1.0e-12, "encoder_learning_rate": 1.0e-12}]
+STILL = [
+    {
+        **{"crop_size": 16, "batch_size": 4, "epochs": 1},
+        **{"learning_rate": 1.0e-12, "encoder_learning_rate": 1.0e-12},
+    }
+]
 
 
 def start(tmp_path, trained, monkeypatch, **changes):
