@@ -111,7 +111,9 @@ def test_the_frame_turns_a_stop_into_a_line_and_a_status(capsys):
 
 
 def start(name, root):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    # Sums over threads round differently: as many as the unbroken training in this process had.
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", f"stages.{name}"],
         cwd=root,
