@@ -26,14 +26,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _score(parsed: argparse.Namespace) -> None:
-    from facesr.enhancer import Enhancer
+    from facesr.choice import load
     from facesr.evaluation import score_folder
 
-    is_file = Path(parsed.model).is_file()
-    load = Enhancer.from_checkpoint if is_file else Enhancer.from_registry
     print(
         score_folder(
-            load(parsed.model),
+            load(parsed.model, root=Path.cwd()),
             parsed.folder,
             names=parsed.names,
             hr_size=parsed.hr_size,
