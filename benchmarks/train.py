@@ -31,12 +31,13 @@ from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.models import build
 from facesr.pairs import CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
 from facesr.reports import markdown_table
+from facesr.training.average import Average
+from facesr.training.critic import patch_cross_entropy
 from facesr.training.engine import SharedStep, pick_dtype, prepared
-from facesr.training.gan import Average, build_optimizer, critic_step, generator_step
 from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
 from facesr.training.monitor import Monitor
-from facesr.training.pretrain import patch_cross_entropy
 from facesr.training.processes import Processes, join_processes
+from facesr.training.steps import build_optimizer, critic_step, generator_step
 
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
 WARM_UP = 2  # steps

@@ -6,7 +6,7 @@ Writes  models/critic.safetensors, reports/train_critic/
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.training.pretrain import train_critic
+from facesr.training.critic import train_critic
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from facesr.losses import ADVERSARIAL_LOSSES
 from facesr.models import build
-from facesr.training.gan import Average, build_optimizer, critic_step, frozen, generator_step
+from facesr.training.average import Average
+from facesr.training.steps import build_optimizer, critic_step, frozen, generator_step
 
 CRITICS = {
     "patch_critic": {"features": 4, "blocks": 1, "dropout": 0.0},

@@ -16,7 +16,8 @@ from facesr.config import load_params
 from facesr.models import build
 from facesr.pairs import HR, CriticBatches, Pairs, TrainBatches, load_pairs
 from facesr.training import learner as learner_module
-from facesr.training.pretrain import patch_accuracy, patch_cross_entropy, split_encoder
+from facesr.training.critic import patch_accuracy, patch_cross_entropy
+from facesr.training.pretrain import split_encoder
 
 RESIDUAL = {
     "kind": "residual_unet",

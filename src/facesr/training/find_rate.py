@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from facesr.config import Params, RegressionParams
+from facesr.config import Params
 from facesr.devices import pick_device
 from facesr.errors import ParamsError, TrainingError
 from facesr.files import written_whole
 from facesr.losses import ContentLoss
 from facesr.models import build
-from facesr.pairs import CriticBatches, TrainBatches, load_pairs
-from facesr.training.pretrain import patch_cross_entropy
+from facesr.pairs import load_pairs
+from facesr.training.critic import critic_batches, patch_cross_entropy
+from facesr.training.pretrain import phase_batches, start_network
 
 STAGES = ("train_generator", "train_critic", "train_upsampler")
 # fastai's: of the running mean, and of its lowest value at which the loss counts as exploded.
@@ -123,29 +124,18 @@ def _set_up(
     sizes = params.sizes
     if stage == "train_critic":
         critic = params.train_critic
-        batches = CriticBatches(
-            load_pairs(lr, hr, hr_size=sizes.generator_size),
-            batch_size=critic.batch_size,
-            crop_size=critic.crop_size,
-            seed=params.seed,
-        )
-        network = build(critic.network.model_dump())
-        return network, batches, patch_cross_entropy, critic.weight_decay
+        batches = critic_batches(critic, sizes, lr, hr, params.seed)
+        return build(critic.network.model_dump()), batches, patch_cross_entropy, critic.weight_decay
     is_generator = stage == "train_generator"
-    section: RegressionParams = params.train_generator if is_generator else params.train_upsampler
-    phase = section.phases[0]
+    section = params.train_generator if is_generator else params.train_upsampler
     scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
     pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
-    regression_batches = TrainBatches(
-        pairs,
-        batch_size=phase.batch_size,
-        crop_size=phase.crop_size,
-        crops_per_pair=section.crops_per_pair,
-        seed=params.seed,
+    return (
+        start_network(section, scale=scale, init_from=None).module,
+        phase_batches(section, section.phases[0], pairs, params.seed),
+        ContentLoss(section.content).to(pick_device()),
+        section.weight_decay,
     )
-    module = build({**section.network.model_dump(), "scale": scale}, fetch=True)
-    loss = ContentLoss(section.content).to(pick_device())
-    return module, regression_batches, loss, section.weight_decay
 
 
 def _endless(batches: Any, steps: int) -> Iterator[tuple[Tensor, Tensor]]:

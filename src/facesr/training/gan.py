@@ -6,32 +6,30 @@ loss is below a threshold, then the generator takes one step. What is kept is a 
 the generator's weights.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import Tensor
 
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
-from facesr.losses import (
-    ADVERSARIAL_LOSSES,
-    AdversarialLoss,
-    ContentLoss,
-    feature_distance,
-    gradient_penalty,
-    texture_distance,
-)
+from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.pairs import HR, LR, TrainBatches, load_pairs
+from facesr.training.average import Average
 from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
-from facesr.training.resume import key_of
+from facesr.training.resume import training_key
+from facesr.training.steps import (
+    CriticStep,
+    GeneratorStep,
+    build_optimizer,
+    critic_step,
+    generator_step,
+)
 
 # The study's goal: the critic can no longer tell, and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
@@ -46,24 +44,6 @@ SERIES = {
     "probabilities": ("original", "generated"),
     "gradients": ("generator_gradient", "critic_gradient"),
 }
-
-
-class CriticStep(NamedTuple):
-    """What a critic's step reports; scalars on the device."""
-
-    loss: Tensor
-    original_probability: Tensor
-    generated_probability: Tensor
-
-
-class GeneratorStep(NamedTuple):
-    """What a generator's step reports; scalars on the device."""
-
-    loss: Tensor
-    content: Tensor
-    adversarial: Tensor
-    matching: Tensor
-    """Weighted distances between the critic's features."""
 
 
 def train_gan(
@@ -137,13 +117,11 @@ def train_gan(
         training,
         report=report,
         checkpoints=checkpoints,
-        key=key_of(
-            {
-                "params": params.model_dump(),
-                "training": training.model_dump(exclude={"checkpoint_minutes"}),
-                "sizes": sizes.model_dump(),
-                "seed": seed,
-            },
+        key=training_key(
+            params,
+            training,
+            sizes,
+            seed,
             [train_pairs, valid_pairs, generator_weights, critic_weights],
         ),
         total_steps=params.batches,
@@ -281,156 +259,3 @@ def _report(monitor: Monitor) -> None:
         original=monitor.latest["original"],
         generated=monitor.latest["generated"],
     )
-
-
-def critic_step(
-    generator: nn.Module,
-    critic: nn.Module,
-    optimizer: Optimizer | SharedStep,
-    lr: Tensor,
-    hr: Tensor,
-    *,
-    adversarial_loss: AdversarialLoss,
-    penalty_weight: float,
-) -> CriticStep:
-    """Teaches the critic one batch; the generator stays as it is.
-
-    Args:
-        generator: Judged as it is used: in evaluation mode.
-        critic: Is updated.
-        optimizer: The critic's.
-        lr: (N, 3, h, w) in [0, 1].
-        hr: (N, 3, H, W) in [0, 1].
-        adversarial_loss: What the critic wants of its logits.
-        penalty_weight: Weight of the gradient penalty; 0 leaves it out.
-    """
-    critic.train()
-    generator.eval()
-    with torch.no_grad():
-        sr = generator(lr)  # (N, 3, H, W)
-    original, generated = critic(hr), critic(sr)  # (N, P) each
-    loss = adversarial_loss.critic(original, generated)
-    if penalty_weight:
-        loss = loss + penalty_weight * gradient_penalty(critic, hr, sr)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return CriticStep(
-        loss.detach(),
-        original.detach().sigmoid().mean(),
-        generated.detach().sigmoid().mean(),
-    )
-
-
-def generator_step(
-    generator: nn.Module,
-    critic: nn.Module,
-    optimizer: Optimizer | SharedStep,
-    lr: Tensor,
-    hr: Tensor,
-    *,
-    content_loss: Callable[[Tensor, Tensor], Tensor],
-    adversarial_loss: AdversarialLoss,
-    adversarial_weight: float,
-    feature_weight: float,
-    texture_weight: float,
-) -> GeneratorStep:
-    """Teaches the generator one batch; the critic stays as it is.
-
-    Args:
-        generator: Is updated.
-        critic: In evaluation mode, so that neither dropout nor spectral norm moves.
-        optimizer: The generator's.
-        lr: (N, 3, h, w) in [0, 1].
-        hr: (N, 3, H, W) in [0, 1].
-        content_loss: Distance to the original, weighted.
-        adversarial_loss: What the generator wants of the critic's logits.
-        adversarial_weight: Its weight.
-        feature_weight: Weight of the distance between the critic's features (feature matching,
-            Salimans et al. 2016, https://arxiv.org/abs/1606.03498).
-        texture_weight: Weight of the distance between their Gram matrices.
-    """
-    generator.train()
-    critic.eval()
-    with frozen(critic):
-        sr = generator(lr)  # (N, 3, H, W)
-        content = content_loss(sr, hr)
-        seen = critic.judge(sr)  # type: ignore[operator]
-        original = seen  # Which nothing looks at, unless:
-        if adversarial_loss.is_relative or feature_weight or texture_weight:
-            with torch.no_grad():
-                original = critic.judge(hr)  # type: ignore[operator]
-        adversarial = adversarial_loss.generator(original.logits, seen.logits)
-        matching = content.new_zeros(())
-        if feature_weight:
-            matching = feature_weight * feature_distance(seen.features, original.features)
-        if texture_weight:
-            matching = matching + texture_weight * texture_distance(
-                seen.features, original.features
-            )
-        loss = content + adversarial_weight * adversarial + matching
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return GeneratorStep(loss.detach(), content.detach(), adversarial.detach(), matching.detach())
-
-
-@contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Keeps gradients out of the network's parameters for a while."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-class Average:
-    """Running average of a network's weights (EMA), kept as plain tensors."""
-
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
-        self.decay = decay
-        self.tensors = {name: t.detach().clone() for name, t in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Moves (1 - decay) of the way to the network; integer buffers are copied."""
-        state = network.state_dict()
-        moving = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.tensors[name] for name in moving],
-            [state[name] for name in moving],
-            weight=1 - self.decay,
-        )
-        for name in state.keys() - set(moving):
-            self.tensors[name].copy_(state[name])
-
-    def copy_to(self, network: nn.Module) -> None:
-        """Gives the network the averaged weights."""
-        network.load_state_dict(self.tensors)
-
-    @contextlib.contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """Gives the network the averaged weights for a while."""
-        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        self.copy_to(network)
-        try:
-            yield
-        finally:
-            network.load_state_dict(own)
-
-
-def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate: float) -> AdamW:
-    """AdamW that spares biases and norms from decay, as fastai's optimizer does."""
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for parameter in network.parameters():
-        (decayed if parameter.ndim > 1 else spared).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": params.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=learning_rate, betas=(params.beta1, params.beta2), eps=params.epsilon)

@@ -1,25 +1,23 @@
-"""Training against the originals, of generator and up-sampler, and of the critic."""
+"""Training against the originals, of generator and up-sampler."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from facesr import images, metrics
 from facesr.checkpoints import Network, load_start, save_networks
-from facesr.config import Phase, RegressionParams, Sizes, TrainCriticParams, TrainingParams
+from facesr.config import Phase, RegressionParams, Sizes, TrainingParams
 from facesr.devices import count_parameters
 from facesr.errors import CheckpointError
 from facesr.losses import ContentLoss
 from facesr.models import build
-from facesr.pairs import HR, LR, CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
+from facesr.pairs import HR, LR, Pairs, TrainBatches, WholeBatches, load_pairs
 from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
-from facesr.training.resume import key_of
+from facesr.training.resume import training_key
 
 TRAIN = "train"
 VALID = "valid"
@@ -63,7 +61,9 @@ def train_generator(
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
-    key = _key(params, training, sizes, seed, [train_pairs, valid_pairs, *_given(init_from)])
+    key = training_key(
+        params, training, sizes, seed, [train_pairs, valid_pairs, *_given(init_from)]
+    )
     with _monitor(params, training, splits[TRAIN], report, checkpoints, key, processes) as monitor:
         network = fit(
             params,
@@ -117,7 +117,7 @@ def train_upsampler(
         for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
     }
     inputs = [restored, train_pairs / HR, valid_pairs / HR, *_given(init_from)]
-    key = _key(params, training, sizes, seed, inputs)
+    key = training_key(params, training, sizes, seed, inputs)
     with _monitor(params, training, splits[TRAIN], report, checkpoints, key, processes) as monitor:
         network = fit(
             params,
@@ -147,11 +147,8 @@ def fit(
     """
     torch.manual_seed(seed)
     processes = monitor.processes
-    architecture = {**params.network.model_dump(), "scale": scale}
-    if init_from:
-        module = load_start(init_from, architecture).module
-    else:
-        module = build(architecture, fetch=True)
+    network = start_network(params, scale=scale, init_from=init_from)
+    module = network.module
     learner = build_learner(
         module,
         WholeBatches(splits[VALID], batch_size=1),
@@ -172,7 +169,7 @@ def fit(
     first_epoch = 0
     for phase in params.phases:
         check_division(phase.batch_size, monitor.params.accumulate, processes)
-        batches = _batches(params, phase, splits[TRAIN], seed)
+        batches = phase_batches(params, phase, splits[TRAIN], seed)
         rate, encoder_rate = phase.learning_rate, phase.encoder_learning_rate
         phases.append(
             Cycle(
@@ -187,110 +184,20 @@ def fit(
     torch.manual_seed(seed + processes.rank)  # of dropout
     run_cycles(learner, phases, watch, warmup_fraction=params.warmup_fraction)
     monitor.summarise({"parameters": count_parameters(module), "valid_psnr": watch.metric_value})
-    return Network(architecture, module)
+    return network
 
 
-def train_critic(
-    params: TrainCriticParams,
-    training: TrainingParams,
-    *,
-    sizes: Sizes,
-    restored: Path,
-    train_pairs: Path,
-    valid_pairs: Path,
-    weights: Path,
-    report: Path,
-    checkpoints: Path,
-    seed: int,
-) -> None:
-    """Trains the critic to tell the originals from the generator's pictures.
-
-    Args:
-        params: Network and schedule.
-        training: How trainings are run.
-        sizes: Both kinds of picture have generator_size.
-        restored: The generator's pictures by split.
-        train_pairs: Folder of pairs, whose originals are the real pictures.
-        valid_pairs: Folder of pairs, whose originals are the real pictures.
-        weights: Gets the critic.
-        report: Gets curves, samples and summary.
-        checkpoints: Folder for what an interrupted training goes on from.
-        seed: Of initial weights, order and crops.
-
-    Raises:
-        Stopped: A signal came; all is saved.
-        TrainingError: The loss is not finite.
-    """
-    processes = join_processes()
-    batches = {
-        split: CriticBatches(
-            load_pairs(restored / split, folder / HR, hr_size=sizes.generator_size),
-            batch_size=params.batch_size,
-            crop_size=params.crop_size,
-            seed=seed,
-        )
-        for split, folder in ((TRAIN, train_pairs), (VALID, valid_pairs))
-    }
-    check_division(2 * batches[TRAIN].half, training.accumulate, processes)
-    torch.manual_seed(seed)
-    architecture = params.network.model_dump()
-    module = build(architecture)
-    steps = params.epochs * len(batches[TRAIN])
-    with Monitor(
-        training,
-        report=report,
-        checkpoints=checkpoints,
-        key=_key(params, training, sizes, seed, [restored, train_pairs / HR, valid_pairs / HR]),
-        total_steps=steps,
-        total_pictures=steps * 2 * batches[TRAIN].half,
-        report_every=params.report_every,
-        processes=processes,
-    ) as monitor:
-        learner = build_learner(
-            module,
-            batches[VALID],
-            patch_cross_entropy,
-            monitor=monitor,
-            metric=patch_accuracy,
-            weight_decay=params.weight_decay,
-            parts=[list(module.parameters())],
-        )
-        torch.manual_seed(seed + processes.rank)  # of dropout
-        watch = Watch(
-            monitor,
-            metric="accuracy",
-            sample=lambda: monitor.sample(
-                *_judged(module, batches[VALID].pairs, count=training.sample_pictures)
-            ),
-        )
-        cycle = Cycle(
-            batches[TRAIN],
-            first_epoch=0,
-            epochs=params.epochs,
-            rates=[params.learning_rate],
-            frozen_parts=0,
-        )
-        run_cycles(learner, [cycle], watch, warmup_fraction=params.warmup_fraction)
-        if processes.writes:
-            save_networks(weights, [Network(architecture, module)])
-        monitor.summarise(
-            {"parameters": count_parameters(module), "valid_accuracy": watch.metric_value}
-        )
+def start_network(params: RegressionParams, *, scale: int, init_from: Path | None) -> Network:
+    """Builds the network of a training, with fresh weights or those that `init_from` names."""
+    architecture = {**params.network.model_dump(), "scale": scale}
+    if init_from:
+        return load_start(init_from, architecture)
+    return Network(architecture, build(architecture, fetch=True))
 
 
 def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean PSNR in dB of (N, 3, H, W) outputs, clamped as a file would hold them."""
     return metrics.psnr(images.round_to_8bit(sr), hr).mean()
-
-
-def patch_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of (N, P) logits, whose patches all share the (N,) labels."""
-    return F.binary_cross_entropy_with_logits(logits, labels[:, None].expand_as(logits))
-
-
-def patch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of (N, P) logits on the right side of zero."""
-    return ((logits > 0) == (labels[:, None] > 0.5)).float().mean()
 
 
 def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:
@@ -300,7 +207,8 @@ def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:
     return [encoder, [one for one in network.parameters() if id(one) not in known]]
 
 
-def _batches(params: RegressionParams, phase: Phase, pairs: Pairs, seed: int) -> TrainBatches:
+def phase_batches(params: RegressionParams, phase: Phase, pairs: Pairs, seed: int) -> TrainBatches:
+    """Gives the batches of one phase."""
     return TrainBatches(
         pairs,
         batch_size=phase.batch_size,
@@ -327,7 +235,7 @@ def _monitor(
     key: str,
     processes: Processes,
 ) -> Monitor:
-    steps = [phase.epochs * len(_batches(params, phase, pairs, 0)) for phase in params.phases]
+    steps = [phase.epochs * len(phase_batches(params, phase, pairs, 0)) for phase in params.phases]
     return Monitor(
         training,
         report=report,
@@ -340,37 +248,3 @@ def _monitor(
         report_every=params.report_every,
         processes=processes,
     )
-
-
-def _judged(
-    critic: nn.Module, pairs: Pairs, *, count: int
-) -> tuple[dict[str, list[Tensor]], list[str]]:
-    """Columns and notes of a sample sheet: what the critic thinks of whole pictures."""
-    device = next(critic.parameters()).device
-    critic.eval()
-    columns: dict[str, list[Tensor]] = {"original": [], "generated": []}
-    notes = []
-    for original, generated in zip(pairs.hr[:count], pairs.lr[:count], strict=True):
-        both = images.from_uint8(torch.stack([original, generated]))  # (2, 3, H, W)
-        with torch.inference_mode():
-            first, second = critic(both.to(device)).sigmoid().mean(1).tolist()
-        notes.append(f"taken for an original: {first:.2f} and {second:.2f}")
-        columns["original"].append(both[0])
-        columns["generated"].append(both[1])
-    return columns, notes
-
-
-def _key(
-    params: RegressionParams | TrainCriticParams,
-    training: TrainingParams,
-    sizes: Sizes,
-    seed: int,
-    inputs: Sequence[Path],
-) -> str:
-    values = {
-        "params": params.model_dump(),
-        "training": training.model_dump(exclude={"checkpoint_minutes"}),
-        "sizes": sizes.model_dump(),
-        "seed": seed,
-    }
-    return key_of(values, inputs)

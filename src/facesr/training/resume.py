@@ -21,6 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from facesr.config import (
+    RegressionParams,
+    Sizes,
+    TrainCriticParams,
+    TrainGanParams,
+    TrainingParams,
+)
 from facesr.errors import CheckpointError
 from facesr.files import written_whole
 
@@ -43,6 +50,23 @@ def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
                 md5 = hashlib.file_digest(opened, "md5").hexdigest()
             digest.update(f"{position} {file.relative_to(path).as_posix()} {md5}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def training_key(
+    params: RegressionParams | TrainCriticParams | TrainGanParams,
+    training: TrainingParams,
+    sizes: Sizes,
+    seed: int,
+    inputs: Sequence[Path],
+) -> str:
+    """Names what a training of the stages follows from; how often it saves changes nothing."""
+    values = {
+        "params": params.model_dump(),
+        "training": training.model_dump(exclude={"checkpoint_minutes"}),
+        "sizes": sizes.model_dump(),
+        "seed": seed,
+    }
+    return key_of(values, inputs)
 
 
 class Checkpoints:

@@ -1,0 +1,149 @@
+"""One update of the critic, and one of the generator."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from facesr.config import TrainGanParams
+from facesr.losses import AdversarialLoss, feature_distance, gradient_penalty, texture_distance
+from facesr.training.engine import SharedStep
+
+
+class CriticStep(NamedTuple):
+    """What a critic's step reports; scalars on the device."""
+
+    loss: Tensor
+    original_probability: Tensor
+    generated_probability: Tensor
+
+
+class GeneratorStep(NamedTuple):
+    """What a generator's step reports; scalars on the device."""
+
+    loss: Tensor
+    content: Tensor
+    adversarial: Tensor
+    matching: Tensor
+    """Weighted distances between the critic's features."""
+
+
+def critic_step(
+    generator: nn.Module,
+    critic: nn.Module,
+    optimizer: Optimizer | SharedStep,
+    lr: Tensor,
+    hr: Tensor,
+    *,
+    adversarial_loss: AdversarialLoss,
+    penalty_weight: float,
+) -> CriticStep:
+    """Teaches the critic one batch; the generator stays as it is.
+
+    Args:
+        generator: Judged as it is used: in evaluation mode.
+        critic: Is updated.
+        optimizer: The critic's.
+        lr: (N, 3, h, w) in [0, 1].
+        hr: (N, 3, H, W) in [0, 1].
+        adversarial_loss: What the critic wants of its logits.
+        penalty_weight: Weight of the gradient penalty; 0 leaves it out.
+    """
+    critic.train()
+    generator.eval()
+    with torch.no_grad():
+        sr = generator(lr)  # (N, 3, H, W)
+    original, generated = critic(hr), critic(sr)  # (N, P) each
+    loss = adversarial_loss.critic(original, generated)
+    if penalty_weight:
+        loss = loss + penalty_weight * gradient_penalty(critic, hr, sr)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return CriticStep(
+        loss.detach(),
+        original.detach().sigmoid().mean(),
+        generated.detach().sigmoid().mean(),
+    )
+
+
+def generator_step(
+    generator: nn.Module,
+    critic: nn.Module,
+    optimizer: Optimizer | SharedStep,
+    lr: Tensor,
+    hr: Tensor,
+    *,
+    content_loss: Callable[[Tensor, Tensor], Tensor],
+    adversarial_loss: AdversarialLoss,
+    adversarial_weight: float,
+    feature_weight: float,
+    texture_weight: float,
+) -> GeneratorStep:
+    """Teaches the generator one batch; the critic stays as it is.
+
+    Args:
+        generator: Is updated.
+        critic: In evaluation mode, so that neither dropout nor spectral norm moves.
+        optimizer: The generator's.
+        lr: (N, 3, h, w) in [0, 1].
+        hr: (N, 3, H, W) in [0, 1].
+        content_loss: Distance to the original, weighted.
+        adversarial_loss: What the generator wants of the critic's logits.
+        adversarial_weight: Its weight.
+        feature_weight: Weight of the distance between the critic's features (feature matching,
+            Salimans et al. 2016, https://arxiv.org/abs/1606.03498).
+        texture_weight: Weight of the distance between their Gram matrices.
+    """
+    generator.train()
+    critic.eval()
+    with frozen(critic):
+        sr = generator(lr)  # (N, 3, H, W)
+        content = content_loss(sr, hr)
+        seen = critic.judge(sr)  # type: ignore[operator]
+        original = seen  # Which nothing looks at, unless:
+        if adversarial_loss.is_relative or feature_weight or texture_weight:
+            with torch.no_grad():
+                original = critic.judge(hr)  # type: ignore[operator]
+        adversarial = adversarial_loss.generator(original.logits, seen.logits)
+        matching = content.new_zeros(())
+        if feature_weight:
+            matching = feature_weight * feature_distance(seen.features, original.features)
+        if texture_weight:
+            matching = matching + texture_weight * texture_distance(
+                seen.features, original.features
+            )
+        loss = content + adversarial_weight * adversarial + matching
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return GeneratorStep(loss.detach(), content.detach(), adversarial.detach(), matching.detach())
+
+
+@contextlib.contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Keeps gradients out of the network's parameters for a while."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate: float) -> AdamW:
+    """AdamW that spares biases and norms from decay, as fastai's optimizer does."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        (decayed if parameter.ndim > 1 else spared).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": params.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, betas=(params.beta1, params.beta2), eps=params.epsilon)
