@@ -1,11 +1,14 @@
 import io
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps, IptcImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
-from facesr import photos
+from facesr import deep, metadata, photos, tiff
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.photos import Photo, encode, fill_transparent
@@ -170,6 +173,184 @@ def test_a_dark_16_bit_picture_keeps_depth_and_level(file_format):
     result = reopened(encode(photo))
     assert result.mode == "I;16"
     assert np.array_equal(np.asarray(result), values)
+
+
+DEEP = [
+    *[("png", channels) for channels in (2, 3, 4)],
+    *[("tiff", channels) for channels in (3, 4)],
+]
+
+
+def deep_pixels(channels):
+    """Dark values, one level apart, of which 8 bits would leave nothing."""
+    pixels = np.arange(HEIGHT * WIDTH * channels, dtype=np.uint16) % 200
+    pixels = pixels.reshape(HEIGHT, WIDTH, channels)
+    if channels in (2, 4):
+        pixels[..., -1] = 40_000 + np.arange(WIDTH)
+    return pixels
+
+
+def deep_file(pixels, file_format, *, exif=None, **options):
+    exif = exif or Image.Exif()
+    if file_format == "png":
+        return deep.encode_png(pixels, exif=exif.tobytes(), **options)
+    return tiff.encode(pixels, metadata.Metadata(exif), **options)
+
+
+def deep_values(data, file_format):
+    """What a file holds, by libraries that are not ours."""
+    if file_format == "png":
+        return imagecodecs.png_decode(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return file.asarray()
+
+
+@pytest.mark.parametrize(("file_format", "channels"), DEEP)
+def test_16_bits_of_colour_and_transparency_come_out_as_they_went_in(file_format, channels):
+    pixels = deep_pixels(channels)
+    photo = photos.read(deep_file(pixels, file_format))
+    assert (photo.depth, photo.is_grey, photo.notes) == (16, channels == 2, ())
+    assert np.array_equal(deep_values(encode(photo), file_format), pixels)
+    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, scale=2)
+    values = deep_values(encode(enlarged), file_format)
+    assert values.shape == (2 * HEIGHT, 2 * WIDTH, channels)
+    assert len(np.unique(values)) > 100
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_16_bit_tiff_of_other_programs_is_read(byteorder, planarconfig, compression):
+    pixels = deep_pixels(3)
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        np.moveaxis(pixels, -1, 0) if planarconfig == "separate" else pixels,
+        photometric="rgb",
+        planarconfig=planarconfig,
+        compression=compression,
+        byteorder=byteorder,
+    )
+    photo = photos.read(buffer.getvalue())
+    assert np.array_equal(deep_values(encode(photo), "tiff"), pixels)
+
+
+def test_16_bit_colours_that_were_multiplied_by_alpha_are_divided_again():
+    pixels = deep_pixels(4)
+    pixels[..., :3] *= 100
+    multiplied = pixels.copy()
+    multiplied[..., :3] = np.rint(pixels[..., :3] * (pixels[..., 3:] / 65535))
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, multiplied, photometric="rgb", extrasamples=["assocalpha"])
+    values = deep_values(encode(photos.read(buffer.getvalue())), "tiff").astype(int)
+    assert np.abs(values - pixels).max() <= 1
+
+
+@pytest.mark.parametrize("file_format", ["png", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_16_bit_colour_is_turned_as_pillow_turns_it(orientation, file_format):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    pixels = np.asarray(drawn()).astype(np.uint16) * 257
+    photo = photos.read(deep_file(pixels, file_format, exif=exif))
+    stored = reopened(saved(drawn(), "PNG", exif=exif))
+    wanted = np.asarray(ImageOps.exif_transpose(stored))
+    assert np.array_equal(deep_values(encode(photo), file_format), wanted.astype(int) * 257)
+    assert reopened(encode(photo)).getexif().get(ORIENTATION, 1) == 1
+
+
+@pytest.mark.parametrize("file_format", ["png", "tiff"])
+def test_16_bit_colours_are_converted_to_srgb_and_back_at_full_depth(file_format):
+    pixels = np.zeros((4, 256, 3), np.uint16)
+    pixels[..., 0] = 40_000 + np.arange(256)
+    photo = photos.read(deep_file(pixels, file_format, profile=wide_profile()))
+    assert photo.colour[2].mean() > 0.5 > 0.2 > photo.colour[0].mean()
+    assert photo.profile == wide_profile()
+    values = deep_values(encode(photo), file_format).astype(int)
+    assert np.abs(values - pixels).max() < 20
+    assert len(np.unique(values[..., 0])) > 200
+    assert reopened(encode(photo)).info["icc_profile"] == wide_profile()
+
+
+@pytest.mark.parametrize("profile", [LAB, b"no profile"])
+def test_a_profile_that_does_not_fit_16_bit_colour_is_left_out(profile):
+    photo = photos.read(deep_file(deep_pixels(3), "png", profile=profile))
+    assert photo.profile is None
+    assert "profile cannot be read" in photo.notes[0]
+
+
+@pytest.mark.parametrize(("file_format", "channels"), DEEP)
+def test_damage_to_a_16_bit_file_is_told(file_format, channels):
+    data = deep_file(deep_pixels(channels), file_format)
+    with pytest.raises(DataError, match="damaged"):
+        photos.read(data[: len(data) * 2 // 3] if file_format == "png" else data[:-40])
+
+
+XMP = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+ tiff:Orientation="6" exif:GPSLatitude="48,12.5N" photoshop:City="Vienna">
+ <exif:GPSLongitude>16,22E</exif:GPSLongitude><exif:PixelXDimension>9</exif:PixelXDimension>
+ <dc:creator><rdf:Seq><rdf:li>Anna</rdf:li></rdf:Seq></dc:creator>
+</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
+IPTC = b"\x1c\x02\x50\0\x04Anna" + b"\x1c\x02\x5a\0\x06Vienna"
+
+
+def with_texts(file_format, depth=8):
+    """A file with XMP and, where the format has a place for it, IPTC."""
+    if depth == 16 and file_format == "PNG":
+        return deep.encode_png(deep_pixels(3), xmp=XMP)
+    if file_format == "TIFF":
+        pixels = deep_pixels(3) if depth == 16 else np.asarray(drawn())
+        return tiff.encode(pixels, metadata.Metadata(Image.Exif(), XMP, IPTC))
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    own = {
+        "JPEG": {"xmp": XMP, "extra": metadata.jpeg_segment(IPTC)},
+        "PNG": {"pnginfo": info},
+        "WEBP": {"xmp": XMP},
+    }
+    return saved(drawn(), file_format, **own[file_format])
+
+
+@pytest.mark.parametrize(
+    ("file_format", "depth"),
+    [("JPEG", 8), ("PNG", 8), ("WEBP", 8), ("TIFF", 8), ("PNG", 16), ("TIFF", 16)],
+)
+@pytest.mark.parametrize("keep_gps", [False, True])
+def test_xmp_and_iptc_are_kept_but_for_the_place_and_what_is_stale(file_format, depth, keep_gps):
+    photo = photos.read(with_texts(file_format, depth), keep_gps=keep_gps)
+    assert photo.depth == depth
+    result = reopened(encode(photo))
+    packet = bytes(result.info["xmp"])
+    assert b"Anna" in packet
+    assert not [word for word in (b"Orientation", b"PixelXDimension") if word in packet]
+    for word in (b"48,12.5N", b"16,22E", b"Vienna"):
+        assert (word in packet) == keep_gps
+    found = IptcImagePlugin.getiptcinfo(result) or {}
+    if file_format in ("JPEG", "TIFF"):
+        assert found[2, 80] == b"Anna"
+        assert ((2, 90) in found) == keep_gps
+    stripped = encode(photo, keep_metadata=False)
+    assert b"Anna" not in stripped
+    assert b"Vienna" not in stripped
+
+
+@pytest.mark.parametrize("packet", [b"<x:xmpmeta", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"])
+def test_xmp_that_cannot_be_read_is_left_out_and_said_so(packet):
+    photo = photos.read(saved(drawn(), "WEBP", xmp=packet))
+    assert "XMP metadata cannot be read" in photo.notes[0]
+    assert "xmp" not in reopened(encode(photo)).info
+
+
+@pytest.mark.parametrize("length", [70_000, 7_000_000])
+def test_xmp_too_long_for_a_jpeg_is_left_out_there_alone(length):
+    packet = XMP.replace(b"Anna", b"A" * length)
+    photo = photos.read(saved(drawn(), "WEBP", xmp=packet))
+    assert "xmp" not in reopened(encode(photo, file_format="jpeg")).info
+    assert len(reopened(encode(photo)).info["xmp"]) > length
 
 
 def test_transparent_pixels_leave_no_halo():

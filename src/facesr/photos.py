@@ -12,10 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from facesr import images
+from facesr import deep, images, metadata, tiff
 from facesr.errors import DataError
+from facesr.metadata import Metadata
 
 Format = Literal["jpeg", "png", "webp", "tiff"]
 FORMATS: dict[str, Format] = {
@@ -34,12 +36,9 @@ QUALITY = 95
 MAX_PIXELS = 200_000_000
 """Of a picture and of its enlargement where nothing else is asked; 2.4 GB in memory."""
 
-# What camera data is kept: description, make, model, date, author, copyright, rating. All else in
-# the first directory describes the file that was, its size and orientation among it.
-_KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x4746, 0x8298)
-_SOFTWARE, _CAMERA, _GPS = 0x0131, 0x8769, 0x8825
-# Width and height that were; the maker's note, which can hold places and names.
-_STALE_CAMERA_TAGS = (0xA002, 0xA003, 0x927C)
+_ORIENTATION = 0x0112
+# A JPEG's segment: XMP and IPTC that do not fit are left out.
+_LONGEST_SEGMENT = 65_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Photo:
     """Bits per channel, as the file's mode says."""
     profile: bytes | None = None
     """ICC profile that `encode` goes back to."""
-    exif: Image.Exif | None = None
+    metadata: Metadata | None = None
     dpi: tuple[float, float] | None = None
     format: Format = "png"
     """Of the file, or the nearest that can be written."""
@@ -88,15 +87,32 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, keep_gps: bool =
         # A camera's MPO file holds previews beside the picture.
         if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
             notes.append("animated or with several pages: only the first picture is taken")
-        if _is_deep_colour(opened):
-            notes.append("16-bit colour is read as 8 bits a channel")
+        is_deep = deep.is_deep(opened)
+        # Once loaded, a TIFF no longer tells.
+        orientation = opened.getexif().get(_ORIENTATION, 1)
         opened.load()
-        file_format = opened.format or ""
-        exif = _clean(opened.getexif(), keep_gps=keep_gps)
-        upright = ImageOps.exif_transpose(opened)
-        dpi = upright.info.get("dpi")
-        base, alpha = _split(upright, name)
-        base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
+        kept = metadata.read(opened, notes, keep_gps=keep_gps)
+        dpi = opened.info.get("dpi")
+        if is_deep:
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            pixels = deep.turn(deep.decode(data, opened), orientation)
+            content = _from_deep(pixels, opened.info.get("icc_profile"), notes)
+        else:
+            content = _from_pillow(ImageOps.exif_transpose(opened), name, notes)
+        return replace(
+            content,
+            metadata=kept,
+            dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+            format=_nearest_format(opened.format or ""),
+            notes=tuple(notes),
+        )
+
+
+def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
+    base, alpha = _split(upright, name)
+    if "16" in upright.mode and upright.mode.startswith("CMYK"):
+        notes.append("printing colours of 16 bits are read as 8")
+    base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
     is_deep = base.mode.startswith("I;16")
     return Photo(
         colour=images.from_pillow(base, name),
@@ -104,11 +120,34 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, keep_gps: bool =
         is_grey=is_deep or base.mode in ("1", "L"),
         depth=16 if is_deep else 8,
         profile=profile,
-        exif=exif,
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
-        format=_nearest_format(file_format),
-        notes=tuple(notes),
     )
+
+
+def _from_deep(pixels: deep.Pixels, profile: bytes | None, notes: list[str]) -> Photo:
+    channels = pixels.shape[-1]
+    is_grey = channels < 3
+    alpha = pixels[..., -1:] if channels in (2, 4) else None
+    if alpha is not None and alpha.min() == deep.OPAQUE:
+        alpha = None
+    colours = np.ascontiguousarray(pixels[..., :1] if is_grey else pixels[..., :3])
+    if profile and not is_grey:
+        try:
+            colours = deep.to_srgb(colours, profile)
+        except ValueError as error:
+            notes.append(_unreadable(error))
+            profile = None
+    colour = _to_tensor(colours)
+    return Photo(
+        colour=colour.expand(3, -1, -1).contiguous(),
+        alpha=None if alpha is None else _to_tensor(alpha),
+        is_grey=is_grey,
+        depth=16,
+        profile=None if is_grey else profile,
+    )
+
+
+def _to_tensor(pixels: deep.Pixels) -> Tensor:
+    return torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)).div_(deep.OPAQUE)
 
 
 def encode(
@@ -133,34 +172,84 @@ def encode(
     """
     chosen = file_format or photo.format
     exif = Image.Exif()
-    if keep_metadata and photo.exif is not None:
-        exif.load(photo.exif.tobytes())
+    kept = photo.metadata if keep_metadata else None
+    if kept:
+        exif.load(kept.exif.tobytes())
     if software:
-        exif[_SOFTWARE] = software
-    # As bytes: an Exif object loses its directories in TIFF.
-    options: dict[str, object] = {"exif": exif.tobytes()}
-    if photo.profile:
-        options["icc_profile"] = photo.profile
-    if photo.dpi and chosen != "webp":
-        options["dpi"] = photo.dpi
-    if chosen == "jpeg":
-        options |= {"quality": quality, "subsampling": "4:4:4", "optimize": True}
-    elif chosen == "webp":
-        options |= {"quality": quality}
-    elif chosen == "png":
-        options |= {"compress_level": images.PNG_COMPRESSION}
-    elif not (exif.get_ifd(_CAMERA) or exif.get_ifd(_GPS)):
-        # Pillow cannot write camera data into a compressed TIFF.
-        options |= {"compression": "tiff_adobe_deflate"}
-    buffer = io.BytesIO()
+        exif[metadata.SOFTWARE] = software
+    written = Metadata(exif, kept.xmp, kept.iptc) if kept else Metadata(exif)
     try:
-        _to_pillow(photo, chosen).save(buffer, chosen.upper(), **options)
+        return _ENCODERS[chosen](photo, written, quality)
     except (OSError, ValueError) as error:
         height, width = photo.colour.shape[-2:]
         raise DataError(
             f"A picture of {width} x {height} pixels cannot be written as {chosen} ({error}). "
             "Choose another format, such as png."
         ) from error
+
+
+def _encode_jpeg(photo: Photo, written: Metadata, quality: int) -> bytes:
+    options: dict[str, object] = {}
+    if len(written.xmp) <= _LONGEST_SEGMENT:
+        options["xmp"] = written.xmp
+    if written.iptc and len(written.iptc) <= _LONGEST_SEGMENT:
+        options["extra"] = metadata.jpeg_segment(written.iptc)
+    return _save(
+        photo,
+        "jpeg",
+        written,
+        **options,
+        quality=quality,
+        subsampling="4:4:4",
+        optimize=True,
+    )
+
+
+def _encode_webp(photo: Photo, written: Metadata, quality: int) -> bytes:
+    return _save(replace(photo, dpi=None), "webp", written, xmp=written.xmp, quality=quality)
+
+
+def _encode_png(photo: Photo, written: Metadata, quality: int) -> bytes:
+    if photo.depth == 16:
+        return deep.encode_png(
+            _to_deep(photo),
+            exif=written.exif.tobytes(),
+            xmp=written.xmp,
+            profile=photo.profile,
+            dpi=photo.dpi,
+        )
+    info = PngInfo()
+    if written.xmp:
+        info.add_itxt("XML:com.adobe.xmp", written.xmp.decode())
+    return _save(photo, "png", written, pnginfo=info, compress_level=images.PNG_COMPRESSION)
+
+
+def _encode_tiff(photo: Photo, written: Metadata, quality: int) -> bytes:
+    pixels = _to_deep(photo) if photo.depth == 16 else np.asarray(_to_pillow(photo, "tiff"))
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if photo.depth == 16 and pixels.shape[-1] == 2:
+        # Hardly any program reads grey with transparency of 16 bits from TIFF.
+        pixels = pixels[..., [0, 0, 0, 1]]
+    return tiff.encode(pixels, written, profile=photo.profile, dpi=photo.dpi)
+
+
+_ENCODERS = {
+    "jpeg": _encode_jpeg,
+    "webp": _encode_webp,
+    "png": _encode_png,
+    "tiff": _encode_tiff,
+}
+
+
+def _save(photo: Photo, file_format: Format, written: Metadata, **options: object) -> bytes:
+    options["exif"] = written.exif.tobytes()
+    if photo.profile:
+        options["icc_profile"] = photo.profile
+    if photo.dpi:
+        options["dpi"] = photo.dpi
+    buffer = io.BytesIO()
+    _to_pillow(photo, file_format).save(buffer, file_format.upper(), **options)
     return buffer.getvalue()
 
 
@@ -219,7 +308,7 @@ def _to_srgb(
             picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        notes.append(f"the colour profile cannot be read and is left out ({error})")
+        notes.append(_unreadable(error))
         return picture, None
     if picture.mode == "CMYK":
         notes.append("printing colours (CMYK) become RGB")
@@ -228,10 +317,28 @@ def _to_srgb(
     return converted, profile if space == "RGB" else None
 
 
+def _unreadable(error: Exception) -> str:
+    return f"the colour profile cannot be read and is left out ({error})"
+
+
+def _to_deep(photo: Photo) -> deep.Pixels:
+    colours = _to_uint16(photo.colour.mean(0, keepdim=True) if photo.is_grey else photo.colour)
+    if photo.profile and not photo.is_grey:
+        colours = deep.from_srgb(colours, photo.profile)
+    if photo.alpha is None:
+        return colours
+    return np.concatenate([colours, _to_uint16(photo.alpha)], -1)
+
+
+def _to_uint16(planes: Tensor) -> deep.Pixels:
+    """(C, H, W) in [0, 1] to (H, W, C)."""
+    pixels = np.empty((*planes.shape[-2:], len(planes)), np.uint16)
+    for channel, plane in enumerate(planes):
+        pixels[..., channel] = (plane.clamp(0, 1) * deep.OPAQUE).round().numpy()
+    return pixels
+
+
 def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:
-    if photo.is_grey and photo.depth == 16 and photo.alpha is None and _is_deep(file_format):
-        grey = (photo.colour.mean(0).clamp(0, 1) * 65535).round().to(torch.int32)
-        return Image.fromarray(grey.numpy().astype(np.uint16))
     picture = images.to_pillow(photo.colour)
     if photo.profile and not photo.is_grey:
         back = ImageCms.profileToProfile(
@@ -250,34 +357,6 @@ def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:
         return Image.composite(picture, Image.new(picture.mode, picture.size, "white"), alpha)
     picture.putalpha(alpha)
     return picture
-
-
-def _clean(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
-    """Camera data without orientation, sizes and preview; without the place, unless asked for."""
-    kept = Image.Exif()
-    for tag in _KEPT_TAGS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    camera = {
-        tag: value for tag, value in exif.get_ifd(_CAMERA).items() if tag not in _STALE_CAMERA_TAGS
-    }
-    if camera:
-        kept.get_ifd(_CAMERA).update(camera)
-    if keep_gps and (place := exif.get_ifd(_GPS)):
-        kept.get_ifd(_GPS).update(place)
-    return kept
-
-
-def _is_deep_colour(picture: Image.Image) -> bool:
-    """Whether Pillow halves the depth at reading: it knows 16 bits for grey only."""
-    if picture.mode.startswith("I;16"):
-        return False
-    # The decoder's arguments name the file's own layout, such as RGB;16B.
-    return any("16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
-
-
-def _is_deep(file_format: Format) -> bool:
-    return file_format in ("png", "tiff")
 
 
 def _nearest_format(name: str) -> Format:

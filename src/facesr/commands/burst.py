@@ -64,7 +64,7 @@ def _burst(parsed: argparse.Namespace) -> None:
 
         fused = burst.fuse(frames, found.shifts, FUSED_SCALE, on_progress=on_progress)
     result = enhancer.enhance(fused, size=max(target), strength=parsed.strength)
-    photo = replace(shots[found.reference], colour=result.image, alpha=None, is_grey=False, depth=8)
+    photo = replace(shots[found.reference], colour=result.image, alpha=None)
     options = batch.Options(quality=parsed.quality)
     encoded = batch.encode(photo, result.model, options, parsed.output)
     with written_whole(parsed.output) as beside:

@@ -1,0 +1,171 @@
+"""What picture files say beside the picture: EXIF, XMP and IPTC, and what of it may go on.
+
+What describes the file that was (sizes, orientation, previews) is left out, and so is the place
+where the picture was taken, unless it is asked for.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+from PIL import Image, IptcImagePlugin
+
+# Description, make, model, date, author, copyright, rating. All else in the first directory
+# describes the file that was.
+_KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x4746, 0x8298)
+SOFTWARE, CAMERA, GPS = 0x0131, 0x8769, 0x8825
+# Width and height that were; the maker's note, which can hold places and names.
+_STALE_CAMERA_TAGS = (0xA002, 0xA003, 0x927C)
+
+# XMP names, whatever their namespace.
+_STALE_NAMES = frozenset(
+    [
+        "orientation",
+        "imagewidth",
+        "imagelength",
+        "pixelxdimension",
+        "pixelydimension",
+        "thumbnails",
+        "hasextendedxmp",
+        "nativedigest",
+    ]
+)
+_PLACE_NAMES = frozenset(
+    [
+        "location",
+        "locationcreated",
+        "locationshown",
+        "sublocation",
+        "city",
+        "state",
+        "provincestate",
+        "country",
+        "countryname",
+        "countrycode",
+        "latitude",
+        "longitude",
+        "altitude",
+    ]
+)
+# Google's cameras hang depth maps, second pictures and videos behind the file and describe them.
+_STALE_NAMESPACES = ("http://ns.google.com/photos/",)
+
+# IPTC-IIM (https://iptc.org/standards/iim/), record 2: content location, city, sublocation,
+# province, country.
+_APPLICATION, _PLACE_DATASETS = 2, (26, 27, 90, 92, 95, 100, 101)
+# Longer values have a form of their own, which hardly any program reads.
+_LONGEST_VALUE = 32767
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What goes on into a result."""
+
+    exif: Image.Exif
+    xmp: bytes = b""
+    """A packet, or nothing."""
+    iptc: bytes = b""
+    """IPTC-IIM data sets, or nothing."""
+
+
+def read(picture: Image.Image, notes: list[str], *, keep_gps: bool) -> Metadata:
+    """Takes from an opened file what may go on.
+
+    Args:
+        picture: As `Image.open` gives it, not yet changed.
+        notes: Added to where something cannot be read.
+        keep_gps: Keeps the place as well.
+    """
+    xmp = picture.info.get("xmp") or b""
+    try:
+        xmp = clean_xmp(bytes(xmp), keep_gps=keep_gps)
+    except (ExpatError, ValueError, RecursionError) as error:
+        notes.append(f"the XMP metadata cannot be read and is left out ({error})")
+        xmp = b""
+    try:
+        found = IptcImagePlugin.getiptcinfo(picture) or {}  # type: ignore[arg-type]
+    # Pillow's reader trusts the lengths that it finds.
+    except (SyntaxError, ValueError, OSError, struct.error) as error:
+        notes.append(f"the IPTC metadata cannot be read and is left out ({error})")
+        found = {}
+    return Metadata(
+        clean_exif(picture.getexif(), keep_gps=keep_gps), xmp, _pack_iptc(found, keep_gps)
+    )
+
+
+def clean_exif(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
+    """Camera data without orientation, sizes and preview; without the place, unless asked for."""
+    kept = Image.Exif()
+    for tag in _KEPT_TAGS:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    camera = {
+        tag: value for tag, value in exif.get_ifd(CAMERA).items() if tag not in _STALE_CAMERA_TAGS
+    }
+    if camera:
+        kept.get_ifd(CAMERA).update(camera)
+    if keep_gps and (place := exif.get_ifd(GPS)):
+        kept.get_ifd(GPS).update(place)
+    return kept
+
+
+def clean_xmp(packet: bytes, *, keep_gps: bool) -> bytes:
+    """An XMP packet without what describes the file that was, and without the place.
+
+    XMP states a property as an attribute or as an element (ISO 16684-1); both go.
+
+    Raises:
+        ExpatError: Not XML.
+        ValueError: It declares entities, which XMP has no use for and attackers have.
+    """
+    packet = packet.strip(b"\0 \t\r\n")
+    if not packet:
+        return b""
+    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+        raise ValueError("it declares entities")
+    document = minidom.parseString(packet)
+    for element in list(_elements(document)):
+        for attribute in list((element.attributes or {}).values()):
+            if not _is_kept(attribute, keep_gps):
+                element.removeAttributeNode(attribute)
+        if not _is_kept(element, keep_gps) and element.parentNode:
+            element.parentNode.removeChild(element)
+    cleaned: bytes = document.toxml("utf-8")
+    # The declaration is no part of a packet.
+    return cleaned.partition(b"?>")[2] if cleaned.startswith(b"<?xml ") else cleaned
+
+
+def _elements(node: minidom.Node) -> Iterator[minidom.Element]:
+    for child in node.childNodes:
+        if isinstance(child, minidom.Element):
+            yield child
+            yield from _elements(child)
+
+
+def _is_kept(node: minidom.Element | minidom.Attr, keep_gps: bool) -> bool:
+    if node.prefix == "xmlns":
+        return True
+    name = (node.localName or "").lower()
+    if name in _STALE_NAMES or (node.namespaceURI or "").startswith(_STALE_NAMESPACES):
+        return False
+    return keep_gps or not (name.startswith("gps") or name in _PLACE_NAMES)
+
+
+def _pack_iptc(found: dict[tuple[int, int], bytes | list[bytes]], keep_gps: bool) -> bytes:
+    packed = b""
+    for (record, dataset), values in sorted(found.items()):
+        if record == _APPLICATION and dataset in _PLACE_DATASETS and not keep_gps:
+            continue
+        for value in values if isinstance(values, list) else [values]:
+            if len(value) <= _LONGEST_VALUE:
+                packed += struct.pack(">BBBH", 0x1C, record, dataset, len(value)) + value
+    return packed
+
+
+def jpeg_segment(iptc: bytes) -> bytes:
+    """The segment of a JPEG file that holds IPTC: Photoshop's, with one resource, 0x0404."""
+    content = b"Photoshop 3.0\x00" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    content += b"\0" * (len(content) % 2)
+    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content
