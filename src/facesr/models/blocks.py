@@ -33,8 +33,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate")
-        self.second = nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate")
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
         # A block starts as the identity: deep stacks then train from the first step on.
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ class SubPixelUp(nn.Sequential):
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
-        conv = nn.Conv2d(width_in, 4 * width_out, 3, padding=1, padding_mode="replicate")
+        conv = nn.Conv2d(width_in, 4 * width_out, 3, padding=1)
         with torch.no_grad():
             conv.weight.copy_(conv.weight[::4].repeat_interleave(4, dim=0))
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ class ResidualUNet(nn.Module):
             for _ in range(int(math.log2(factor))):
                 steps += [SubPixelUp(width, width), nn.LeakyReLU(0.1, inplace=True)]
             factor = 1
-        last = nn.Conv2d(width, 3 * factor**2, 3, padding=1, padding_mode="replicate")
+        last = nn.Conv2d(width, 3 * factor**2, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.head = nn.Sequential(*steps, last, nn.PixelShuffle(factor))
