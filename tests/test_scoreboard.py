@@ -9,7 +9,14 @@ from facesr import images
 from facesr.config import BicubicParams, FirstOrderParams, ScoreboardParams
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
-from facesr.scoreboard import make_inputs, score, write_board, write_worst
+from facesr.scoreboard import (
+    build_methods,
+    make_inputs,
+    restore_with,
+    score,
+    write_board,
+    write_worst,
+)
 from facesr.tables import BICUBIC
 
 RECIPES = {
@@ -99,8 +106,8 @@ def test_test_pictures_keep_their_pixels_and_faces_are_reduced(root):
 
 def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothing(root):
     digest = inputs(root)
-    models = {"mine": Enhancer.bicubic()}
-    rows = score(root / "inputs", PARAMS, models, strength=1.0)
+    models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
+    rows = score(root / "inputs", PARAMS, build_methods(2, models))
     assert len(rows) == 3 * 2 * 5  # pictures, conditions, methods
     text = write_board(rows, PARAMS, digest=digest, output=root / "out")
     assert digest in text
@@ -113,7 +120,7 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     assert noisy < clean - 1
     with (root / "out" / "scores.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
-    write_worst(rows, models, PARAMS, inputs=root / "inputs", output=root / "out", strength=1.0)
+    write_worst(rows, models, PARAMS, inputs=root / "inputs", output=root / "out")
     assert images.read(root / "out" / "worst.png").shape[0] == 3
 
 

@@ -139,16 +139,13 @@ def _read(path: Path, hr_size: int, multiple: int) -> Tensor:
     return square[:, :side, :side]
 
 
-def score(
-    folder: Path, params: ScoreboardParams, models: Mapping[str, Enhancer], *, strength: float
-) -> list[Row]:
-    """Measures the baselines and the models on every stored input.
+def score(folder: Path, params: ScoreboardParams, methods: Mapping[str, Restore]) -> list[Row]:
+    """Measures the methods on every stored input.
 
     Args:
         folder: Written by `make_inputs`.
         params: Sources and conditions.
-        models: By the name of their row.
-        strength: Of the models that have one.
+        methods: By the name of their row; see `build_methods`.
     """
     rows = []
     for source in params.sources:
@@ -156,7 +153,6 @@ def score(
             place = folder / source / label
             for path in tqdm(images.find(place / HR), unit="picture", desc=f"{source}, {label}"):
                 hr, lr = images.read(path), images.read(place / LR / path.name)
-                methods = _methods(params.back_projections, models, strength)
                 restored, seconds = zip(
                     *(method(lr, condition.scale) for method in methods.values()), strict=True
                 )
@@ -174,20 +170,23 @@ def score(
     return rows
 
 
-def _methods(
-    back_projections: int, models: Mapping[str, Enhancer], strength: float
-) -> dict[str, Restore]:
+def build_methods(back_projections: int, models: Mapping[str, Restore]) -> dict[str, Restore]:
+    """Gives the enlargements without learning, which take no time worth telling, and the models."""
     methods: dict[str, Restore] = {}
     for name, baseline in build_baselines(back_projections).items():
         methods[name] = lambda lr, scale, one=baseline: (one(lr, lr.shape[-1] * scale), 0.0)  # type: ignore[misc]
-    for name, enhancer in models.items():
+    return methods | dict(models)
 
-        def restore(lr: Tensor, scale: int, one: Enhancer = enhancer) -> tuple[Tensor, float]:
-            result = one.enhance(lr, scale=scale, strength=strength if one.has_strength else 1.0)
-            return result.image, result.seconds
 
-        methods[name] = restore
-    return methods
+def restore_with(enhancer: Enhancer, strength: float) -> Restore:
+    """Gives the Enhancer's way to restore; `strength` counts where it has one."""
+
+    def restore(lr: Tensor, scale: int) -> tuple[Tensor, float]:
+        chosen = strength if enhancer.has_strength else 1.0
+        result = enhancer.enhance(lr, scale=scale, strength=chosen)
+        return result.image, result.seconds
+
+    return restore
 
 
 def write_board(rows: Sequence[Row], params: ScoreboardParams, *, digest: str, output: Path) -> str:
@@ -235,12 +234,11 @@ def write_board(rows: Sequence[Row], params: ScoreboardParams, *, digest: str, o
 
 def write_worst(
     rows: Sequence[Row],
-    models: Mapping[str, Enhancer],
+    models: Mapping[str, Restore],
     params: ScoreboardParams,
     *,
     inputs: Path,
     output: Path,
-    strength: float,
 ) -> None:
     """Writes `worst.png`: the pictures on which the first model gains least over bicubic.
 
@@ -250,7 +248,6 @@ def write_worst(
         params: Scales of the conditions, and the sources that may be shown.
         inputs: Stored inputs.
         output: Gets the sheet.
-        strength: As it was measured.
     """
     first = next(iter(models))
     psnr = {row[:4]: row.values["psnr"] for row in rows}
@@ -262,11 +259,11 @@ def write_worst(
     worst = sorted(gains, key=lambda one: gains[one])[:SHOWN]
     columns: dict[str, list[Tensor]] = {"low-res": [], BICUBIC: []}
     columns |= {name: [] for name in models} | {"original": []}
+    methods = build_methods(params.back_projections, models)
     notes = []
     for source, condition, stem in worst:
         place = inputs / source / condition
         lr, hr = images.read(place / LR / f"{stem}.png"), images.read(place / HR / f"{stem}.png")
-        methods = _methods(params.back_projections, models, strength)
         columns["low-res"].append(lr)
         columns["original"].append(hr)
         for name in (BICUBIC, *models):

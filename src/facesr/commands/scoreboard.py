@@ -15,7 +15,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "and a sheet of the pictures on which the first model gains least."
         ),
     )
-    parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version or a weights file")
+    parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version, starter or a file")
     parser.add_argument("--root", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the results")
     parser.add_argument("--strength", type=float, default=1.0, help="of the GAN (default: 1)")
@@ -23,15 +23,24 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _scoreboard(parsed: argparse.Namespace) -> None:
+    from facesr.choice import load
     from facesr.config import load_params
-    from facesr.enhancer import Enhancer
-    from facesr.scoreboard import make_inputs, score, write_board, write_worst
+    from facesr.scoreboard import (
+        build_methods,
+        make_inputs,
+        restore_with,
+        score,
+        write_board,
+        write_worst,
+    )
 
     params = load_params(any_device=True)
-    models = {}
-    for name in parsed.models:
-        load = Enhancer.from_checkpoint if Path(name).is_file() else Enhancer.from_registry
-        models[Path(name).stem if Path(name).is_file() else name] = load(name)
+    models = {
+        Path(name).stem if Path(name).is_file() else name: restore_with(
+            load(name, root=Path.cwd()), parsed.strength
+        )
+        for name in parsed.models
+    }
     inputs = parsed.output / "inputs"
     digest = make_inputs(
         params.scoreboard,
@@ -40,13 +49,8 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         folder=inputs,
         seed=params.seed,
     )
-    rows = score(inputs, params.scoreboard, models, strength=parsed.strength)
-    print(write_board(rows, params.scoreboard, digest=digest, output=parsed.output))
-    write_worst(
-        rows,
-        models,
-        params.scoreboard,
-        inputs=inputs,
-        output=parsed.output,
-        strength=parsed.strength,
+    rows = score(
+        inputs, params.scoreboard, build_methods(params.scoreboard.back_projections, models)
     )
+    print(write_board(rows, params.scoreboard, digest=digest, output=parsed.output))
+    write_worst(rows, models, params.scoreboard, inputs=inputs, output=parsed.output)

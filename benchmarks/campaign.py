@@ -1,0 +1,405 @@
+"""The quality campaign: short trainings that differ in one thing, measured on real faces.
+
+    python -m benchmarks.campaign ../shared/data [NAME...] [--work .campaign] [--threads 1]
+
+Every experiment runs the stages themselves on the profile `starter` with the changes of
+`EXPERIMENTS`, and is measured on the scoreboard's stored inputs (London, US officials, FFHQ; clean,
+JPEG, blur + noise + JPEG; x4). No picture of the scoreboard is trained on. What is done is kept in
+the working folder and not done again, so that the campaign can be stopped, prolonged and repeated.
+The table compares each experiment with the one that it names, picture by picture.
+"""
+
+import argparse
+import contextlib
+import csv
+import functools
+import importlib
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from torch import Tensor
+from tqdm import tqdm
+
+from facesr import images, paths, reports
+from facesr.checkpoints import load_network
+from facesr.config import ScoreboardParams, load_params
+from facesr.enhancer import Enhancer
+from facesr.pairs import HR, LR, load_pairs
+from facesr.scoreboard import Restore, build_methods, make_inputs, score
+from facesr.tables import BICUBIC
+from facesr.training.restore import restore_all
+
+ROOT = Path(__file__).parents[1]
+CONDITIONS = ("clean x4", "JPEG x4", "blur noise JPEG x4")
+SOURCES = {"london": 12, "officials": 12, "ffhq": 24}
+PICTURES = 320
+"""Drawn pictures of a short training."""
+SHARE_TRAINED = 0.9
+STEPS = 1500
+"""Of a short training; schedules with other crops see as many pixels."""
+
+GENERATOR = ("train_generator",)
+GAN = ("train_critic", "train_gan")
+PHASE = {"crop_size": 40, "batch_size": 8, "learning_rate": 6.0e-4, "encoder_learning_rate": 6.0e-4}
+
+
+class Experiment(NamedTuple):
+    """One training or one way to use a trained network."""
+
+    question: str
+    changes: Mapping[str, Any] = {}
+    """Dotted names below the profile."""
+    than: str = "base"
+    """The experiment that it is compared with."""
+    pictures: str = "generated"
+    """Trained on: generated, faces or both."""
+    start: str = ""
+    """Experiment or weights file that is gone on from."""
+    stages: tuple[str, ...] = GENERATOR
+    options: Mapping[str, Any] = {}
+    """Of Enhancer.enhance."""
+    self_ensemble: bool = False
+    """Mean over the picture's eight mirrored and turned forms (Timofte et al. 2016, section 3.4,
+    https://arxiv.org/abs/1511.02228)."""
+    seed_offset: int = 0
+
+
+def phases(*changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule of the common number of pixels, shared out among its phases."""
+    rows = []
+    for change in changes:
+        phase = {**PHASE, **change}
+        crops = STEPS * PHASE["batch_size"] * PHASE["crop_size"] ** 2 / phase["crop_size"] ** 2
+        epochs = round(crops / len(changes) / (PICTURES * SHARE_TRAINED))
+        rows.append({**phase, "epochs": max(1, epochs)})
+    return {"train_generator.phases": rows, "train_generator.crops_per_pair": 1}
+
+
+NETWORK = {
+    "kind": "residual_unet",
+    "backbone": "resnet18",
+    "pretrained": False,
+    "width": 64,
+    "levels": 2,
+    "decoder_blocks": 1,
+    "body_blocks": 8,
+    "unshuffle": 1,
+    "head": "direct",
+}
+STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
+TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
+
+
+def gan(**changes: Any) -> dict[str, Any]:
+    """An adversarial training of a few minutes."""
+    base = {
+        "batches": 1600,
+        "batch_size": 8,
+        "crop_size": 32,
+        "generator_learning_rate": 1.0e-4,
+        "critic_learning_rate": 4.0e-4,
+        "beta1": 0.0,
+        "ema_decay": 0.99,
+        "adversarial_loss": "relativistic",
+        "adversarial_weight": 2.0e-2,
+    }
+    return {
+        "train_critic.network": {
+            "kind": "patch_critic",
+            "features": 32,
+            "blocks": 3,
+            "dropout": 0.0,
+        },
+        **{f"train_gan.{name}": value for name, value in (base | changes).items()},
+    }
+
+
+EXPERIMENTS = {
+    "base": Experiment("L1, mild degradations, 8 crops of 40 px"),
+    "seed": Experiment("how much is chance?", seed_offset=1),
+    "charbonnier": Experiment("Charbonnier", {"train_generator.content": {"charbonnier": 1.0}}),
+    "ms-ssim": Experiment("L1 + MS-SSIM", {"train_generator.content": {"l1": 1.0, "ms_ssim": 0.1}}),
+    "mse": Experiment("squared error", {"train_generator.content": {"mse": 10.0}}),
+    "no-unet": Experiment(
+        "no coarse grid: the same cost in residual blocks",
+        {"train_generator.network": {**NETWORK, "levels": 1, "body_blocks": 11}},
+    ),
+    "more-unet": Experiment(
+        "a third grid for two blocks of detail",
+        {"train_generator.network": {**NETWORK, "levels": 3, "body_blocks": 6}},
+    ),
+    "narrow": Experiment(
+        "half the width, twice the steps",
+        {
+            "train_generator.network": {**NETWORK, "width": 32},
+            **phases({"batch_size": 16}, {"batch_size": 16}),
+        },
+    ),
+    "large-crops": Experiment("3 crops of 64 px", phases({"crop_size": 64, "batch_size": 3})),
+    "small-crops": Experiment("22 crops of 24 px", phases({"crop_size": 24, "batch_size": 22})),
+    "growing-crops": Experiment(
+        "crops of 24, then 40, then 64 px",
+        phases({"crop_size": 24, "batch_size": 22}, {}, {"crop_size": 64, "batch_size": 3}),
+    ),
+    "fast": Experiment(
+        "twice the rate", phases({"learning_rate": 1.2e-3, "encoder_learning_rate": 1.2e-3})
+    ),
+    "bicubic": Experiment("clean reductions only", {"degrade.recipe": "bicubic"}),
+    "web": Experiment("recipe web: JPEG, a little noise", {"degrade.recipe": "web"}),
+    "mixture": Experiment("recipe mixture", {"degrade.recipe": "mixture"}),
+    "fresh": Experiment("a new degradation of every crop", {"degrade.fresh": True}),
+    "faces": Experiment("faces alone", pictures="faces"),
+    "both": Experiment("generated pictures and faces", pictures="both"),
+    "shipped": Experiment("the starter that ships, as it is", start=STARTER, stages=()),
+    "tune-generated": Experiment(
+        "the starter, tuned on generated pictures", TUNE, start=STARTER, than="shipped"
+    ),
+    "tune-faces": Experiment(
+        "the starter, tuned on faces", TUNE, start=STARTER, than="shipped", pictures="faces"
+    ),
+    "tune-both": Experiment(
+        "the starter, tuned on both", TUNE, start=STARTER, than="shipped", pictures="both"
+    ),
+    "back-projection": Experiment(
+        "two back-projections afterwards",
+        start=STARTER,
+        than="shipped",
+        stages=(),
+        options={"back_projections": 2},
+    ),
+    "no-colour-fix": Experiment(
+        "no colour fix", start=STARTER, than="shipped", stages=(), options={"colour": "none"}
+    ),
+    "self-ensemble": Experiment(
+        "mean of eight mirrored and turned results",
+        start=STARTER,
+        than="shipped",
+        stages=(),
+        self_ensemble=True,
+    ),
+    "gan": Experiment(
+        "GAN: patch critic, relativistic, 0.02",
+        gan(),
+        than="shipped",
+        start=STARTER,
+        stages=GAN,
+        pictures="faces",
+    ),
+}
+
+
+def main() -> None:
+    """Runs what is not done yet and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("photographs", type=Path, help="root of params.yaml's scoreboard")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)} (default: all)")
+    parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
+    parsed = parser.parse_args()
+    torch.set_num_threads(1)
+    work, photographs = parsed.work.resolve(), parsed.photographs.resolve()
+    names = parsed.names or list(EXPERIMENTS)
+    params = load_params(any_device=True)
+    board = _choose_board(params.scoreboard)
+    digest = make_inputs(
+        board, recipes=params.recipes, root=photographs, folder=work / "inputs", seed=params.seed
+    )
+    for name in tqdm(names, unit="experiment"):
+        experiment = EXPERIMENTS[name]
+        key = json.dumps([experiment, digest, STEPS, PICTURES])
+        folder = work / name
+        if (folder / "key.json").is_file() and (folder / "key.json").read_text() == key:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        seconds = _train(work, name, photographs)
+        scores = score(
+            work / "inputs",
+            board,
+            build_methods(board.back_projections, {name: _restore(work, name)}),
+        )
+        reports.write_csv(
+            folder / "scores.csv",
+            [
+                {**row._asdict(), "values": json.dumps(dict(row.values)), "training": seconds}
+                for row in scores
+                if row.method in (name, BICUBIC)
+            ],
+        )
+        (folder / "key.json").write_text(key)
+    print(_table(work, names))
+
+
+def _choose_board(board: ScoreboardParams) -> ScoreboardParams:
+    sources = {
+        name: board.sources[name].model_copy(update={"count": count})
+        for name, count in SOURCES.items()
+    }
+    conditions = {name: board.conditions[name] for name in CONDITIONS}
+    return board.model_copy(update={"sources": sources, "conditions": conditions})
+
+
+def _train(work: Path, name: str, photographs: Path) -> float:
+    """Runs the experiment's stages in its folder and returns the seconds of the trainings."""
+    experiment, folder = EXPERIMENTS[name], work / name
+    if not experiment.stages:
+        return 0.0
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["seed"] += experiment.seed_offset
+    profile = params["profiles"]["starter"]
+    params |= {"profile": "starter", "profiles": {"starter": profile}}
+    profile["fetch_faces"] |= {"count": PICTURES, "valid_fraction": 0.05, "test_fraction": 0.05}
+    profile["fetch_selfies"]["count"] = 1
+    profile["degrade"]["validation_sets"] = []
+    profile["training"]["checkpoint_minutes"] = 5.0
+    for key, value in {**phases({}), **experiment.changes}.items():
+        *parents, last = key.split(".")
+        functools.reduce(lambda node, parent: node[parent], parents, profile)[last] = value
+    if experiment.start:
+        profile["train_generator"]["init_from"] = str(_weights(work, experiment.start))
+    if experiment.pictures != "generated":
+        chosen = _collect_photographs(work, photographs, experiment.pictures)
+        profile["fetch_faces"] |= {"source": "folder", "path": str(chosen)}
+    sections = [params["seed"], params["recipes"], profile["degrade"], profile["fetch_faces"]]
+    data = work / "data" / sha256(json.dumps(sections).encode()).hexdigest()[:12]
+    if not data.is_dir():
+        part = data.with_name(f"{data.name}.part")
+        with _inside(part, params):
+            for stage in ("fetch_faces", "fetch_selfies", "degrade"):
+                importlib.import_module(f"stages.{stage}").main()
+        part.rename(data)
+    with _inside(folder, params):
+        Path("data").mkdir()
+        Path("data/pairs").symlink_to(data / "data/pairs")
+        if experiment.stages == GAN:
+            paths.GENERATOR.parent.mkdir()
+            shutil.copyfile(_weights(work, experiment.start), paths.GENERATOR)
+            _restore_all(params["profiles"]["starter"]["sizes"]["generator_size"])
+        start = time.perf_counter()
+        for stage in experiment.stages:
+            importlib.import_module(f"stages.{stage}").main()
+        return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _inside(folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (folder / paths.REMOVED).write_bytes((ROOT / paths.REMOVED).read_bytes())
+    with contextlib.chdir(folder):
+        yield
+
+
+def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
+    """Links the officials that the scoreboard does not show, for "both" beside drawn pictures."""
+    folder = work / "photographs" / kind
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        shown = {path.stem for path in images.find(work / "inputs/officials" / CONDITIONS[0] / HR)}
+        board = load_params(any_device=True).scoreboard.sources["officials"]
+        files = [
+            path
+            for path in images.find(photographs / board.path)
+            if fnmatch(path.name, board.names) and path.stem not in shown
+        ]
+        if kind == "both":
+            drawn = next((work / "data").glob("*/data/faces"))
+            files += images.find(drawn)
+        for path in files:
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def _restore_all(side: int) -> None:
+    network = load_network(paths.GENERATOR).module
+    splits = {
+        split: load_pairs(folder / LR, folder / HR, hr_size=side)
+        for split, folder in (("train", paths.TRAIN_PAIRS), ("valid", paths.VALID_PAIRS))
+    }
+    restore_all(network, splits, paths.GENERATOR_IMAGES)
+
+
+def _weights(work: Path, name: str) -> Path:
+    """The file of an experiment, or of the one that it starts from."""
+    if name not in EXPERIMENTS:
+        return Path(name)
+    experiment = EXPERIMENTS[name]
+    if not experiment.stages:
+        return _weights(work, experiment.start)
+    return work / name / (paths.GAN if experiment.stages == GAN else paths.GENERATOR)
+
+
+def _restore(work: Path, name: str) -> Restore:
+    experiment = EXPERIMENTS[name]
+    enhancer = Enhancer.from_checkpoint(_weights(work, name))
+
+    def restore(lr: Tensor, scale: int) -> tuple[Tensor, float]:
+        result = enhancer.enhance(lr, scale=scale, **experiment.options)
+        return result.image, result.seconds
+
+    def restore_ensemble(lr: Tensor, scale: int) -> tuple[Tensor, float]:
+        total, seconds = torch.zeros(()), 0.0
+        for turns, mirrored in itertools.product(range(4), (False, True)):
+            form = torch.rot90(lr.flip(-1) if mirrored else lr, turns, (-2, -1))
+            sr, spent = restore(form, scale)
+            sr = torch.rot90(sr, -turns, (-2, -1))
+            total, seconds = total + (sr.flip(-1) if mirrored else sr) / 8, seconds + spent
+        return total, seconds
+
+    return restore_ensemble if experiment.self_ensemble else restore
+
+
+def _table(work: Path, names: Sequence[str]) -> str:
+    header = ["experiment", "what", *(f"{name}: gain, dB" for name in CONDITIONS), "than"]
+    header += [f"{name}: difference" for name in CONDITIONS]
+    header += ["gradient energy, clean", "training, s"]
+    lines = []
+    for name in names:
+        experiment = EXPERIMENTS[name]
+        own, bicubic, seconds = _read(work, name)
+        other = _read(work, experiment.than)[0] if experiment.than != name else own
+        gains, differences = [], []
+        for condition in CONDITIONS:
+            keys = [key for key in own if key[1] == condition]
+            psnr = [own[key]["psnr"] for key in keys]
+            gain = reports.paired_difference(psnr, [bicubic[key]["psnr"] for key in keys])
+            gains.append(f"{gain.mean:+.2f}")
+            change = reports.paired_difference(psnr, [other[key]["psnr"] for key in keys])
+            differences.append(f"{change.mean:+.3f} ± {change.standard_error:.3f}")
+        energy = [v["gradient_energy_ratio"] for key, v in own.items() if key[1] == CONDITIONS[0]]
+        lines.append([name, experiment.question, *gains])
+        lines[-1] += (
+            ["", *[""] * len(CONDITIONS)] if other is own else [experiment.than, *differences]
+        )
+        lines[-1] += [f"{reports.summarise(energy).mean:.3f}", f"{seconds:.0f}"]
+    return reports.markdown_table(header, lines)
+
+
+Scores = dict[tuple[str, str, str], dict[str, float]]
+
+
+def _read(work: Path, name: str) -> tuple[Scores, Scores, float]:
+    """Values by source, condition and stem: the experiment's, bicubic's; and the seconds."""
+    path = work / name / "scores.csv"
+    if not path.is_file():
+        raise SystemExit(f"error: {name} has not been measured. Name it too.")
+    own: Scores = {}
+    bicubic: Scores = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            scores = bicubic if row["method"] == BICUBIC else own
+            scores[row["source"], row["condition"], row["stem"]] = json.loads(row["values"])
+            seconds = float(row["training"])
+    return own, bicubic, seconds
+
+
+if __name__ == "__main__":
+    main()
