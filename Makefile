@@ -80,8 +80,7 @@ starter: $(READY)  ## Train the starter network again and put it into the packag
 	@echo "params.yaml says profile: starter now. Put it back: git checkout params.yaml dvc.lock"
 
 picture: $(READY)  ## Draw the README's picture from the evaluation's sheet
-	$(BIN)/python -c "from PIL import Image; sheet = Image.open('reports/evaluate/sheets/selfies.png'); \
-		sheet.thumbnail((1200, 1600)); sheet.save('docs/sheet.jpg', quality=85)"
+	$(BIN)/facesr data picture reports/evaluate/sheets/selfies.png docs/sheet.jpg
 
 mlflow: $(READY)  ## Open the MLflow pages on this computer
 	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \

@@ -1,6 +1,7 @@
 """Measures the networks on held-out faces and selfies, beside bicubic and Lanczos.
 
-Reads   data/pairs/test, data/pairs/selfies, models/{generator,gan,upsampler}.safetensors
+Reads   data/pairs/{test,selfies,valid,valid_sets}, data/{faces,selfies}/manifest.csv,
+        models/{generator,gan,upsampler}.safetensors
 Writes  reports/evaluate/, reports/metrics.json
 """
 
@@ -16,6 +17,9 @@ def main() -> None:
         params.evaluate,
         sizes=params.sizes,
         sets={"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS},
+        valid=paths.VALID_PAIRS,
+        validation_sets=paths.VALIDATION_SETS,
+        fetched={"faces": paths.FACES, "selfies": paths.SELFIES},
         generator=paths.GENERATOR,
         gan=paths.GAN,
         upsampler=paths.UPSAMPLER,

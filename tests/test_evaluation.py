@@ -4,20 +4,25 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import ndimage
 
-from facesr import images
+from facesr import images, reports
 from facesr.baselines import build_baselines
 from facesr.checkpoints import Network, save_networks
 from facesr.config import EvaluateParams, Sizes
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
+from facesr.manifest import Entry, write_manifest
 from facesr.models import build
 from facesr.pairs import HR, LR
+from facesr.sources import selfie
 from facesr.tables import BICUBIC
 
-PARAMS = EvaluateParams(back_projections=2, minimum_psnr=14.0, sheet_pictures=2)
+PARAMS = EvaluateParams(
+    back_projections=2, minimum_psnr=14.0, sheet_pictures=2, validation_pictures=2, smallest_group=2
+)
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
 
 
@@ -55,11 +60,30 @@ def weights(tmp_path):
     return paths
 
 
-def run(tmp_path, weights, sets):
+def entries(count, source="generated", licence="none"):
+    return [
+        Entry(
+            f"face{number}.png",
+            "test",
+            f"{source}:{number}",
+            "96",
+            "0" * 64,
+            licence,
+            attributes=json.dumps({"hat": int(number < 2), "tone": 0.5, "kind": "drawn"}),
+        )
+        for number in range(count)
+    ]
+
+
+def run(tmp_path, weights, sets, listed=None):
+    write_manifest(tmp_path / "fetched", listed or entries(4))
     evaluate(
         PARAMS,
         sizes=SIZES,
         sets=sets,
+        valid=tmp_path / "valid",
+        validation_sets=tmp_path / "valid_sets",
+        fetched=dict.fromkeys({"faces", *sets}, tmp_path / "fetched"),
         **weights,
         report=tmp_path / "report",
         summary=tmp_path / "metrics.json",
@@ -70,8 +94,7 @@ def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weig
     faces = [face(number) for number in range(3)]
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
-    with (tmp_path / "report" / "per_image.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(tmp_path / "report" / "per_image.csv")
     assert len(rows) == 2 * 6 * 3  # sizes, methods, pictures
     summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]
     assert summary["full_size"]["count"] == 3
@@ -84,7 +107,96 @@ def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weig
     ]
     assert summary["full_size"][BICUBIC]["psnr"]["mean"] == pytest.approx(np.mean(bicubic), 1e-4)
     assert summary["full_size"][BICUBIC]["psnr_gain"]["mean"] == 0
-    assert (tmp_path / "report" / "sheets" / "faces.png").is_file()
+    names = {path.relative_to(tmp_path / "report").as_posix() for path in files(tmp_path)}
+    assert {"gains.png", "sheets/faces.png"} <= names
+    assert "sheets/valid.png" not in names
+
+
+def files(tmp_path):
+    return [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+
+
+def test_every_stored_validation_set_is_measured_by_every_method(tmp_path, weights):
+    faces = [face(number) for number in range(3)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    write_pairs(tmp_path / "valid", faces, faces)
+    soft = [torch.from_numpy(ndimage.gaussian_filter(hr.numpy(), (0, 3, 3))) for hr in faces]
+    for name, lrs in (("clean", faces), ("soft", soft)):
+        for number, lr in enumerate(lrs):
+            path = tmp_path / "valid_sets" / name / f"face{number}.png"
+            images.write(path, images.resize(lr, (24, 24), "bicubic"))
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(summary) == ["faces", "valid clean", "valid soft"]
+    assert summary["valid clean"].keys() == summary["faces"].keys()
+    assert summary["valid clean"]["full_size"]["count"] == PARAMS.validation_pictures
+    clean, soft = (
+        {method: row["psnr"]["mean"] for method, row in one.items() if method != "count"}
+        for one in (summary["valid clean"]["full_size"], summary["valid soft"]["full_size"])
+    )
+    assert list(clean) == [*build_baselines(2), "GAN + bicubic", "GAN + up-sampler"]
+    assert all(clean[method] > soft[method] for method in clean)
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert "## Valid soft, generator size: 24 → 48 px" in text
+    assert (tmp_path / "report" / "sheets" / "valid.png").is_file()
+
+
+def test_results_by_group_agree_with_the_table_of_pictures(tmp_path, weights):
+    faces = [face(number) for number in range(4)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    psnr = {}
+    for row in table(tmp_path / "report" / "per_image.csv"):
+        if row["size"] == "full size":
+            psnr.setdefault(row["method"], []).append(float(row["psnr"]))
+    rows = {
+        (row["group"], row["value"]): row
+        for row in table(tmp_path / "report" / "groups.csv")
+        if (row["method"], row["metric"]) == ("Lanczos", "psnr")
+    }
+    # Source and kind are those of every picture, and a fraction is no group.
+    assert set(rows) == {("hat", "0"), ("hat", "1")}
+    hats = rows["hat", "1"]
+    own, bicubic = (np.array(psnr[method][:2]) for method in ("Lanczos", BICUBIC))
+    assert hats["pictures"] == "2"
+    assert float(hats["mean"]) == pytest.approx(own.mean(), 1e-4)
+    assert float(hats["standard_error"]) == pytest.approx(own.std(ddof=1) / 2**0.5, abs=1e-4)
+    assert float(hats["gain"]) == pytest.approx((own - bicubic).mean(), abs=1e-4)
+    text = (tmp_path / "report" / "groups.md").read_text()
+    assert "| hat = 1 |" in text
+    assert "fewer than 2" in " ".join(text.split())
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_group_below_the_least_number_gets_no_row(tmp_path, weights):
+    faces = [face(number) for number in range(3)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"}, entries(3))
+    assert {row["value"] for row in table(tmp_path / "report" / "groups.csv")} == {"1"}
+
+
+def test_pictures_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weights):
+    faces = [face(number) for number in range(3)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    hidden = entries(3, "selfie", selfie.LICENCE)
+    run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, hidden)
+    assert not (tmp_path / "report" / "sheets").exists()
+    assert json.loads((tmp_path / "metrics.json").read_text())["selfies"]["full_size"]["count"] == 3
+    run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, [*entries(1), *hidden[1:]])
+    with Image.open(tmp_path / "report" / "sheets" / "selfies.png") as sheet:
+        # One row only.
+        assert sheet.height < 2 * SIZES.hr_size + 3 * reports.CAPTION
+
+
+def test_a_pair_of_no_manifest_is_named(tmp_path, weights):
+    write_pairs(tmp_path / "pairs", [face(0)] * 2, [face(0)] * 2)
+    with pytest.raises(DataError, match=r"face1 of .* stands in no manifest"):
+        run(tmp_path, weights, {"faces": tmp_path / "pairs"}, entries(1))
+    assert not (tmp_path / "report").exists()
 
 
 def test_the_bicubic_row_agrees_with_pillow(tmp_path, weights):

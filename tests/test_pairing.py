@@ -13,6 +13,8 @@ from facesr.manifest import Entry, write_manifest
 from facesr.pairing import write_pairs
 from facesr.pairs import load_pairs
 
+LICENCE = '"research only, not to be shown"'
+
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=12)
 PARAMS = DegradeParams(recipe="gfpgan", fresh=False, validation_sets=("bicubic", "gfpgan"))
 
@@ -117,3 +119,34 @@ def test_a_face_in_two_splits_is_refused(faces, tmp_path):
     (twin / "manifest.csv").write_text(text + entry.replace("valid", "train") + "\n")
     with pytest.raises(DataError, match="origin/2 is in valid and in train"):
         run(twin, tmp_path / "out")
+
+
+def test_a_sheet_shows_no_picture_that_may_not_be_shown_and_marks_photographs(
+    faces, tmp_path, monkeypatch
+):
+    sheets = {}
+    monkeypatch.setattr(
+        "facesr.reports.write_sheet",
+        lambda path, columns, *, title, **_: sheets.update({path.name: (columns, title)}),
+    )
+    run(faces, tmp_path / "open")
+    columns, title = sheets["sheet.png"]
+    assert title == "Pairs (photographs of others: look, do not pass on)"
+    assert len(columns["hr"]) == 5
+    hidden = tmp_path / "faces"
+    hidden.mkdir()
+    for path in faces.glob("*.png"):
+        (hidden / path.name).write_bytes(path.read_bytes())
+    # Of the nine, all but two.
+    lines = (faces / "manifest.csv").read_text().splitlines()
+    forbidden = [
+        line if line.startswith(("file", "face_3", "face_5")) else line.replace("none", LICENCE)
+        for line in lines
+    ]
+    (hidden / "manifest.csv").write_text("".join(f"{line}\n" for line in forbidden))
+    run(hidden, tmp_path / "closed")
+    columns, _ = sheets["sheet.png"]
+    shown = [images.read(faces / f"face_{number}.png") for number in (3, 5)]
+    assert all(torch.equal(a, b) for a, b in zip(columns["hr"], shown, strict=True))
+    originals = sheets["gfpgan.png"][0]["original"]
+    assert len(originals) == 2

@@ -10,10 +10,11 @@ import torch
 from pandas import DataFrame
 from PIL import Image
 
-from facesr import evaluation, images
+from facesr import images
 from facesr.checkpoints import Network, save_networks
 from facesr.cli import main
 from facesr.enhancer import Enhancer
+from facesr.evaluation import scores
 from facesr.models import build
 
 # Warnings about MLflow's own code.
@@ -56,7 +57,7 @@ def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path
 
     library = images.to_uint8(enhancer.enhance(lr, size=90).image)
 
-    measured = images.to_uint8(evaluation._method(enhancer)(lr, 90))
+    measured = images.to_uint8(scores.enhanced_by(enhancer)(lr, 90))
 
     arguments = ["--size", "90", "--model", str(weights), "--device", "auto"]
     main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *arguments])

@@ -109,9 +109,12 @@ def test_the_first_run_makes_everything(project):
     ]
     for name in (
         "evaluate/tables.md",
+        "evaluate/gains.png",
+        "evaluate/groups.md",
         "evaluate/per_image.csv",
         "evaluate/sheets/faces.png",
         "evaluate/sheets/selfies.png",
+        "evaluate/sheets/valid.png",
         "train_gan/probabilities.png",
         "fetch_faces/sheet.png",
         "metrics.json",
@@ -122,7 +125,7 @@ def test_the_first_run_makes_everything(project):
 def test_the_tables_put_bicubic_first_and_say_what_the_study_measured(project):
     text = (project.root / "reports" / "evaluate" / "tables.md").read_text()
     tables = re.findall(r"^\| method .*\n\|[-:| ]+\n\| (\S+)", text, flags=re.MULTILINE)
-    assert tables == ["bicubic"] * 4
+    assert tables == ["bicubic"] * 6
     assert "two unrelated faces" in " ".join(text.split())
 
 

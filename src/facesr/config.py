@@ -452,6 +452,10 @@ class EvaluateParams(Section):
     """dB; a set mean below it means that pairs are mis-matched."""
     sheet_pictures: PositiveInt
     """Pictures on each sample sheet."""
+    validation_pictures: PositiveInt
+    """Pictures of each stored validation set that are measured, at most."""
+    smallest_group: PositiveInt
+    """Pictures that a group needs for a row in the results by group."""
 
 
 class PublishParams(Section):

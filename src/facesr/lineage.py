@@ -8,10 +8,9 @@ from typing import Any
 
 from facesr.errors import RegistryError
 from facesr.files import written_whole
-from facesr.manifest import read_manifest
+from facesr.manifest import read_manifest, source_of
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
-from facesr.tracking.card import source_of
 from facesr.tracking.intervals import interval, paired_interval, read_table
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.records import Record, read_artifact, read_record

@@ -2,7 +2,8 @@
 
 import csv
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from facesr.errors import DataError
 from facesr.parallel import map_in_threads
 
 FILE = "manifest.csv"
+GENERATED = "generated"
+# In the licence of pictures that no sheet may show.
+NOT_TO_BE_SHOWN = "not to be shown"
 
 
 class Entry(NamedTuple):
@@ -33,6 +37,51 @@ class Entry(NamedTuple):
     """Who is shown, by any name; empty where nobody knows."""
     attributes: str = "{}"
     """What else is known, as JSON of names and values."""
+
+
+def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yields names and values of the groups that a picture belongs to: its source, its attributes.
+
+    Attributes in fractions, such as a popularity, are measurements and part nothing.
+    """
+    yield "source", source_of(entry)
+    for name, value in json.loads(entry.attributes).items():
+        if isinstance(value, str | int):
+            yield name, str(value)
+
+
+def source_of(entry: Entry) -> str:
+    """Names the source of a picture: `generated`, `ffhq`, `selfie` or `folder`."""
+    source, colon, _ = entry.origin.partition(":")
+    return source if colon else "folder"
+
+
+def may_be_shown(entry: Entry) -> bool:
+    """Tells whether a picture may stand on a sheet; the Selfie Data Set's may not."""
+    return NOT_TO_BE_SHOWN not in entry.licence
+
+
+def notice(entries: Iterable[Entry]) -> str:
+    """Gives the words that a sheet of these pictures carries; none for drawn ones."""
+    if all(source_of(entry) == GENERATED for entry in entries):
+        return ""
+    return " (photographs of others: look, do not pass on)"
+
+
+def refuse_photographs(folders: Iterable[Path]) -> None:
+    """Stops where a fetched folder holds anything but drawn pictures.
+
+    Raises:
+        DataError: It does, or has no manifest.
+    """
+    for folder in folders:
+        for entry in read_manifest(folder):
+            if source_of(entry) != GENERATED:
+                raise DataError(
+                    f"{folder} holds photographs of others ({entry.origin}, {entry.licence}), and "
+                    "reports made of them are not to be passed on. Set source: generated in "
+                    "params.yaml and run: dvc repro"
+                )
 
 
 class Fault(NamedTuple):

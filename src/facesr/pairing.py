@@ -15,7 +15,7 @@ from facesr import images, packs, reports
 from facesr.config import DegradeParams, Recipe, Sizes
 from facesr.degradation import Degradation
 from facesr.errors import DataError
-from facesr.manifest import Entry, read_manifest
+from facesr.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.pairs import FRESH, HR, LR
 from facesr.parallel import map_in_processes
 
@@ -32,6 +32,15 @@ class _Face(NamedTuple):
     position: int
     file: Path
     sha256: str
+
+
+class _Shown(NamedTuple):
+    """A split on the sheets."""
+
+    split: str
+    output: Path
+    allowed: Mapping[str, Entry]
+    """By stem: the first pictures that may be shown."""
 
 
 class _Work(NamedTuple):
@@ -86,7 +95,7 @@ def write_pairs(
     shutil.rmtree(validation_sets, ignore_errors=True)
     validation_sets.mkdir(parents=True)
     hr_sides = tuple(sorted({sizes.generator_size, sizes.hr_size}))
-    shown: list[tuple[str, Path]] = []
+    shown: list[_Shown] = []
     jobs: list[tuple[_Work, _Face]] = []
     with ExitStack() as stack:
         for split, output in outputs.items():
@@ -100,8 +109,10 @@ def write_pairs(
             faces = [_Face(i, file, sha256) for i, (_, file, sha256) in enumerate(chosen)]
             if not faces:
                 continue
-            shown.append((split, output))
             stems = [stem for stem, _, _ in chosen]
+            listed = {Path(entry.file).stem: entry for _, entry in entries if entry.split == split}
+            allowed = [stem for stem in stems if may_be_shown(listed[stem])][:SHOWN_PER_SPLIT]
+            shown.append(_Shown(split, output, {stem: listed[stem] for stem in allowed}))
             lr = stack.enter_context(packs.new_pack(output / LR, stems, [sizes.lr_size]))
             hr = stack.enter_context(packs.new_pack(output / HR, stems, hr_sides))
             work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
@@ -155,7 +166,7 @@ def _check_splits_are_apart(entries: Sequence[Entry]) -> None:
 
 def _write_sheets(
     report: Path,
-    shown: Sequence[tuple[str, Path]],
+    shown: Sequence[_Shown],
     recipes: Mapping[str, Recipe],
     *,
     sizes: Sizes,
@@ -163,13 +174,17 @@ def _write_sheets(
 ) -> None:
     pairs: dict[str, list[Tensor]] = {LR: [], HR: []}
     notes: list[str] = []
-    for split, output in shown:
+    for split, output, allowed in shown:
+        stems = packs.read_stems(output / LR)
         for kind, side in ((LR, sizes.lr_size), (HR, sizes.hr_size)):
-            pictures = packs.read_pack(output / kind, side)[:SHOWN_PER_SPLIT]
-            pairs[kind] += [images.from_uint8(picture) for picture in pictures]
-        stems = packs.read_stems(output / LR)[:SHOWN_PER_SPLIT]
-        notes += [f"{split}: {stem}" for stem in stems]
-    reports.write_sheet(report / "sheet.png", pairs, cell=SHOWN_SIDE, title="Pairs", notes=notes)
+            pictures = packs.read_pack(output / kind, side)
+            pairs[kind] += [images.from_uint8(pictures[stems.index(stem)]) for stem in allowed]
+        notes += [f"{split}: {stem}" for stem in allowed]
+    if not notes:
+        return
+    warning = notice(entry for one in shown for entry in one.allowed.values())
+    title = f"Pairs{warning}"
+    reports.write_sheet(report / "sheet.png", pairs, cell=SHOWN_SIDE, title=title, notes=notes)
     faces = pairs[HR][:FACES_PER_RECIPE]
     for name in recipes:
         degradation = Degradation(name, recipes)
@@ -187,5 +202,5 @@ def _write_sheets(
             report / "recipes" / f"{name}.png",
             columns,
             cell=SHOWN_SIDE,
-            title=f"{name}: {sizes.hr_size} to {sizes.lr_size} px",
+            title=f"{name}: {sizes.hr_size} to {sizes.lr_size} px{warning}",
         )

@@ -186,6 +186,40 @@ def draw_curves(table: Path, picture: Path) -> None:
     figure.savefig(picture, metadata={"Software": None})
 
 
+def draw_gains(
+    gains: Mapping[str, Mapping[str, Summary]], picture: Path, *, title: str, label: str
+) -> None:
+    """Draws means with standard errors as points: a row for each set, a colour for each method."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.4 + 0.55 * len(gains)), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    methods = list(dict.fromkeys(method for row in gains.values() for method in row))
+    for number, (method, colour) in enumerate(zip(methods, COLOURS * len(methods), strict=False)):
+        offset = 0.5 * ((number + 0.5) / len(methods) - 0.5)
+        own = {place: row[method] for place, row in enumerate(gains.values()) if method in row}
+        axes.errorbar(
+            [one.mean for one in own.values()],
+            [place + offset for place in own],
+            xerr=[one.standard_error for one in own.values()],
+            fmt="o",
+            markersize=5,
+            color=colour,
+            label=method,
+        )
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(gains)), list(gains))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.set_title(title, loc="left")
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(methods))
+    figure.savefig(picture, metadata={"Software": None})
+
+
 def write_sheet(
     path: Path,
     columns: Mapping[str, Sequence[Tensor]],

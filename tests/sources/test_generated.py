@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from facesr.sources import people, portraits
 from facesr.sources.dead_leaves import draw_dead_leaves
-from facesr.sources.generated import draw
+from facesr.sources.generated import describe, draw
 from facesr.sources.portraits import draw_portrait
 
 
@@ -91,6 +92,26 @@ def test_pictures_differ_in_brightness_and_carry_colour(pictures):
     assert 0.2 < means.mean() < 0.7
     spread = torch.stack([(p.amax(0) - p.amin(0)).mean() for p in pictures])
     assert spread.median() > 0.05
+
+
+def test_the_description_is_that_of_the_person_who_is_drawn(monkeypatch):
+    drawn = []
+
+    def draw_person(rng):
+        drawn.append(people.draw_person(rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(portraits, "draw_person", draw_person)
+    for index in range(1, 17, 2):
+        draw(11, index, 32)
+        told = describe(11, index)
+        assert told["kind"] == "portrait"
+        assert told["hair"] == drawn[-1].style
+        assert told["beard"] == drawn[-1].beard
+        assert told["glasses"] == drawn[-1].has_glasses
+        assert told["skin"] == ("light", "medium", "dark")[int(3 * drawn[-1].darkness)]
+    assert len(drawn) == 8
+    assert describe(11, 2) == {"kind": "dead leaves"}
 
 
 def test_drawing_is_fast():

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from facesr import images
+from facesr.sources.candidates import Attributes
 from facesr.sources.dead_leaves import draw_dead_leaves
+from facesr.sources.people import draw_person
 from facesr.sources.portraits import draw_portrait
 
 # Smaller pictures are drawn at least this large and reduced, as a camera would: eyes and strands
@@ -34,3 +36,24 @@ def draw(seed: int, index: int, size: int) -> Tensor:
     brush = draw_portrait if index % 2 else draw_dead_leaves
     picture = torch.from_numpy(np.clip(brush(rng, drawn_size), 0, 1))
     return images.resize(picture, (size, size), "lanczos").clamp(0, 1)
+
+
+def describe(seed: int, index: int) -> Attributes:
+    """Says what `draw` draws: dead leaves, or a portrait of whom."""
+    if index % 2 == 0:
+        return {"kind": "dead leaves"}
+    # The first that a portrait takes from its random generator.
+    person = draw_person(np.random.default_rng((seed, index)))
+    return {
+        "kind": "portrait",
+        "skin": _third(person.darkness, ("light", "medium", "dark")),
+        "age": _third(person.age, ("young", "middle", "old")),
+        "hair": person.style,
+        "beard": person.beard,
+        "glasses": int(person.has_glasses),
+        "hat": int(person.has_hat),
+    }
+
+
+def _third(value: float, names: tuple[str, str, str]) -> str:
+    return names[min(2, int(3 * value))]

@@ -13,12 +13,13 @@ import numpy as np
 from facesr.config import FetchParams
 from facesr.download import HASH_SUFFIX, RemoteFile, download
 from facesr.errors import DataError
+from facesr.manifest import NOT_TO_BE_SHOWN
 from facesr.sources.candidates import Candidate, Cut, Offer, read_cut
 from facesr.sources.folder import Found, walk
 
 ARCHIVE = "Selfie-dataset.tar.gz"
 TABLE = "selfie_dataset.txt"
-LICENCE = "research only, not to be shown or redistributed"
+LICENCE = f"research only, {NOT_TO_BE_SHOWN} or redistributed"
 ATTRIBUTION = "Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015"
 ATTRIBUTES = (
     *("partial_faces", "is_female", "baby", "child", "teenager", "youth", "middle_age", "senior"),

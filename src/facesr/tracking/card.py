@@ -4,12 +4,11 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org
 Every number comes from the run's own tables.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from facesr.manifest import Entry, read_manifest
+from facesr.manifest import Entry, groups_of, read_manifest, source_of
 from facesr.reports import markdown_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.intervals import Table, paired_interval, read_table
@@ -135,8 +134,8 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
         gains = _psnr_gains(table, set_name, metrics)
         members: dict[str, list[str]] = {}
         for entry in entries.get(set_name, []):
-            for group in _groups_of(entry):
-                members.setdefault(group, []).append(Path(entry.file).stem)
+            for name, value in groups_of(entry):
+                members.setdefault(f"{name} = {value}", []).append(Path(entry.file).stem)
         kinds = Counter(group.partition(" = ")[0] for group in members)
         for group, stems in sorted(members.items()):
             own = {stem: gains[stem] for stem in stems if stem in gains}
@@ -151,13 +150,6 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
     if not rows:
         return "No group of the evaluation pictures is large enough to be told apart."
     return markdown_table(["set: group", "pictures", "gain in PSNR, dB"], rows)
-
-
-def _groups_of(entry: Entry) -> Iterable[str]:
-    yield f"source = {source_of(entry)}"
-    for name, value in json.loads(entry.attributes or "{}").items():
-        if isinstance(value, str | bool | int):
-            yield f"{name} = {value}"
 
 
 def _weak_points(table: Table) -> str:
@@ -195,9 +187,3 @@ def _psnr_gains(
         for stem, value in metrics.get("psnr", {}).items()
         if stem in bicubic
     }
-
-
-def source_of(entry: Entry) -> str:
-    """Names the source of a picture: `generated`, `ffhq`, or `folder`."""
-    source, colon, _ = entry.origin.partition(":")
-    return source if colon else "folder"

@@ -60,8 +60,12 @@ def md5s(entry: Mapping[str, Any], kind: Literal["deps", "outs"]) -> dict[str, s
 
 
 def data_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Path and md5 of the pictures that a stage reads."""
-    return {path: md5 for path, md5 in md5s(entry, "deps").items() if path.startswith("data/")}
+    """Path and md5 of the pictures that a stage reads; a manifest is none."""
+    return {
+        path: md5
+        for path, md5 in md5s(entry, "deps").items()
+        if path.startswith("data/") and not path.endswith(".csv")
+    }
 
 
 def md5_tags(md5s: Mapping[str, str]) -> dict[str, str]:

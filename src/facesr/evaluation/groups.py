@@ -1,0 +1,98 @@
+"""Results by group of pictures: by what their manifest says of each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from facesr import metrics, reports
+from facesr.evaluation.scores import Score, column, methods_of
+from facesr.manifest import Entry, groups_of
+from facesr.tables import BICUBIC
+
+# Of the Markdown tables; groups.csv has all.
+SHOWN_METRICS = ("psnr", "ssim")
+GROUP_COLUMNS = (
+    *("set", "group", "value", "pictures", "method", "metric"),
+    *("mean", "standard_error", "gain", "gain_standard_error"),
+)
+
+
+class Group(NamedTuple):
+    """Pictures of a set that have one attribute in common."""
+
+    name: str
+    value: str
+    scores: Sequence[Score]
+    """Of these pictures only, every method."""
+
+    @property
+    def pictures(self) -> int:
+        """How many."""
+        return len({score.stem for score in self.scores})
+
+
+def group(scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: int) -> list[Group]:
+    """Parts the scores of a set by the attributes of its pictures.
+
+    Args:
+        scores: Of one set at one size.
+        entries: Rows of the manifest by stem.
+        smallest: Groups of fewer pictures are left out: their means say nothing.
+
+    Returns:
+        Groups sorted by name and value, without those that hold every picture of the set.
+    """
+    members: dict[tuple[str, str], set[str]] = {}
+    stems = {score.stem for score in scores}
+    for stem in stems & set(entries):
+        for name, value in groups_of(entries[stem]):
+            members.setdefault((name, value), set()).add(stem)
+    return [
+        Group(name, value, [score for score in scores if score.stem in inside])
+        for (name, value), inside in sorted(members.items())
+        if smallest <= len(inside) < len(stems)
+    ]
+
+
+def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str | int | float]]:
+    """Yields rows of groups.csv: mean and standard error of every metric by group and method."""
+    for one in groups:
+        for method in methods_of(one.scores):
+            for metric in metrics.NAMES:
+                values = column(one.scores, method, metric)
+                summary = reports.summarise(values)
+                gain = reports.paired_difference(values, column(one.scores, BICUBIC, metric))
+                yield {
+                    "set": set_name,
+                    "group": one.name,
+                    "value": one.value,
+                    "pictures": one.pictures,
+                    "method": method,
+                    "metric": metric,
+                    "mean": summary.mean,
+                    "standard_error": summary.standard_error,
+                    "gain": gain.mean,
+                    "gain_standard_error": gain.standard_error,
+                }
+
+
+def group_table(groups: Sequence[Group], method: str) -> str:
+    """Renders a method beside bicubic, one row a group, as Markdown."""
+    header = ["group", "pictures"]
+    for metric in SHOWN_METRICS:
+        header += [f"{BICUBIC}, {metrics.LABELS[metric]}", method, "gain"]
+    rows = []
+    for one in groups:
+        row = [f"{one.name} = {one.value}", str(one.pictures)]
+        for metric in SHOWN_METRICS:
+            own, bicubic = (column(one.scores, name, metric) for name in (method, BICUBIC))
+            row += [
+                _shown(reports.summarise(bicubic)),
+                _shown(reports.summarise(own)),
+                _shown(reports.paired_difference(own, bicubic), sign="+"),
+            ]
+        rows.append(row)
+    return reports.markdown_table(header, rows)
+
+
+def _shown(summary: reports.Summary, sign: str = "") -> str:
+    return f"{summary.mean:{sign}.4g} ± {summary.standard_error:.2g}"

@@ -1,0 +1,112 @@
+"""Scores: every method on every pair, and what is made of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from facesr import images, metrics, reports
+from facesr.baselines import Method
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError
+from facesr.pairs import Pairs
+from facesr.tables import BICUBIC
+
+
+class Score(NamedTuple):
+    """One picture, one method."""
+
+    stem: str
+    method: str
+    values: Mapping[str, float]
+
+
+def score(
+    methods: Mapping[str, Method],
+    pairs: Pairs,
+    *,
+    label: str,
+    names: Sequence[str] = metrics.NAMES,
+) -> list[Score]:
+    """Restores every picture by every method and measures the 8-bit results.
+
+    Args:
+        methods: By name; the order is that of the tables.
+        pairs: lr and hr; hr is square.
+        label: For the progress bar.
+        names: Of the metrics.
+    """
+    side = pairs.hr.shape[-1]
+    scores = []
+    for position, stem in enumerate(tqdm(pairs.stems, unit="picture", desc=label)):
+        lr = images.from_uint8(pairs.lr[position])
+        hr = images.from_uint8(pairs.hr[position])
+        restored = [images.round_to_8bit(method(lr, side)) for method in methods.values()]
+        values = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1), names)
+        scores += [
+            Score(stem, method, {name: float(column[row]) for name, column in values.items()})
+            for row, method in enumerate(methods)
+        ]
+    return scores
+
+
+def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> None:
+    """Stops where the pictures of a pair show different faces.
+
+    Unrelated faces score about 8 dB, bicubic on matched pairs 21 and more.
+
+    Raises:
+        DataError: The mean PSNR of bicubic is below `minimum` dB.
+    """
+    mean = reports.summarise(column(scores, BICUBIC, "psnr")).mean
+    if mean < minimum:
+        raise DataError(
+            f"Pairs look mis-matched: bicubic reaches {mean:.1f} dB in {where}, below "
+            f"{minimum:g} dB. Check that hr and lr of one name show one face."
+        )
+
+
+def summarise(scores: Sequence[Score]) -> dict[str, object]:
+    """Gives mean and standard error of every metric by method, with the gain over bicubic."""
+    result: dict[str, object] = {"count": len({score.stem for score in scores})}
+    for method in methods_of(scores):
+        columns: dict[str, object] = {}
+        for name in metrics.NAMES:
+            summary = reports.summarise(column(scores, method, name))
+            columns[name] = {"mean": summary.mean, "standard_error": summary.standard_error}
+        gain = reports.paired_difference(
+            column(scores, method, "psnr"), column(scores, BICUBIC, "psnr")
+        )
+        columns["psnr_gain"] = {"mean": gain.mean, "standard_error": gain.standard_error}
+        result[method] = columns
+    return result
+
+
+def table(scores: Sequence[Score], *, side: int) -> str:
+    """Renders mean ± standard error as Markdown, one row a method, with the number of pictures."""
+    header = ["method", *(metrics.label(name, side) for name in metrics.NAMES)]
+    rows = []
+    for method in methods_of(scores):
+        row = [method]
+        for name in metrics.NAMES:
+            summary = reports.summarise(column(scores, method, name))
+            row.append(f"{summary.mean:.4g} ± {summary.standard_error:.2g}")
+        rows.append(row)
+    count = len({score.stem for score in scores})
+    return f"{count} pictures, mean ± standard error.\n\n{reports.markdown_table(header, rows)}"
+
+
+def methods_of(scores: Iterable[Score]) -> list[str]:
+    """Names of the methods, in the order of the tables."""
+    return list(dict.fromkeys(score.method for score in scores))
+
+
+def column(scores: Iterable[Score], method: str, metric: str) -> list[float]:
+    """One metric of one method, a value a picture."""
+    return [score.values[metric] for score in scores if score.method == method]
+
+
+def enhanced_by(enhancer: Enhancer) -> Method:
+    """Makes a method of an Enhancer."""
+    return lambda lr, side: enhancer.enhance(lr, size=side).image

@@ -1,0 +1,87 @@
+"""Sample sheets of the evaluation, and the picture of its gains."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from facesr import images, reports
+from facesr.baselines import Method
+from facesr.config import Sizes
+from facesr.evaluation.scores import Score
+from facesr.manifest import Entry, may_be_shown, notice
+from facesr.pairs import Pairs
+from facesr.tables import (
+    BICUBIC,
+    FULL_SIZE,
+    GAN,
+    GENERATOR,
+    GENERATOR_SIZE,
+    INPUT,
+    ORIGINAL,
+    UPSAMPLED,
+)
+
+COLUMNS = (
+    (GENERATOR_SIZE, BICUBIC),
+    (GENERATOR_SIZE, GENERATOR),
+    (GENERATOR_SIZE, GAN),
+    (FULL_SIZE, UPSAMPLED),
+)
+
+
+class Sheet:
+    """Rows of low-res, restored and original pictures, of one set or of several."""
+
+    def __init__(self, sizes: Sizes, methods: Mapping[str, Mapping[str, Method]]) -> None:
+        self.sizes = sizes
+        self.methods = methods
+        self.columns: dict[str, list[Tensor]] = {
+            name: [] for name in (INPUT, *(method for _, method in COLUMNS), ORIGINAL)
+        }
+        self.notes: list[str] = []
+        self.shown: list[Entry] = []
+
+    def add(
+        self,
+        set_name: str,
+        pairs: Pairs,
+        scores: Sequence[Score],
+        entries: Mapping[str, Entry],
+        *,
+        count: int,
+    ) -> None:
+        """Adds the first pictures of a set that may be shown.
+
+        Args:
+            set_name: For the notes.
+            pairs: At full size.
+            scores: At full size, for the notes.
+            entries: Rows of the manifest by stem.
+            count: Pictures, at most.
+        """
+        sides = {GENERATOR_SIZE: self.sizes.generator_size, FULL_SIZE: self.sizes.hr_size}
+        allowed = [i for i, stem in enumerate(pairs.stems) if may_be_shown(entries[stem])]
+        for position in allowed[:count]:
+            stem, lr = pairs.stems[position], images.from_uint8(pairs.lr[position])
+            self.shown.append(entries[stem])
+            self.columns[INPUT].append(lr)
+            for size, method in COLUMNS:
+                self.columns[method].append(self.methods[size][method](lr, sides[size]))
+            self.columns[ORIGINAL].append(images.from_uint8(pairs.hr[position]))
+            values = [f"{s.method} {s.values['psnr']:.2f}" for s in scores if s.stem == stem]
+            self.notes.append(
+                f"{set_name}, {stem}: PSNR at {self.sizes.hr_size} px in dB: {', '.join(values)}"
+            )
+
+    def write(self, path: Path, title: str) -> None:
+        """Writes the sheet as PNG; nothing where no picture may be shown."""
+        if not self.shown:
+            return
+        reports.write_sheet(
+            path,
+            self.columns,
+            cell=self.sizes.hr_size,
+            title=f"{title}{notice(self.shown)}",
+            notes=self.notes,
+        )
