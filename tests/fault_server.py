@@ -23,6 +23,7 @@ class FaultServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = {}
         self.faults = {}
+        self.retry_after = "0"
         self.ranges = True
         self.tags = True
         self.requests = []
@@ -54,7 +55,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(404, b"no such file")
         content = server.files[path]
         if fault in (429, 503):
-            return self.reply(fault, b"later", **({"Retry-After": "0"} if fault == 429 else {}))
+            return self.reply(
+                fault, b"later", **({"Retry-After": server.retry_after} if fault == 429 else {})
+            )
         if fault == "quota":
             return self.reply(200, QUOTA_PAGE, **{"Content-Type": "text/html; charset=utf-8"})
         if fault == "confirm":
@@ -93,6 +96,13 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
             time.sleep(1.5)
+            self.close_connection = True
+            return None
+        if fault == "hang":
+            # Until the client is gone.
+            self.wfile.write(body[: len(body) * 3 // 4])
+            self.wfile.flush()
+            self.rfile.read(1)
             self.close_connection = True
             return None
         if fault == "slow":

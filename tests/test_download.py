@@ -76,6 +76,15 @@ def test_a_passing_fault_ends_with_the_right_file(server, tmp_path, faults):
     assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
 
 
+def test_a_host_that_says_when_to_come_back_is_left_in_peace_until_then(server, tmp_path):
+    server.faults["/a.png"] = [429]
+    server.retry_after = "1"
+    start = time.monotonic()
+    run([remote(server, tmp_path, "/a.png")])
+    assert 1 <= time.monotonic() - start < 5
+    assert len(server.requests) == 2
+
+
 def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
     server.faults["/a.png"] = ["cut"]
     run([remote(server, tmp_path, "/a.png")])

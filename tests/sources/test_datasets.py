@@ -3,9 +3,15 @@
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,24 +75,33 @@ def quick_sheets(monkeypatch):
     monkeypatch.setattr("facesr.reports.write_sheet", lambda path, *_, **__: path.write_text(""))
 
 
+def pretend(data_set, patch):
+    """Makes the small data set's metadata the official ones."""
+    metadata = data_set["/" + ffhq.METADATA]
+    patch.setattr(ffhq, "METADATA_SIZE", len(metadata))
+    patch.setattr(ffhq, "METADATA_MD5", hashlib.md5(metadata).hexdigest())
+    # Smaller than a file, so that reading has to go on in the middle of an entry.
+    patch.setattr(ffhq, "READ_AT_ONCE", 500)
+
+
 @pytest.fixture
 def server(data_set, monkeypatch):
-    metadata = data_set["/" + ffhq.METADATA]
-    monkeypatch.setattr(ffhq, "METADATA_SIZE", len(metadata))
-    monkeypatch.setattr(ffhq, "METADATA_MD5", hashlib.md5(metadata).hexdigest())
-    # Smaller than a file, so that reading has to go on in the middle of an entry.
-    monkeypatch.setattr(ffhq, "READ_AT_ONCE", 500)
+    pretend(data_set, monkeypatch)
     with fault_server() as server:
         server.files = dict(data_set)
         yield server
 
 
-def run(tmp_path, server, source, path, size=150, count=12, splits=SPLITS, **changes):
+def params_for(server, source, path, **changes):
     url = server.url("/{file_path}") if source == "ffhq" else server.url("/archive.tar.gz")
+    return FOLDER.model_copy(
+        update={"source": source, "path": str(path), "url": url, "count": 12, **changes}
+    )
+
+
+def run(tmp_path, server, source, path, size=150, splits=SPLITS, **changes):
     fetch(
-        FOLDER.model_copy(
-            update={"source": source, "path": str(path), "url": url, "count": count, **changes}
-        ),
+        params_for(server, source, path, **changes),
         size=size,
         seed=7,
         splits=splits,
@@ -130,35 +145,147 @@ def test_ffhq_takes_thumbnails_where_they_are_large_enough(tmp_path, server):
     assert not any("images1024" in path for path, _ in server.requests)
 
 
-def test_ffhq_with_every_fault_ends_with_the_right_files(tmp_path, server, monkeypatch):
+@pytest.fixture(scope="module")
+def whole(data_set, tmp_path_factory):
+    """The manifest of a download without faults, and the paths of its photographs."""
+    with pytest.MonkeyPatch.context() as patch, fault_server() as server:
+        pretend(data_set, patch)
+        patch.setattr("facesr.reports.write_sheet", lambda path, *_, **__: path.write_text(""))
+        server.files = dict(data_set)
+        entries, _ = run(
+            tmp_path_factory.mktemp("whole"), server, "ffhq", tmp_path_factory.mktemp("f")
+        )
+    return entries, sorted(path for path, _ in server.requests if "images1024" in path)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["cut", "stall", "slow", "too long", "other content", 429, 503, "redirect", "confirm"],
+)
+def test_ffhq_ends_with_the_right_files_whatever_the_host_does(
+    tmp_path, server, data_set, monkeypatch, whole, fault
+):
     monkeypatch.setattr(ffhq, "download", impatient)
-    whole, _ = run(tmp_path, server, "ffhq", tmp_path / "whole")
-    faults = ["cut", 429, 503, "redirect", "other content", "too long", "confirm", "slow"]
-    images = sorted(path for path in server.files if "images1024" in path)
-    server.faults = {path: [faults[i % len(faults)]] for i, path in enumerate(images)}
-    server.faults["/" + ffhq.METADATA] = ["cut"]
-    faulty, _ = run(tmp_path / "second", server, "ffhq", tmp_path / "faulty")
-    assert faulty == whole
+    entries, paths = whole
+    server.faults = {path: [fault] for path in [*paths, "/" + ffhq.METADATA]}
+    found, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert found == entries
+    assert not any(server.faults.values())
+    assert_downloaded(tmp_path / "ffhq", data_set, [*paths, "/" + ffhq.METADATA])
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("quota", r"quota for it is used up for today \(page: Google Drive - Quota exceeded\)"),
+        ("cut", r"broke off in the middle \(4 attempts\)"),
+        ("other content", r"what comes has the md5 [0-9a-f]{32}, not"),
+        ("too long", r"bytes came, \d+ belong to it"),
+        (429, "the host answers 429"),
+        (503, "the host answers 503"),
+    ],
+    ids=str,
+)
+def test_ffhq_from_a_host_that_does_not_mend_is_an_error_and_the_next_run_goes_on(
+    tmp_path, server, data_set, monkeypatch, whole, fault, message
+):
+    monkeypatch.setattr(ffhq, "download", impatient)
+    entries, paths = whole
+    server.faults = {path: [fault] * 9 for path in paths[::3]}
+    with pytest.raises(DataError, match=message) as error:
+        run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert "Run again to go on; or wait, name a mirror" in str(error.value)
+    assert not [path for path in tmp_path.glob("*") if path.name != "ffhq"]
+    right = [path for path in paths if path not in paths[::3]]
+    assert_downloaded(tmp_path / "ffhq", data_set, [*right, "/" + ffhq.METADATA])
+    server.faults.clear()
+    server.requests.clear()
+    found, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
+    assert found == entries
+    assert {path for path, _ in server.requests} <= set(paths[::3])
+
+
+def assert_downloaded(folder, data_set, paths):
+    """Every file under its own name is one of these, byte for byte."""
+    names = {
+        "/" + path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    assert names == set(paths)
+    assert all((folder / path[1:]).read_bytes() == data_set[path] for path in paths)
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from facesr import download
+from facesr.config import FetchParams
+from facesr.sources import fetch, ffhq
+download.CHUNK = 1000  # these files are small
+size, ffhq.METADATA_MD5, params, splits, root = json.loads(sys.argv[1])
+ffhq.METADATA_SIZE = size
+root = Path(root)
+fetch(
+    FetchParams.model_validate(params, strict=False),
+    size=150 if len(splits) > 1 else 304,
+    seed=7,
+    splits=splits,
+    output=root / "faces",
+    report=root / "report",
+    removed=root / "removed.csv",
+)
+"""
+
+
+def kill_when(ready, params, splits, root):
+    """Starts a fetch, ends it with kill -9 as soon as `ready` says so."""
+    arguments = [
+        *(ffhq.METADATA_SIZE, ffhq.METADATA_MD5),
+        *(params.model_dump(mode="json"), splits, str(root)),
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, json.dumps(arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        until = time.monotonic() + 60
+        while not ready() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+
+
+def test_ffhq_killed_in_the_middle_keeps_right_files_only_and_goes_on(
+    tmp_path, server, data_set, whole
+):
+    entries, paths = whole
+    # A third of the photographs hangs in the middle.
+    server.faults = {path: ["hang"] for path in paths[::3]}
+    right = [path for path in paths if path not in paths[::3]]
+    folder = tmp_path / "ffhq"
+
+    def ready():
+        return all((folder / path[1:]).exists() for path in right) and len(
+            list(folder.rglob(".*.part"))
+        ) == len(paths[::3])
+
+    params = params_for(server, "ffhq", folder)
+    kill_when(ready, params, SPLITS, tmp_path)
+    assert_downloaded(folder, data_set, [*right, "/" + ffhq.METADATA])
+    assert not (tmp_path / "faces").exists()
+    server.requests.clear()
+    found, _ = run(tmp_path, server, "ffhq", folder)
+    assert found == entries
+    assert {path for path, _ in server.requests} == set(paths[::3])
+    assert all(asked.startswith("bytes=") for _, asked in server.requests)
+    assert {path.name for path in tmp_path.iterdir()} == {"ffhq", "faces", "report"}
 
 
 def impatient(files, label):
     from facesr.download import download
 
-    download(files, label=label, attempts=4, timeout_seconds=1, back_off_seconds=0.01)
-
-
-def test_a_used_up_quota_leaves_no_folder_and_the_next_run_goes_on(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(ffhq, "download", impatient)
-    images = sorted(path for path in server.files if "images1024" in path)
-    server.faults = {path: ["quota"] * 5 for path in images[::3]}
-    with pytest.raises(DataError, match=r"quota for it is used up .* Run again to go on"):
-        run(tmp_path, server, "ffhq", tmp_path / "ffhq")
-    assert not (tmp_path / "faces").exists()
-    server.faults.clear()
-    server.requests.clear()
-    entries, _ = run(tmp_path, server, "ffhq", tmp_path / "ffhq")
-    assert len(entries) == 12
-    assert 0 < len(server.requests) < 12
+    download(files, label=label, attempts=4, timeout_seconds=0.5, back_off_seconds=0.01)
 
 
 def copy_as_folder(data_set, target):
@@ -291,6 +418,81 @@ def test_three_selfies_of_one_seed_are_the_same_from_archive_and_folder(tmp_path
     assert len(packed) == 3
     assert not server.requests
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall", "slow", 429, 503, "redirect", "confirm"])
+def test_the_selfies_are_right_whatever_the_host_does(
+    tmp_path, server, archive, monkeypatch, fault
+):
+    monkeypatch.setattr(selfie, "download", impatient)
+    server.files = {"/archive.tar.gz": archive}
+    server.faults = {"/archive.tar.gz": [fault]}
+    entries, summary = run_selfie(tmp_path, server, tmp_path / "selfies")
+    assert set(entries) == {f"selfie:face{i}" for i in range(8)}
+    assert summary["archive_sha256"] == hashlib.sha256(archive).hexdigest()
+    assert not server.faults["/archive.tar.gz"]
+    kept = {path.name for path in (tmp_path / "selfies").iterdir()}
+    assert kept == {"Selfie-dataset.tar.gz", "Selfie-dataset.tar.gz.sha256"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("quota", "quota for it is used up for today"),
+        ("cut", r"broke off in the middle \(4 attempts\)"),
+        (429, "the host answers 429"),
+        (503, "the host answers 503"),
+    ],
+    ids=str,
+)
+def test_selfies_from_a_host_that_does_not_mend_are_an_error_and_the_next_run_goes_on(
+    tmp_path, server, archive, monkeypatch, fault, message
+):
+    monkeypatch.setattr(selfie, "download", impatient)
+    server.files = {"/archive.tar.gz": archive}
+    server.faults = {"/archive.tar.gz": [fault] * 9}
+    with pytest.raises(DataError, match=message) as error:
+        run_selfie(tmp_path, server, tmp_path / "selfies")
+    assert "Selfie-dataset.tar.gz could not be had from http://127.0.0.1" in str(error.value)
+    assert not (tmp_path / "selfies" / "Selfie-dataset.tar.gz").exists()
+    assert not (tmp_path / "faces").exists()
+    server.faults.clear()
+    entries, _ = run_selfie(tmp_path, server, tmp_path / "selfies")
+    assert len(entries) == 8
+
+
+@pytest.mark.parametrize("fault", ["other content", "too long"])
+def test_a_second_archive_of_other_bytes_is_refused(tmp_path, server, archive, fault):
+    server.files = {"/archive.tar.gz": archive}
+    run_selfie(tmp_path, server, tmp_path / "selfies")
+    before = {path.name for path in (tmp_path / "faces").iterdir()}
+    (tmp_path / "selfies" / "Selfie-dataset.tar.gz").unlink()
+    server.faults = {"/archive.tar.gz": [fault]}
+    with pytest.raises(DataError, match="it has changed since the first download"):
+        run_selfie(tmp_path, server, tmp_path / "selfies")
+    kept = {path.name for path in (tmp_path / "selfies").iterdir()}
+    assert kept == {"Selfie-dataset.tar.gz.sha256"}
+    assert {path.name for path in (tmp_path / "faces").iterdir()} == before
+
+
+def test_selfies_killed_in_the_middle_go_on_and_are_right(tmp_path, server, archive):
+    server.files = {"/archive.tar.gz": archive}
+    server.faults = {"/archive.tar.gz": ["hang"]}
+    folder = tmp_path / "selfies"
+    part = folder / ".Selfie-dataset.tar.gz.part"
+
+    def ready():
+        return part.exists() and part.stat().st_size > 0
+
+    params = params_for(server, "selfie", folder)
+    kill_when(ready, params, {"selfies": 1.0}, tmp_path)
+    assert not (folder / "Selfie-dataset.tar.gz").exists()
+    assert not (tmp_path / "faces").exists()
+    server.requests.clear()
+    entries, summary = run_selfie(tmp_path, server, folder)
+    assert len(entries) == 8
+    assert summary["archive_sha256"] == hashlib.sha256(archive).hexdigest()
+    assert [asked[:6] for _, asked in server.requests] == ["bytes="]
 
 
 def test_another_archive_is_refused(tmp_path, server):

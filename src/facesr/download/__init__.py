@@ -154,7 +154,7 @@ class _Downloader:
             try:
                 return self._attempt(file, file.url, advance, may_confirm=True)
             except (TemporaryError, requests.RequestException) as fault:
-                reason = str(fault) or type(fault).__name__
+                reason = answers.what_fault(fault)
                 wait = self.back_off * 2**attempt * random.uniform(0.5, 1.5)
                 after = getattr(fault, "after", None)
                 if after is not None:

@@ -100,6 +100,13 @@ def confirmation(page: str, address: str) -> str | None:
     return None
 
 
+def what_fault(fault: Exception) -> str:
+    """Says in words why an attempt failed."""
+    if isinstance(fault, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off in the middle"
+    return str(fault) or type(fault).__name__
+
+
 def what_page(page: str) -> str:
     """Says in words what a page is."""
     title = " ".join(_Page(page).title.split())
