@@ -114,6 +114,19 @@ def test_convolution_agrees_with_scipy():
     assert np.abs(operations.convolve(picture, kernel).numpy() - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("sigma", [0.1, 2.0, 15.0])
+@pytest.mark.parametrize("side", [5, 24, 31])
+def test_blur_and_resizing_in_one_agree_with_scipy_and_pillow_one_after_the_other(
+    method, sigma, side
+):
+    picture = face(24)
+    blurred = ndimage.gaussian_filter(picture.numpy(), (0, sigma, sigma), mode="reflect")
+    expected = images.resize(torch.from_numpy(blurred), (side, side), method)
+    found = operations.blur_and_resize(picture, sigma, side, method)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_a_directed_blur_along_the_rows_leaves_constant_rows():
     rows = torch.rand(3, 32, 1, generator=torch.Generator().manual_seed(1)).expand(3, 32, 32)
     along = operations.blur_directed(rows, (4.0, 0.05), 0.0)

@@ -45,12 +45,13 @@ def first_order(
     method: images.Filter = params.filters[int(extra.integers(len(params.filters)))]
     dirty = clean >= params.clean_probability
 
-    if dirty and blurred < params.blur_probability:
-        if directed:
+    blurs = dirty and blurred < params.blur_probability
+    if blurs and not directed:
+        picture = operations.blur_and_resize(picture, sigma, reduced, method)
+    else:
+        if blurs:
             picture = operations.blur_directed(picture, (sigma, second_sigma), angle)
-        else:
-            picture = operations.blur(picture, sigma)
-    picture = operations.resize(picture, reduced, method)
+        picture = operations.resize(picture, reduced, method)
     if dirty and noisy < params.noise_probability:
         picture = operations.add_gaussian_noise(picture, noise_sigma, rng)
     picture = images.round_to_8bit(picture)
