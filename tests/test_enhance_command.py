@@ -61,6 +61,23 @@ def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
     assert "2 enhanced, 0 there already, 0 failed" in capsys.readouterr().out
 
 
+def test_bicubic_waits_for_no_package_that_it_does_not_use():
+    write_pictures(Path("in"), ["a.png"])
+    code = (
+        "import sys; from facesr.cli import main; main(sys.argv[1:]); "
+        "print(sorted({'fastai', 'mlflow', 'ray', 'torchvision', 'av'} & set(sys.modules)))"
+    )
+    arguments = ("enhance", "in", "-o", "out", "--model", "bicubic")
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.splitlines()[-1] == "[]"
+
+
 def test_without_a_registry_the_command_says_what_it_takes_instead(capsys, caplog):
     write_pictures(Path("in"), ["a.png"])
     with caplog.at_level("INFO"):

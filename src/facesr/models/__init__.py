@@ -10,17 +10,36 @@ from typing import Any
 from torch import nn
 
 from facesr.errors import CheckpointError
-from facesr.models.critics import build_global_critic, build_patch_critic, build_unet_critic
-from facesr.models.fastai_unet import build_fastai_unet
-from facesr.models.residual_unet import build_residual_unet
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "fastai_unet": build_fastai_unet,
-    "residual_unet": build_residual_unet,
-    "patch_critic": build_patch_critic,
-    "unet_critic": build_unet_critic,
-    "global_critic": build_global_critic,
-}
+KINDS = ("fastai_unet", "residual_unet", "patch_critic", "unet_critic", "global_critic")
+
+
+def _find_builder(kind: str) -> Callable[..., nn.Module]:
+    # fastai and torchvision take seconds to import: only what is built is imported.
+    match kind:
+        case "fastai_unet":
+            from facesr.models.fastai_unet import build_fastai_unet
+
+            return build_fastai_unet
+        case "residual_unet":
+            from facesr.models.residual_unet import build_residual_unet
+
+            return build_residual_unet
+        case "patch_critic":
+            from facesr.models.critics import build_patch_critic
+
+            return build_patch_critic
+        case "unet_critic":
+            from facesr.models.critics import build_unet_critic
+
+            return build_unet_critic
+        case "global_critic":
+            from facesr.models.critics import build_global_critic
+
+            return build_global_critic
+    raise CheckpointError(
+        f"There is no network of kind {kind!r}. Choose one of {', '.join(KINDS)}."
+    )
 
 
 def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
@@ -39,12 +58,9 @@ def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
     if fetch:
         values["fetch"] = True
     kind = str(values.pop("kind", ""))
-    if kind not in BUILDERS:
-        raise CheckpointError(
-            f"There is no network of kind {kind!r}. Choose one of {', '.join(BUILDERS)}."
-        )
+    builder = _find_builder(kind)
     try:
-        return BUILDERS[kind](**values)
+        return builder(**values)
     except TypeError as error:
         raise CheckpointError(
             f"The values of the {kind} do not fit ({error}). The file may come from another "

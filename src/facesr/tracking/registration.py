@@ -27,6 +27,7 @@ VERSION_TAG = "model.version"
 # What the registered model needs to run elsewhere; facesr itself travels as source code.
 _PACKAGES = (
     "fastai",
+    "imagecodecs",
     "mlflow",
     "numpy",
     "pandas",
@@ -35,6 +36,7 @@ _PACKAGES = (
     "pytorch-msssim",
     "pyyaml",
     "safetensors",
+    "tifffile",
     "torch",
     "torchvision",
     "tqdm",
