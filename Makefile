@@ -71,7 +71,7 @@ bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, te
 	$(BIN)/python -m benchmarks.dashboard .
 
 screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
-	$(BIN)/python tests/browser/screenshots.py . docs/dashboard
+	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
 starter: $(READY)  ## Train the starter network again and put it into the package (an hour)
 	$(RUN) dvc exp run --set-param profile=starter train_generator

@@ -1,30 +1,16 @@
 import pytest
 import torch
+from tiny import ARCHITECTURE, network
 
 from facesr import tracking
-from facesr.checkpoints import Network, load_start, save_networks
+from facesr.checkpoints import load_start, save_networks
 from facesr.errors import CheckpointError, RegistryError
-from facesr.models import build
-
-GENERATOR = {
-    "kind": "residual_unet",
-    "backbone": "resnet18",
-    "pretrained": False,
-    "width": 4,
-    "levels": 1,
-    "decoder_blocks": 0,
-    "body_blocks": 1,
-    "unshuffle": 1,
-    "head": "direct",
-    "scale": 4,
-}
-UPSAMPLER = {**GENERATOR, "backbone": "vgg16_bn", "scale": 2}
 
 
 @pytest.fixture
 def chain(tmp_path):
     path = tmp_path / "chain.safetensors"
-    networks = [Network(one, build(one)) for one in (GENERATOR, UPSAMPLER)]
+    networks = [network(scale=4), network(backbone="vgg16_bn", seed=1)]
     save_networks(path, networks)
     return path, networks
 
@@ -43,7 +29,7 @@ def test_another_architecture_is_refused_in_one_line_that_names_both(chain):
         match=r"it holds \(scale 4, width 4\) and \(backbone vgg16_bn, scale 2, width 4\); "
         r"the training's network has \(.*kind residual_unet, .*scale 8, .*width 8\)\.",
     ) as error:
-        load_start(chain[0], {**GENERATOR, "width": 8, "scale": 8})
+        load_start(chain[0], {**ARCHITECTURE, "width": 8, "scale": 8})
     assert "\n" not in str(error.value)
 
 

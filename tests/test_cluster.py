@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from test_enhancer import network
+from tiny import network
 
 from facesr import batch, cluster, images
 from facesr.batch import Options, plan

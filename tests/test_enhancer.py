@@ -2,34 +2,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from tiny import network
 
 from facesr import images
 from facesr.checkpoints import Network, load_chain, save_networks
 from facesr.enhancer import Enhancer
 from facesr.errors import CheckpointError, ParamsError
 from facesr.models import build
-
-VALUES = {
-    "kind": "residual_unet",
-    "backbone": "resnet18",
-    "pretrained": False,
-    "width": 4,
-    "levels": 2,
-    "decoder_blocks": 1,
-    "body_blocks": 1,
-    "unshuffle": 1,
-    "head": "direct",
-}
-
-
-def network(*, scale=2, seed=0, **values):
-    """A tiny network that changes its picture visibly."""
-    torch.manual_seed(seed)
-    architecture = {**VALUES, "scale": scale, **values}
-    module = build(architecture)
-    with torch.no_grad():
-        module.head[-2].weight.normal_(std=0.02)
-    return Network(architecture, module)
 
 
 def picture(height=24, width=32, seed=0):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from tiny import network
 
 from facesr import images, reports
 from facesr.baselines import build_baselines
-from facesr.checkpoints import Network, save_networks
+from facesr.checkpoints import save_networks
 from facesr.config import EvaluateParams, Sizes
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
 from facesr.manifest import Entry, write_manifest
-from facesr.models import build
 from facesr.pairs import HR, LR
 from facesr.sources import selfie
 from facesr.tables import BICUBIC
@@ -41,22 +41,10 @@ def write_pairs(folder, hrs, lrs):
 
 @pytest.fixture
 def weights(tmp_path):
-    values = {
-        "kind": "residual_unet",
-        "backbone": "resnet18",
-        "pretrained": False,
-        "width": 4,
-        "levels": 1,
-        "decoder_blocks": 0,
-        "body_blocks": 0,
-        "unshuffle": 1,
-        "head": "direct",
-    }
     paths = {}
     for name in ("generator", "gan", "upsampler"):
-        architecture = {**values, "scale": 2}
         paths[name] = tmp_path / f"{name}.safetensors"
-        save_networks(paths[name], [Network(architecture, build(architecture))])
+        save_networks(paths[name], [network(visible=0)])
     return paths
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from pandas import DataFrame
 from PIL import Image
+from tiny import network, with_fidelity
 
 from facesr import images
-from facesr.checkpoints import Network, save_networks
+from facesr.checkpoints import save_networks
 from facesr.cli import main
 from facesr.enhancer import Enhancer
 from facesr.evaluation import scores
-from facesr.models import build
 
 # Warnings about MLflow's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
@@ -24,26 +24,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 @pytest.fixture
 def weights(tmp_path):
     """A chain of two networks with both operating points, as the registry holds it."""
-    networks = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        architecture = {
-            "kind": "residual_unet",
-            "backbone": "resnet18",
-            "pretrained": False,
-            "width": 4,
-            "levels": 2,
-            "decoder_blocks": 1,
-            "body_blocks": 1,
-            "unshuffle": 1,
-            "head": "direct",
-            "scale": 2,
-        }
-        module = build(architecture)
-        with torch.no_grad():
-            module.head[-2].weight.normal_(std=0.02)
-        fidelity = {name: 0.9 * tensor for name, tensor in module.state_dict().items()}
-        networks.append(Network(architecture, module, None if seed else fidelity))
+    networks = [with_fidelity(network()), network(seed=1)]
     path = tmp_path / "weights.safetensors"
     save_networks(path, networks)
     return path

@@ -2,38 +2,19 @@ import logging
 
 import pytest
 import torch
+from tiny import network
 from torch import nn
 
 from facesr import images, tiles
 from facesr.errors import DataError
-from facesr.models import build
 from facesr.tiles import Tiler
 
 CPU = torch.device("cpu")
 
 
 def residual_unet(*, scale, levels=3, seed=0):
-    """Random weights: what it adds to bicubic is visible everywhere."""
-    torch.manual_seed(seed)
-    module = build(
-        {
-            "kind": "residual_unet",
-            "backbone": "resnet18",
-            "pretrained": False,
-            "width": 8,
-            "levels": levels,
-            "decoder_blocks": 1,
-            "body_blocks": 1,
-            "unshuffle": 1,
-            "head": "direct",
-            "scale": scale,
-        }
-    )
-    with torch.no_grad():
-        for layer in module.modules():
-            if isinstance(layer, nn.Conv2d) and not layer.weight.any():
-                layer.weight.normal_(std=0.01)
-    return module.eval()
+    """What it adds to bicubic is visible everywhere."""
+    return network(seed=seed, visible=0.01, scale=scale, levels=levels, width=8).module.eval()
 
 
 class Copy(nn.Module):

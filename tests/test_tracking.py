@@ -19,12 +19,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny import network
 
 from facesr import tracking
-from facesr.checkpoints import Network, save_networks
+from facesr.checkpoints import save_networks
 from facesr.config import PublishParams
 from facesr.errors import DataError, RegistryError
-from facesr.models import build
 from facesr.tracking import (
     Published,
     champion,
@@ -117,20 +117,7 @@ def make_project(root: Path, database: Path, networks: Path) -> Path:
 
 
 def write_network(path: Path, *, scale: int, seed: int) -> None:
-    architecture = {
-        "kind": "residual_unet",
-        "backbone": "resnet18",
-        "pretrained": False,
-        "width": 4,
-        "levels": 1,
-        "decoder_blocks": 0,
-        "body_blocks": 0,
-        "unshuffle": 1,
-        "head": "direct",
-        "scale": scale,
-    }
-    torch.manual_seed(seed)
-    save_networks(path, [Network(architecture, build(architecture))])
+    save_networks(path, [network(scale=scale, seed=seed, visible=0)])
 
 
 def write_reports(reports: Path) -> None:
@@ -183,9 +170,9 @@ def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".d
     trained = zip(
         ("train_generator", "train_gan", "train_upsampler"), (FIDELITY, *NETWORKS), strict=True
     )
-    for stage, network in trained:
-        md5 = hashlib.md5((root / network).read_bytes()).hexdigest()
-        stages[stage]["outs"].append(dependency(str(network), md5))
+    for stage, weights in trained:
+        md5 = hashlib.md5((root / weights).read_bytes()).hexdigest()
+        stages[stage]["outs"].append(dependency(str(weights), md5))
     stages["evaluate"]["deps"] += [
         dependency("data/pairs/test", test_pairs),
         dependency("data/pairs/selfies"),

@@ -1,6 +1,6 @@
 """Pictures of the page for the documentation: drawn faces only.
 
-    python tests/browser/screenshots.py PROJECT docs/dashboard
+    PYTHONPATH=tests python tests/browser/screenshots.py PROJECT docs/dashboard
 
 PROJECT is a folder in which `dvc repro` has registered a model.
 """

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+from tiny import network
 
 from facesr import tracking
-from facesr.checkpoints import Network, save_networks
-from facesr.models import build
+from facesr.checkpoints import save_networks
 from facesr.tracking import store
 
 ROOT = Path(__file__).parents[2]
@@ -38,31 +37,15 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
-ARCHITECTURE = {
-    "kind": "residual_unet",
-    "backbone": "resnet18",
-    "pretrained": False,
-    "width": 4,
-    "levels": 2,
-    "decoder_blocks": 1,
-    "body_blocks": 1,
-    "unshuffle": 1,
-    "head": "direct",
-    "scale": 4,
-}
 
 
 def register(project: Path, number: int) -> None:
     """Adds a version with a tiny network to the project's own MLflow store."""
     client, experiment = store.connect(project, create=True)
-    torch.manual_seed(number)
-    module = build(ARCHITECTURE)
-    with torch.no_grad():
-        module.head[-2].weight.normal_(std=0.02)
     folder = project / "mlruns" / f"version{number}"
     weights = folder / "artifacts" / tracking.WEIGHTS
     weights.parent.mkdir(parents=True)
-    save_networks(weights, [Network(ARCHITECTURE, module)])
+    save_networks(weights, [network(seed=number, scale=4)])
     run = client.create_run(experiment, run_name="repro", tags={"dvc.pipeline_key": str(number)})
     for method, value in (("GAN _ up-sampler", 28.0 + number), ("bicubic", 27.0)):
         client.log_metric(run.info.run_id, f"faces.full_size.{method}.psnr.mean", value)

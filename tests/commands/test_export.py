@@ -1,38 +1,24 @@
 import pytest
 import torch
+from tiny import ARCHITECTURE, network
 
 from facesr import cli
-from facesr.checkpoints import Network, load_network, load_networks, save_networks
-from facesr.models import build
+from facesr.checkpoints import load_network, load_networks, save_networks
 
-VALUES = {
-    "kind": "residual_unet",
-    "backbone": "resnet18",
-    "pretrained": False,
-    "width": 16,
-    "levels": 1,
-    "decoder_blocks": 0,
-    "body_blocks": 0,
-    "unshuffle": 1,
-    "head": "direct",
-    "scale": 2,
-}
+WIDE = {**ARCHITECTURE, "width": 16}
 
 
 @pytest.fixture
 def weights(tmp_path):
-    torch.manual_seed(1)
-    module = build(VALUES)
-    torch.nn.init.normal_(module.head[0].weight, std=0.05)
     path = tmp_path / "generator.safetensors"
-    save_networks(path, [Network(VALUES, module)])
+    save_networks(path, [network(seed=1, visible=0.05, width=16)])
     return path
 
 
 def test_two_networks_become_one_file(weights, tmp_path, capsys):
     output = tmp_path / "chain.safetensors"
     cli.main(["export", str(weights), str(weights), "-o", str(output)])
-    assert [network.architecture for network in load_networks(output)] == [VALUES, VALUES]
+    assert [each.architecture for each in load_networks(output)] == [WIDE, WIDE]
     assert "MB" in capsys.readouterr().out
 
 
@@ -53,4 +39,4 @@ def test_a_file_that_is_there_is_not_overwritten(weights, tmp_path, capsys):
     assert stopped.value.code == 1
     assert "is there already" in capsys.readouterr().err
     cli.main(["export", str(weights), "-o", str(weights), "--force"])
-    assert load_network(weights).architecture == VALUES
+    assert load_network(weights).architecture == WIDE

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from tiny import network, with_fidelity
 
 DASHBOARD = Path(__file__).parents[2] / "dashboard"
 # As `streamlit run` does.
@@ -23,34 +23,18 @@ sys.path.insert(0, str(DASHBOARD))
 import service  # noqa: E402
 import serving  # noqa: E402
 from facesr import choice, tracking  # noqa: E402
-from facesr.checkpoints import Network  # noqa: E402
 from facesr.enhancer import Enhancer  # noqa: E402
 from facesr.errors import CheckpointError, RegistryError  # noqa: E402
-from facesr.models import build  # noqa: E402
-
-VALUES = {
-    "kind": "residual_unet",
-    "backbone": "resnet18",
-    "pretrained": False,
-    "width": 4,
-    "levels": 2,
-    "decoder_blocks": 1,
-    "body_blocks": 1,
-    "unshuffle": 1,
-    "head": "direct",
-    "scale": 4,
-}
 
 
 def tiny_enhancer(number: int = 1) -> Enhancer:
     """A network that changes its picture visibly, with two sets of weights."""
-    torch.manual_seed(number)
-    module = build(VALUES)
-    fidelity = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    with torch.no_grad():
-        module.head[-2].weight.normal_(std=0.02)
-    network = Network(VALUES, module, fidelity)
-    return Enhancer([network], "cpu", model=f"facesr/{number} (0123abcd)", precision="float32")
+    return Enhancer(
+        [with_fidelity(network(seed=number, scale=4))],
+        "cpu",
+        model=f"facesr/{number} (0123abcd)",
+        precision="float32",
+    )
 
 
 def picture_bytes(
