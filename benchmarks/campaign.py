@@ -221,17 +221,14 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         seconds = _train(work, name, photographs)
-        scores = score(
-            work / "inputs",
-            board,
-            build_methods(board.back_projections, {name: _restore(work, name)}),
-        )
+        baselines = build_methods(board.back_projections, {})
+        methods = {BICUBIC: baselines[BICUBIC], name: _restore(work, name)}
+        rows = score(work / "inputs", board, methods, ("psnr", "gradient_energy_ratio"))
         reports.write_csv(
             folder / "scores.csv",
             [
                 {**row._asdict(), "values": json.dumps(dict(row.values)), "training": seconds}
-                for row in scores
-                if row.method in (name, BICUBIC)
+                for row in rows
             ],
         )
         (folder / "key.json").write_text(key)

@@ -9,14 +9,18 @@ from facesr import images
 from facesr.config import BicubicParams, FirstOrderParams, ScoreboardParams
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
+from facesr.reports import CAPTION, MARGIN
 from facesr.scoreboard import (
     build_methods,
     make_inputs,
     restore_with,
     score,
     write_board,
+    write_hardest,
     write_worst,
 )
+from facesr.scoreboard.sheets import CROP_SIDE
+from facesr.scoreboard.skin import measure_angle, name_tone
 from facesr.tables import BICUBIC
 
 RECIPES = {
@@ -39,8 +43,8 @@ RECIPES = {
 PARAMS = ScoreboardParams.model_validate(
     {
         "sources": {
-            "faces": {"path": "faces", "names": "a*", "hr_size": 48, "count": 2},
-            "tests": {"path": "tests", "names": "*", "hr_size": 0, "count": 9},
+            "faces": {"path": "faces", "names": "a*", "hr_size": 48, "count": 2, "faces": True},
+            "tests": {"path": "tests", "names": "*", "hr_size": 0, "count": 9, "faces": False},
         },
         "conditions": {
             "clean": {"scale": 2, "recipe": "clean"},
@@ -50,6 +54,8 @@ PARAMS = ScoreboardParams.model_validate(
         "multiple": 16,
         "ms_ssim_above": 160,
         "shown": ["faces"],
+        "crops": {"condition": "noisy", "side": 16, "count": 3, "per_picture": 2},
+        "strengths": [0.0, 1.0],
     }
 )
 
@@ -109,10 +115,13 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
     rows = score(root / "inputs", PARAMS, build_methods(2, models))
     assert len(rows) == 3 * 2 * 5  # pictures, conditions, methods
-    text = write_board(rows, PARAMS, digest=digest, output=root / "out")
+    text = write_board(rows, PARAMS, digest=digest, inputs=root / "inputs", output=root / "out")
     assert digest in text
     gains = [line.split("|")[2].strip() for line in text.splitlines() if ", bicubic" in line]
     assert [gain.split()[0] for gain in gains] == ["+0.00"] * 4
+    tones = [line for line in text.splitlines() if line.startswith("| clean, mine")]
+    assert len(tones) == 1
+    assert "+0.00 ± 0.00" in tones[0]
     clean, noisy = (
         np.mean([r.values["psnr"] for r in rows if r[1] == name and r.method == BICUBIC])
         for name in ("clean", "noisy")
@@ -128,3 +137,42 @@ def test_a_source_without_pictures_is_named(root):
     source = PARAMS.sources["faces"].model_copy(update={"names": "*.tif"})
     with pytest.raises(DataError, match=r"holds no picture named \*\.tif"):
         inputs(root, PARAMS.model_copy(update={"sources": {"faces": source}}))
+
+
+def test_the_hardest_places_are_those_where_the_first_method_errs(root):
+    inputs(root)
+
+    def spoil(lr, scale):
+        sr = images.resize(lr, (lr.shape[-2] * scale, lr.shape[-1] * scale), "bicubic")
+        sr[:, 16:32, 24:40] += 1
+        return sr, 0.0
+
+    write_hardest({"spoils": spoil}, PARAMS, inputs=root / "inputs", output=root / "out")
+    sheet = images.read(root / "out" / "hardest.png")
+    top, left = 2 * CAPTION, MARGIN + 2 * (CROP_SIDE + MARGIN)  # after original and bicubic
+    assert float(sheet[:, top : top + CROP_SIDE, left : left + CROP_SIDE].min()) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("skin", "tone"),
+    [
+        ((0.87, 0.72, 0.62), "light"),
+        ((0.68, 0.52, 0.40), "intermediate"),
+        ((0.30, 0.20, 0.15), "dark"),
+    ],
+)
+def test_skin_is_sorted_by_the_lightness_of_the_cheeks(skin, tone):
+    face = torch.zeros(3, 96, 96)  # hair and background say nothing
+    face[:, 50:70, 25:71] = torch.tensor(skin)[:, None, None]
+    assert name_tone(measure_angle(face)) == tone
+
+
+def test_the_typology_angle_is_that_of_its_definition():
+    # sRGB (0.5, 0.4, 0.3) is L* 44.36, b* 17.96 by the CIE's formulae.
+    face = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, 64, 64)
+    linear = [((one + 0.055) / 1.055) ** 2.4 for one in (0.5, 0.4, 0.3)]
+    y = 0.2126729 * linear[0] + 0.7151522 * linear[1] + 0.0721750 * linear[2]
+    z = (0.0193339 * linear[0] + 0.1191920 * linear[1] + 0.9503041 * linear[2]) / 1.08883
+    lightness, yellow = 116 * np.cbrt(y) - 16, 200 * (np.cbrt(y) - np.cbrt(z))
+    expected = np.degrees(np.arctan2(lightness - 50, yellow))
+    assert measure_angle(face) == pytest.approx(expected, abs=0.05)

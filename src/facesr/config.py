@@ -514,6 +514,8 @@ class ScoreboardSource(Section):
     """Side in pixels to which the originals are reduced; 0 cuts them and keeps their pixels."""
     count: PositiveInt
     """At most so many, chosen by the seed."""
+    faces: bool
+    """Cut around one face each, so that results can be told apart by skin tone."""
 
 
 class ScoreboardCondition(Section):
@@ -523,6 +525,17 @@ class ScoreboardCondition(Section):
     """Side of the original over side of its view."""
     recipe: str
     """A name in recipes."""
+
+
+class ScoreboardCrops(Section):
+    """The sheet of the places that the first network restores worst."""
+
+    condition: str
+    """A name in conditions."""
+    side: PositiveInt
+    """In pixels of the original."""
+    count: PositiveInt
+    per_picture: PositiveInt
 
 
 class ScoreboardParams(Section):
@@ -538,6 +551,9 @@ class ScoreboardParams(Section):
     """Side in pixels that MS-SSIM needs with its usual window."""
     shown: tuple[str, ...] = Field(strict=False)
     """Sources whose pictures may be published."""
+    crops: ScoreboardCrops
+    strengths: tuple[Fraction, ...] = Field(strict=False)
+    """Of the networks that have two operating points; a row each."""
 
 
 class Params(Profile):

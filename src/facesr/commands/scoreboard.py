@@ -12,13 +12,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description=(
             "Makes the inputs that params.yaml describes under scoreboard, once, measures every "
             "model and enlargement without learning on them, and writes a table, all single values "
-            "and a sheet of the pictures on which the first model gains least."
+            "and two sheets: the pictures on which the first model gains least, and the places "
+            "that it restores worst."
         ),
     )
     parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version, starter or a file")
     parser.add_argument("--root", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--strength", type=float, default=1.0, help="of the GAN (default: 1)")
     parser.set_defaults(command=_scoreboard)
 
 
@@ -31,16 +31,20 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         restore_with,
         score,
         write_board,
+        write_hardest,
         write_worst,
     )
 
     params = load_params(any_device=True)
-    models = {
-        Path(name).stem if Path(name).is_file() else name: restore_with(
-            load(name, root=Path.cwd()), parsed.strength
-        )
-        for name in parsed.models
-    }
+    models = {}
+    for name in parsed.models:
+        enhancer = load(name, root=Path.cwd())
+        label = Path(name).stem if Path(name).is_file() else name
+        if enhancer.has_strength:
+            for strength in params.scoreboard.strengths:
+                models[f"{label}, strength {strength:g}"] = restore_with(enhancer, strength)
+        else:
+            models[label] = restore_with(enhancer, 1.0)
     inputs = parsed.output / "inputs"
     digest = make_inputs(
         params.scoreboard,
@@ -49,8 +53,8 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         folder=inputs,
         seed=params.seed,
     )
-    rows = score(
-        inputs, params.scoreboard, build_methods(params.scoreboard.back_projections, models)
-    )
-    print(write_board(rows, params.scoreboard, digest=digest, output=parsed.output))
+    methods = build_methods(params.scoreboard.back_projections, models)
+    rows = score(inputs, params.scoreboard, methods)
+    print(write_board(rows, params.scoreboard, digest=digest, inputs=inputs, output=parsed.output))
     write_worst(rows, models, params.scoreboard, inputs=inputs, output=parsed.output)
+    write_hardest(models, params.scoreboard, inputs=inputs, output=parsed.output)

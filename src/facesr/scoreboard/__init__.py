@@ -1,0 +1,23 @@
+"""The scoreboard: networks on fixed, stored inputs made from real photographs.
+
+Inputs are made once, kept as PNG with a digest, and made again only when their definition changes,
+so that every row of every later table was measured on the same pixels. Methods are compared picture
+by picture.
+"""
+
+from facesr.scoreboard.inputs import make_inputs
+from facesr.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
+from facesr.scoreboard.sheets import write_hardest, write_worst
+from facesr.scoreboard.tables import write_board
+
+__all__ = [
+    "Restore",
+    "Row",
+    "build_methods",
+    "make_inputs",
+    "restore_with",
+    "score",
+    "write_board",
+    "write_hardest",
+    "write_worst",
+]

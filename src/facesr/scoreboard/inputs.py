@@ -1,0 +1,103 @@
+"""Originals and their low-resolution views, made once."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from facesr import images, reports
+from facesr.config import Recipe, ScoreboardParams, ScoreboardSource
+from facesr.degradation import Degradation
+from facesr.errors import DataError
+from facesr.pairs import HR, LR
+
+KEY = "key.txt"
+
+
+def make_inputs(
+    params: ScoreboardParams,
+    *,
+    recipes: Mapping[str, Recipe],
+    root: Path,
+    folder: Path,
+    seed: int,
+) -> str:
+    """Writes `FOLDER/SOURCE/CONDITION/{hr,lr}/STEM.png` where they are not there already.
+
+    Args:
+        params: Sources and conditions.
+        recipes: Degradations by name.
+        root: Folder of the sources' paths.
+        folder: Gets the inputs; emptied when their definition has changed.
+        seed: Chooses pictures and draws degradations, together with each picture's content.
+
+    Returns:
+        A digest of all inputs: equal digests, equal pixels.
+
+    Raises:
+        DataError: A source is missing, has no picture of its names, or a picture is too small.
+    """
+    key = json.dumps(
+        {
+            "seed": seed,
+            "sources": params.model_dump(mode="json")["sources"],
+            "conditions": {
+                name: [one.scale, Degradation(one.recipe, recipes).to_json()]
+                for name, one in params.conditions.items()
+            },
+        },
+        sort_keys=True,
+    )
+    if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, source in params.sources.items():
+            _make_source(params, name, source, recipes=recipes, root=root, folder=folder, seed=seed)
+        reports.write_text(folder / KEY, key)
+    digest = hashlib.sha256()
+    for path in images.find(folder):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _make_source(
+    params: ScoreboardParams,
+    name: str,
+    source: ScoreboardSource,
+    *,
+    recipes: Mapping[str, Recipe],
+    root: Path,
+    folder: Path,
+    seed: int,
+) -> None:
+    place = root / source.path
+    files = [path for path in images.find(place) if fnmatch(path.name, source.names)]
+    if not files:
+        raise DataError(f"{place} holds no picture named {source.names}. Check the scoreboard.")
+    rng = np.random.default_rng(seed)
+    chosen = sorted(rng.permutation(len(files))[: source.count])
+    for path in tqdm([files[position] for position in chosen], unit="picture", desc=name):
+        hr = images.round_to_8bit(_read(path, source.hr_size, params.multiple))
+        content = int(hashlib.sha256(images.encode_png(hr)).hexdigest()[:16], 16)
+        for label, condition in params.conditions.items():
+            lr = Degradation(condition.recipe, recipes)(
+                hr,
+                lr_size=hr.shape[-1] // condition.scale,
+                rng=np.random.default_rng((seed, content)),
+            )
+            images.write(folder / name / label / HR / f"{path.stem}.png", hr)
+            images.write(folder / name / label / LR / f"{path.stem}.png", lr)
+
+
+def _read(path: Path, hr_size: int, multiple: int) -> Tensor:
+    if hr_size:
+        return images.read_square(path, hr_size)
+    # The customary test sets are never resized.
+    square = images.centre_square(images.read(path))
+    side = square.shape[-1] // multiple * multiple
+    return square[:, :side, :side]
