@@ -39,7 +39,7 @@ def test_two_workers_give_the_same_bytes_as_the_local_path_and_one_dies(tmp_path
     enhancer = Enhancer([network()], "cpu", model="tiny")
     here = plan([str(tmp_path / "in")], tmp_path / "here")
     list(batch.run(enhancer, here, X2))
-    there = plan([str(tmp_path / "in")], tmp_path / "there")
+    there = plan([(tmp_path / "in").as_uri()], tmp_path / "there")
     outcomes = []
     killed = False
     for outcome in cluster.run(enhancer, there, X2, address="local", workers=2):

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 LAYERS = [
     {"errors"},
     {"config", "paths", "devices", "files", "parallel", "download", "tables"},
-    {"images", "packs", "metadata"},
+    {"images", "packs", "metadata", "stores"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {
         "losses",

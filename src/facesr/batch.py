@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from facesr import __version__, images, metrics, photos
+from facesr import __version__, images, metrics, photos, stores
 from facesr.enhancer import Enhancer, Result
 from facesr.errors import DataError, FaceSRError, ParamsError
 from facesr.faces import find_faces, restore_faces
-from facesr.files import written_whole
 from facesr.photos import Format, Photo
+from facesr.stores import Place, StorePath
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ Status = Literal["enhanced", "skipped", "failed"]
 class Job:
     """One picture file and where its result belongs."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ class StoppedError(Exception):
     """The work was called off."""
 
 
-def plan(inputs: Sequence[str], output: Path, file_format: Format | None = None) -> list[Job]:
+def plan(inputs: Sequence[str], output: Place, file_format: Format | None = None) -> list[Job]:
     """Finds the pictures and names their results.
 
     Args:
-        inputs: Files, folders and patterns; folders are searched to the bottom.
+        inputs: Files, folders, patterns and addresses in an object store; folders are searched to
+            the bottom.
         output: A file where its name ends like a picture's and there is one input, else a folder
             in which the folders of the inputs are kept.
         file_format: Of the results; None keeps that of each picture.
@@ -99,24 +100,24 @@ def plan(inputs: Sequence[str], output: Path, file_format: Format | None = None)
     """
     paths = [path for name in inputs for path in _expand(name)]
     folders = [path for path in paths if path.is_dir()]
-    found: list[tuple[Path, Path]] = []
+    found: list[tuple[Place, PurePath]] = []
     for path in paths:
-        if not path.is_dir():
-            found.append((path, Path(path.name)))
+        if path not in folders:
+            found.append((path, PurePath(path.name)))
             continue
-        if output.resolve().is_relative_to(path.resolve()):
+        if _lies_in(output, path):
             raise ParamsError(
                 f"{output} lies inside of {path}, whose pictures are read. Name a folder beside it."
             )
         # Of several folders each keeps its name, as with cp.
-        below = Path(path.resolve().name) if len(folders) > 1 else Path()
-        found += [(file, below / file.relative_to(path)) for file in _pictures(path)]
+        below = PurePath(path.resolve().name) if len(folders) > 1 else PurePath()
+        found += [(file, below / inside) for file, inside in _pictures(path)]
     if not found:
         raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
     is_file = output.suffix.lower() in photos.FORMATS and not output.is_dir()
     if is_file and len(found) > 1:
         raise ParamsError(f"{len(found)} pictures do not fit into {output}. Name a folder.")
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Place, Job] = {}
     for source, inside in found:
         target = output if is_file else output / _renamed(inside, file_format)
         if target in jobs and jobs[target].source != source:
@@ -204,15 +205,20 @@ def enhance_file(
     Raises:
         StoppedError: `on_progress` said so.
     """
-    if job.target.exists() and not options.overwrite:
-        return Outcome(job, "skipped")
     start = time.perf_counter()
     try:
-        before = photos.read(job.source, max_pixels=options.max_pixels, keep_gps=options.keep_gps)
+        if job.target.exists() and not options.overwrite:
+            return Outcome(job, "skipped")
+        content = job.source if isinstance(job.source, Path) else job.source.read_bytes()
+        before = photos.read(
+            content,
+            name=str(job.source),
+            max_pixels=options.max_pixels,
+            keep_gps=options.keep_gps,
+        )
         after, result = enhance_photo(enhancer, before, options, on_progress=on_progress)
         encoded = encode(after, result.model, options, job.target)
-        with written_whole(job.target) as beside:
-            beside.write_bytes(encoded)
+        stores.write(job.target, encoded)
     except StoppedError:
         raise
     except FaceSRError as error:
@@ -279,7 +285,7 @@ def enhance_photo(
     )
 
 
-def encode(photo: Photo, model: str, options: Options, target: Path | None = None) -> bytes:
+def encode(photo: Photo, model: str, options: Options, target: Place | None = None) -> bytes:
     """Encodes a result in the format that options or the target's name ask for.
 
     Raises:
@@ -301,32 +307,41 @@ def _luma_shift(before: Photo, after: Photo) -> float:
     return 255 * float(means[1] - means[0])
 
 
-def _expand(name: str) -> list[Path]:
-    """One path, or those that a pattern names where the shell has not done it."""
-    path = Path(name)
-    if path.exists():
-        return [path]
-    if glob.has_magic(name):
+def _expand(name: str) -> list[Place]:
+    """One path or address, or the paths that a pattern names where the shell has not done it."""
+    place = stores.parse(name)
+    if place.exists():
+        return [place]
+    if glob.has_magic(name) and isinstance(place, Path):
         # Path.glob takes no absolute pattern.
         return [Path(each) for each in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
-    raise DataError(f"{name} does not exist. Check the path.")
+    raise DataError(f"{place} does not exist. Check the path.")
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """As `images.find`, but a folder that cannot be read is no empty one."""
+def _lies_in(output: Place, folder: Place) -> bool:
+    if isinstance(output, Path) and isinstance(folder, Path):
+        return output.resolve().is_relative_to(folder.resolve())
+    return f"{output}/".startswith(f"{folder}/")
+
+
+def _pictures(folder: Place) -> list[tuple[Place, PurePath]]:
+    """As `images.find`, with the paths below; a folder that cannot be read is no empty one."""
+    if isinstance(folder, StorePath):
+        return [(folder / inside, inside) for inside in folder.find(images.SUFFIXES)]
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
-    return sorted(
+    paths = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
         if Path(name).suffix.lower() in images.SUFFIXES
     )
+    return [(path, path.relative_to(folder)) for path in paths]
 
 
-def _renamed(inside: Path, file_format: Format | None) -> Path:
+def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
     """The same name; another ending only where another format is written."""
     own = photos.FORMATS.get(inside.suffix.lower())
     if own and file_format in (None, own):

@@ -1,9 +1,10 @@
 """Many picture files through many machines, with Ray Data.
 
-Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and a file system that all of them
-see. Each worker holds one model; Ray Data gives it the next pictures as it gets done and tries
-again what a dead worker had begun. A result appears whole under its name once, and who comes second
-leaves it alone, so nothing is lost and nothing is made twice.
+Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and pictures that all of them see: in
+an object store, or a file system that they share. Each worker holds one model; Ray Data gives it
+the next pictures as it gets done and tries again what a dead worker had begun. A result appears
+whole under its name once, and who comes second leaves it alone, so nothing is lost and nothing is
+made twice.
 """
 
 import importlib
@@ -47,9 +48,9 @@ def run(
     try:
         gpus, cpus = (int(ray.cluster_resources().get(name, 0)) for name in ("GPU", "CPU"))
         size = min(workers or gpus or cpus or 1, len(jobs))
-        rows = [{"job": (str(job.source.resolve()), str(job.target.resolve()))} for job in jobs]
-        shown = {row["job"]: job for row, job in zip(rows, jobs, strict=True)}
-        outcomes = ray.data.from_items(rows).map(
+        absolute = [Job(job.source.resolve(), job.target.resolve()) for job in jobs]
+        shown = dict(zip(absolute, jobs, strict=True))
+        outcomes = ray.data.from_items([{"job": job} for job in absolute]).map(
             _Worker,
             fn_constructor_kwargs={"weights": _pack(enhancer), "options": options},
             compute=ray.data.ActorPoolStrategy(size=size),
@@ -58,8 +59,7 @@ def run(
         )
         for row in outcomes.iter_rows():
             outcome: Outcome = row["outcome"]
-            own = shown[str(outcome.job.source), str(outcome.job.target)]
-            yield replace(outcome, job=own)
+            yield replace(outcome, job=shown[outcome.job])
     finally:
         ray.shutdown()
 
@@ -118,5 +118,4 @@ class _Worker:
         self.options = options
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        source, target = (Path(path) for path in row["job"])
-        return {"outcome": enhance_file(self.enhancer, Job(source, target), self.options)}
+        return {"outcome": enhance_file(self.enhancer, row["job"], self.options)}

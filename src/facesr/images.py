@@ -70,13 +70,13 @@ def read(source: Path | bytes) -> Tensor:
 
 
 @contextmanager
-def opened(source: Path | bytes) -> Iterator[Image.Image]:
+def opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
     """Opens a picture file; what goes wrong in the block is told as the file's fault.
 
     Raises:
         DataError: As `read`.
     """
-    name = _name(source)
+    name = name or _name(source)
     try:
         with Image.open(
             io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS

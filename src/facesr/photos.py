@@ -62,21 +62,28 @@ class Photo:
     """What a person should know: what could not be kept."""
 
 
-def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, keep_gps: bool = False) -> Photo:
+def read(
+    source: Path | bytes,
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+    keep_gps: bool = False,
+) -> Photo:
     """Decodes the first picture of a file, upright, in sRGB, nothing thrown away.
 
     Args:
         source: A path, or the encoded bytes.
+        name: For messages, where it is not the path.
         max_pixels: A larger picture is refused before it is decoded.
         keep_gps: Keeps the place where the picture was taken.
 
     Raises:
         DataError: Not a picture, damaged, of 32-bit values, or too large.
     """
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = name or ("the picture" if isinstance(source, bytes) else str(source))
     notes: list[str] = []
     # The limit is ours: Pillow would warn of large pictures that were asked for.
-    with warnings.catch_warnings(), images.opened(source) as opened:
+    with warnings.catch_warnings(), images.opened(source, name) as opened:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         width, height = opened.size
         if width * height > max_pixels:

@@ -47,8 +47,19 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog="Example: facesr enhance holiday/ -o holiday-large --scale 2",
     )
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="IN", help="file, folder, pattern, or - for standard input")
-    add("-o", "--output", required=True, metavar="OUT", help="folder, file, or - for a pipe")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help="file, folder, pattern, s3://BUCKET/FOLDER, or - for standard input",
+    )
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="folder, file, s3://BUCKET/FOLDER, or - for a pipe",
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--scale", type=float, help="enlargement (default: 4)")
     size.add_argument("--size", type=int, help="longer side of the results in pixels")
@@ -119,7 +130,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, photos, video
+    from facesr import batch, choice, photos, stores, video
 
     if parsed.jobs is not None and parsed.jobs < 1:
         raise ParamsError(f"--jobs must be at least 1, not {parsed.jobs}.")
@@ -156,7 +167,8 @@ def _enhance(parsed: argparse.Namespace) -> None:
         raise ParamsError("- stands for the only picture. Leave the other inputs away.")
     if parsed.output == PIPE and not through_pipe:
         raise ParamsError("Only a picture from a pipe goes to a pipe: give - as the input too.")
-    jobs = [] if through_pipe else batch.plan(parsed.inputs, Path(parsed.output), parsed.format)
+    output = stores.parse(parsed.output)
+    jobs = [] if through_pipe else batch.plan(parsed.inputs, output, parsed.format)
     enhancer = choice.load(
         parsed.model, root=Path.cwd(), device=parsed.device, precision=parsed.precision
     )

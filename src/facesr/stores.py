@@ -1,0 +1,159 @@
+"""Pictures in object stores, named by addresses such as s3://bucket/holiday and gs://bucket/holiday.
+
+Through pyarrow's file systems, which know S3, Google's and Microsoft's stores and HDFS, and take
+region, endpoint and the like from the address (https://arrow.apache.org/docs/python/filesystems.html).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from facesr.errors import DataError, ParamsError
+from facesr.files import written_whole
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address rather than a path."""
+    return "://" in name
+
+
+@dataclass(frozen=True)
+class StorePath:
+    """A file or folder in a store, with that much of pathlib's interface which pictures need."""
+
+    address: str
+    """May hold credentials; `str` leaves them and all that stands behind a question mark out."""
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.address)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    def __truediv__(self, below: PurePath) -> Self:
+        parts = urlsplit(self.address)
+        path = f"{parts.path.rstrip('/')}/{quote(below.as_posix())}"
+        return type(self)(urlunsplit(parts._replace(path=path)))
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return PurePosixPath(unquote(urlsplit(self.address).path)).name
+
+    @property
+    def suffix(self) -> str:
+        """Such as .png."""
+        return PurePosixPath(self.name).suffix
+
+    def with_name(self, name: str) -> Self:
+        """Gives the file of another name beside it."""
+        parts = urlsplit(self.address)
+        return type(self)(
+            urlunsplit(parts._replace(path=str(PurePosixPath(parts.path).with_name(quote(name)))))
+        )
+
+    def resolve(self) -> Self:
+        """The same: an address is absolute."""
+        return self
+
+    def exists(self) -> bool:
+        """Whether there is such a file or folder.
+
+        Raises:
+            DataError: The store does not answer, or refuses.
+        """
+        with self._opened() as (system, path):
+            info = system.get_file_info(path)
+            return bool(info.is_file or info.type.name == "Directory")
+
+    def is_dir(self) -> bool:
+        """Whether there is such a folder.
+
+        Raises:
+            DataError: As `exists`.
+        """
+        with self._opened() as (system, path):
+            return bool(system.get_file_info(path).type.name == "Directory")
+
+    def read_bytes(self) -> bytes:
+        """Gives the file.
+
+        Raises:
+            DataError: It does not exist, or the store does not answer or refuses.
+        """
+        with self._opened() as (system, path), system.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def find(self, suffixes: frozenset[str]) -> list[PurePosixPath]:
+        """Gives the paths below this folder of the files that end so, sorted.
+
+        Raises:
+            DataError: As `read_bytes`.
+        """
+        with self._opened() as (system, path):
+            from pyarrow.fs import FileSelector
+
+            return sorted(
+                PurePosixPath(each.path).relative_to(path)
+                for each in system.get_file_info(FileSelector(path, recursive=True))
+                if each.is_file and PurePosixPath(each.path).suffix.lower() in suffixes
+            )
+
+    @contextmanager
+    def _opened(self) -> "Iterator[tuple[FileSystem, str]]":
+        try:
+            from pyarrow.fs import FileSystem
+        except ImportError as error:
+            raise ParamsError(
+                f"{self} needs PyArrow. Install it with: pip install 'facesr[cluster]'"
+            ) from error
+        try:
+            system, path = FileSystem.from_uri(self.address.replace(" ", "%20"))
+            yield system, path.rstrip("/")
+        except FileNotFoundError as error:
+            raise DataError(f"{self} does not exist. Check the address.") from error
+        # ArrowInvalid and ArrowNotImplementedError, of an address that is none.
+        except (OSError, ValueError, NotImplementedError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(
+                f"{self} cannot be reached ({reason}). Check the address, the network and your "
+                "credentials."
+            ) from error
+
+
+Place = Path | StorePath
+
+
+def parse(name: str) -> Place:
+    """Gives what a name stands for."""
+    return StorePath(name) if is_address(name) else Path(name)
+
+
+def write(place: Place, content: bytes) -> None:
+    """Writes a file that appears whole or not at all.
+
+    Raises:
+        OSError: The path cannot be written.
+        DataError: The store does not answer, or refuses.
+    """
+    if isinstance(place, StorePath):
+        _write_to_store(place, content)
+        return
+    with written_whole(place) as beside:
+        beside.write_bytes(content)
+
+
+def _write_to_store(place: StorePath, content: bytes) -> None:
+    from pyarrow.fs import LocalFileSystem
+
+    with place._opened() as (system, path):
+        if isinstance(system, LocalFileSystem):
+            write(Path(path), content)
+            return
+        # Object stores show a file once its stream is closed.
+        with system.open_output_stream(path) as stream:
+            stream.write(content)
