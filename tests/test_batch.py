@@ -2,8 +2,10 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facesr import batch, images
 from facesr.batch import Job, Options, plan
@@ -162,3 +164,13 @@ def test_the_outcome_tells_brightness_and_clipping(tmp_path):
     assert (white.clipped_fraction, white.input_clipped_fraction) == (1, 1)
     assert (grey.clipped_fraction, grey.luma_shift) == (0, pytest.approx(0, abs=1e-3))
     assert (grey.input_size, grey.output_size, grey.model) == ((8, 8), (16, 16), "bicubic")
+
+
+def test_what_lies_beneath_transparent_pixels_counts_for_nothing(tmp_path):
+    # A white square, and black that nobody sees.
+    pixels = np.zeros((16, 16, 4), np.uint8)
+    pixels[4:12, 4:12] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    [outcome] = run([Job(tmp_path / "a.png", tmp_path / "b.png")])
+    assert outcome.luma_shift == pytest.approx(0, abs=0.1)
+    assert outcome.input_clipped_fraction == 1

@@ -81,6 +81,7 @@ def test_every_mode_and_format_comes_out_as_it_went_in(file_format, mode, profil
         # The profile at hand is one of RGB: it says nothing about printing colours.
         profile == "broken" or (profile == "present" and mode == "CMYK")
     )
+    assert any("CMYK" in note for note in photo.notes) == (mode == "CMYK")
     # The same picture: reduced again it is the original, up to what the compression costs.
     reduced = result.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
     wanted = original.convert(result.mode) if mode in KEPT else original

@@ -229,6 +229,8 @@ def enhance_file(
         # One picture that shows a fault of ours must not take the other thousands with it.
         logger.debug("%s", job.source, exc_info=True)
         return Outcome(job, "failed", error=f"{job.source}: {type(error).__name__}: {error}")
+    # What lies beneath transparent pixels counts for nothing.
+    seen = photos.lay_on_white(before), photos.lay_on_white(after)
     return Outcome(
         job,
         "enhanced",
@@ -237,9 +239,9 @@ def enhance_file(
         model=result.model,
         input_size=result.input_size,
         output_size=result.output_size,
-        clipped_fraction=float(metrics.clipped_fraction(after.colour[None])),
-        input_clipped_fraction=float(metrics.clipped_fraction(before.colour[None])),
-        luma_shift=_luma_shift(before, after),
+        clipped_fraction=float(metrics.clipped_fraction(seen[1][None])),
+        input_clipped_fraction=float(metrics.clipped_fraction(seen[0][None])),
+        luma_shift=_luma_shift(*seen),
         before=before if keep else None,
         after=after if keep else None,
     )
@@ -301,9 +303,9 @@ def encode(photo: Photo, model: str, options: Options, target: Place | None = No
     )
 
 
-def _luma_shift(before: Photo, after: Photo) -> float:
+def _luma_shift(before: Tensor, after: Tensor) -> float:
     weights = torch.tensor([0.299, 0.587, 0.114])
-    means = [photo.colour.mean((1, 2)) @ weights for photo in (before, after)]
+    means = [picture.mean((1, 2)) @ weights for picture in (before, after)]
     return 255 * float(means[1] - means[0])
 
 

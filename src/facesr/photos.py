@@ -271,6 +271,13 @@ def fill_transparent(photo: Photo) -> Photo:
     return replace(photo, colour=_fill(photo.colour, photo.alpha))
 
 
+def lay_on_white(photo: Photo) -> Tensor:
+    """Gives the picture as it is seen on a white page, (3, H, W)."""
+    if photo.alpha is None:
+        return photo.colour
+    return photo.colour * photo.alpha + (1 - photo.alpha)
+
+
 def _fill(colour: Tensor, alpha: Tensor) -> Tensor:
     height, width = alpha.shape[-2:]
     if alpha.min() > 0 or max(height, width) == 1:
@@ -303,6 +310,8 @@ def _to_srgb(
     picture: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bytes | None]:
     """Converts colours; gives the profile that the result is to go back to."""
+    if picture.mode == "CMYK":
+        notes.append("printing colours (CMYK) become RGB")
     if not profile:
         return picture, None
     try:
@@ -317,8 +326,6 @@ def _to_srgb(
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         notes.append(_unreadable(error))
         return picture, None
-    if picture.mode == "CMYK":
-        notes.append("printing colours (CMYK) become RGB")
     converted = converted or picture
     converted.info.pop("icc_profile", None)
     return converted, profile if space == "RGB" else None

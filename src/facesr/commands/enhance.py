@@ -242,7 +242,7 @@ def _pipe(enhancer: "Enhancer", options: "Options", output: str) -> None:
 def _run(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> None:
-    from facesr import reports
+    from facesr import photos, reports
 
     start = time.perf_counter()
     counts: Counter[str] = Counter()
@@ -256,7 +256,8 @@ def _run(
         if outcome.status == "enhanced" and parsed.report:
             rows.append({name: _as_dict(outcome).get(name) for name in REPORT_COLUMNS})
         if outcome.before and outcome.after:
-            before, after = _middles(outcome.before.colour, outcome.after.colour)
+            seen = (photos.lay_on_white(photo) for photo in (outcome.before, outcome.after))
+            before, after = _middles(*seen)
             shown["before"].append(before)
             shown["after"].append(after)
             notes.append(f"{outcome.job.source.name}: {_as_dict(outcome)['output_size']}")
