@@ -149,7 +149,7 @@ async def openapi(request: Request) -> Response:
 
 def _settings(request: Request) -> tuple[service.Settings, service.Format]:
     query = request.query_params
-    unknown = set(query) - {"size", "format", "model", "strength"}
+    unknown = set(query) - {"size", "format", "model", "strength", "faces"}
     if unknown:
         raise service.ServiceError("bad_setting", f"Unknown: {', '.join(sorted(unknown))[:100]}.")
     try:
@@ -166,8 +166,12 @@ def _settings(request: Request) -> tuple[service.Settings, service.Format]:
     if file_format not in service.FORMATS:
         formats = ", ".join(service.FORMATS)
         raise service.ServiceError("bad_setting", f"format must be one of {formats}.")
+    faces = query.get("faces", service.FACES[0])
+    if faces not in service.FACES:
+        choices = ", ".join(service.FACES)
+        raise service.ServiceError("bad_setting", f"faces must be one of {choices}.")
     settings = service.Settings(
-        size=size, model=query.get("model", serving.CHAMPION), strength=strength
+        size=size, model=query.get("model", serving.CHAMPION), strength=strength, faces=faces
     )
     return settings, file_format
 
@@ -198,6 +202,8 @@ def _headers(enhanced: service.Enhanced) -> dict[str, str]:
         "Server-Timing": f"model;dur={enhanced.seconds * 1000:.0f}",
         "Cache-Control": "no-store",
     }
+    if enhanced.remark:
+        headers["X-Remark"] = enhanced.remark
     if enhanced.note:
         headers["X-Model-Note"] = f"{enhanced.note.title}: {enhanced.note.text}"
     return {
@@ -249,6 +255,12 @@ DESCRIPTION: dict[str, Any] = {
                         "strength",
                         "0 faithful, 1 crisp; models with two sets of weights only.",
                         {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+                    ),
+                    _parameter(
+                        "faces",
+                        "Whether faces are looked for and restored on their own: also beside the "
+                        "whole picture, or only they, with bicubic around them.",
+                        {"type": "string", "enum": list(service.FACES), "default": "off"},
                     ),
                 ],
                 "requestBody": {

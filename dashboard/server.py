@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import api
 
@@ -36,4 +37,16 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-app = st.App("app.py", routes=api.routes(), middleware=[Middleware(SafeHeaders)])
+app = st.App(
+    "app.py",
+    routes=api.routes(),
+    middleware=[
+        Middleware(SafeHeaders),
+        # Streamlit itself holds only its web sockets to the setting.
+        Middleware(
+            TrustedHostMiddleware,
+            allowed_hosts=list(st.get_option("server.allowedHosts")) or ["*"],
+            www_redirect=False,
+        ),
+    ],
+)

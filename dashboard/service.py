@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import intake
 from facesr import __version__
@@ -15,11 +15,16 @@ from serving import BROKEN_WEIGHTS, CHAMPION, Note, Serving
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from facesr.enhancer import Enhancer
+    from facesr.enhancer import Result as EnhancerResult
+
 SIZES = (512, 1024, 2048)
 Format = Literal["png", "jpeg", "webp"]
 OnQueue = Callable[[int], None]
 OnProgress = Callable[[int, int], None]
 FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
+Faces = Literal["off", "also", "only"]
+FACES: tuple[Faces, ...] = ("off", "also", "only")
 
 
 class ServiceError(FaceSRError):
@@ -43,6 +48,8 @@ class Settings:
     model: str = CHAMPION
     strength: float = 1.0
     """0 faithful, 1 crisp."""
+    faces: Faces = "off"
+    """Whether faces are looked for; `only` leaves the rest to bicubic."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Enhanced:
     page: str
     settings: Settings
     note: Note | None = None
+    remark: str = ""
+    """What else a person should know of the result."""
 
 
 @cache
@@ -135,9 +144,7 @@ def _enhance(
         raise ServiceError("no_model", str(error)) from error
     try:
         picture = intake.decode(data)
-        result = loaded.enhancer.enhance(
-            picture, size=settings.size, strength=settings.strength, on_progress=on_progress
-        )
+        result, remark = _restore(loaded.enhancer, picture, settings, on_progress)
     except ParamsError as error:
         raise ServiceError("bad_setting", str(error)) from error
     except intake.PictureError:
@@ -163,7 +170,29 @@ def _enhance(
         page=loaded.page,
         settings=settings,
         note=loaded.note,
+        remark=remark,
     )
+
+
+def _restore(
+    enhancer: "Enhancer", picture: "Tensor", settings: Settings, on_progress: OnProgress | None
+) -> tuple["EnhancerResult", str]:
+    """The result, and what is to be said of it."""
+    options: dict[str, Any] = {"size": settings.size, "strength": settings.strength}
+    if settings.faces == "off":
+        return enhancer.enhance(picture, on_progress=on_progress, **options), ""
+    if not enhancer.networks:
+        raise ServiceError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
+    from facesr import batch, photos
+
+    after, result = batch.enhance_photo(
+        enhancer,
+        photos.Photo(picture),
+        batch.Options(enhance=options, faces=True, background=settings.faces == "also"),
+        on_progress=on_progress,
+    )
+    # A picture that came without notes has none but that no face was found.
+    return result, "No face was found; the whole picture was enhanced." if after.notes else ""
 
 
 def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.0) -> bytes:
@@ -238,9 +267,10 @@ def _encode(picture: "Tensor", file_format: Format, software: str) -> bytes:
 
 
 def _software(model: str, settings: Settings, blend: float) -> str:
+    faces = "" if settings.faces == "off" else f"; faces {settings.faces}"
     return (
         f"facesr {__version__}; model {model}; size {settings.size}; "
-        f"strength {settings.strength:g}; blend {blend:g}"
+        f"strength {settings.strength:g}; blend {blend:g}{faces}"
     )
 
 

@@ -29,6 +29,8 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
     )
     if enhanced.note:
         st.warning(f"**{enhanced.note.title}.** {enhanced.note.text}")
+    if enhanced.remark:
+        st.info(enhanced.remark)
     left, right = st.columns(2)
     view = left.segmented_control(
         "View", [SLIDER, SIDE_BY_SIDE, DIFFERENCE], default=SLIDER, required=True, key="view"

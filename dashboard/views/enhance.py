@@ -21,6 +21,11 @@ LIMITS = (
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif"]
 # What the networks were trained for; beyond it they have little to work with.
 TRAINED_FACTOR = 8
+FACES: dict[service.Faces, str] = {
+    "off": "Whole picture",
+    "also": "And faces once more",
+    "only": "Faces only",
+}
 
 
 def main() -> None:
@@ -114,6 +119,18 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
             "Strength: 0 % faithful, 100 % crisp", 0, 100, 100, 10, format="%d %%", key="strength"
         )
         strength = strength / 100
+    faces: service.Faces = "off"
+    if options[str(model)] != serving.NO_MODEL:
+        faces = right.segmented_control(
+            "What is enhanced",
+            list(FACES),
+            default="off",
+            required=True,
+            key="faces",
+            format_func=FACES.__getitem__,
+            help="For photographs of people: faces are looked for and restored on their own. "
+            "With *Faces only* the rest is enlarged with bicubic interpolation.",
+        )
     blend = right.slider(
         "Blend with the original",
         0,
@@ -139,7 +156,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
         note = serving.first_run()
         st.info(f"**{note.title}.** {note.text}")
     return (
-        service.Settings(size=int(size), model=str(model), strength=strength),
+        service.Settings(size=int(size), model=str(model), strength=strength, faces=faces),
         blend / 100,
         file_format,
     )

@@ -262,6 +262,24 @@ def test_an_upload_without_the_visitors_token_is_refused(base):
     caught.value.close()
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/model", "/_stcore/stream"])
+def test_a_name_that_is_not_ours_leads_nowhere(base, path):
+    host = base.removeprefix("http://")
+    assert status(base + path, host) != 400
+    assert status(base + path, host.replace("127.0.0.1", "rebound.example")) == 400
+
+
+def status(address, host):
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers={"Host": host}), timeout=60
+        ) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
 def test_the_api_answers_beside_the_page(base, kid):
     request = urllib.request.Request(
         f"{base}/api/v1/enhance", kid.read_bytes(), {"Content-Type": "image/png"}

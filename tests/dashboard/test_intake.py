@@ -162,6 +162,55 @@ def test_an_srgb_profile_changes_nothing_and_a_strange_one_is_no_fault():
     assert intake.decode(picture_bytes(seed=3, icc_profile=lab.tobytes())).shape == plain.shape
 
 
+def adobe_rgb():
+    """The profile of Adobe RGB (1998), section 4.3: gamma 563/256, white D65, its own green."""
+
+    def table(*cells):
+        offset, tags, body = 128 + 4 + 12 * len(cells), b"", b""
+        for name, data in cells:
+            tags += name + struct.pack(">II", offset + len(body), len(data))
+            body += data + bytes(-len(data) % 4)
+        return struct.pack(">I", len(cells)) + tags + body
+
+    def xyz(*values):
+        return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in values))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, 563)
+    text = b"desc" + bytes(4) + struct.pack(">I", 6) + b"Adobe\0" + bytes(78)
+    # The primaries' colours, adapted to D50 (ICC.1, annex E).
+    body = table(
+        (b"desc", text),
+        (b"wtpt", xyz(0.9642, 1, 0.8249)),
+        (b"rXYZ", xyz(0.60974, 0.31111, 0.01947)),
+        (b"gXYZ", xyz(0.20528, 0.62567, 0.06087)),
+        (b"bXYZ", xyz(0.14919, 0.06322, 0.74457)),
+        (b"rTRC", curve),
+        (b"gTRC", curve),
+        (b"bTRC", curve),
+    )
+    head = struct.pack(
+        ">I4sI4s4s4s12s4s",
+        128 + len(body),
+        b"",
+        0x02100000,
+        b"mntr",
+        b"RGB ",
+        b"XYZ ",
+        b"",
+        b"acsp",
+    )
+    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head + bytes(128 - len(head)) + body
+
+
+def test_colours_of_adobe_rgb_are_brought_to_srgb():
+    # Skin as Adobe RGB writes it; the triple is that of the same colour in sRGB.
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (225, 180, 149)).save(buffer, "PNG", icc_profile=adobe_rgb())
+    skin = (intake.decode(buffer.getvalue())[:, 16, 16] * 255).round().tolist()
+    assert skin == pytest.approx((241, 181, 149), abs=2)
+
+
 def test_place_camera_and_comment_are_gone_from_the_result(project):
     import service
     import serving

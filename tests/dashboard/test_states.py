@@ -1,16 +1,20 @@
 """Each state of the page says what it is and what to do."""
 
+import io
 import json
 import threading
 
 import pytest
 from conftest import picture_bytes, tiny_enhancer, wait_until
+from PIL import Image
 
 import service
 import serving
 import session
+from facesr import batch, images
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
+from facesr.faces import Box
 
 PNG = picture_bytes()
 
@@ -191,6 +195,46 @@ def test_a_constant_result_is_refused(page, registry, monkeypatch):
     shown.enhance(("kid.png", PNG))
     assert "The model returned an empty picture." in shown.texts
     assert shown.results == []
+
+
+def test_without_a_face_the_whole_picture_is_enhanced_and_the_page_says_so(page, registry):
+    registry.versions = {7: ("champion",)}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    shown.run(shown.at.button_group(key="faces").set_value("only"))
+    shown.click("go")
+    assert "No face was found; the whole picture was enhanced." in shown.texts
+    only, whole = shown.results
+    assert pixels(only) == pixels(whole)
+
+
+def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
+    registry.versions = {7: ("champion",)}
+    monkeypatch.setattr(batch, "find_faces", lambda picture: [Box(8, 8, 24, 24)])
+    shown = page()
+    shown.upload(("kid.png", PNG))
+    for choice in ("off", "only", "also"):
+        shown.run(shown.at.button_group(key="faces").set_value(choice))
+        shown.click("go")
+    also, only, whole = (pixels(result) for result in shown.results)
+    assert len({also, only, whole}) == 3
+    corner = (0, 0, 64, 64)
+    bicubic = images.to_pillow(service.enlarged(shown.results[1].enhanced)).crop(corner)
+    assert opened(shown.results[1]).crop(corner).tobytes() == bicubic.tobytes()
+    assert opened(shown.results[2]).crop(corner).tobytes() != bicubic.tobytes()
+    assert "No face was found" not in shown.texts
+
+
+def test_bicubic_offers_no_faces(page):
+    assert "faces" not in [group.key for group in page().at.button_group]
+
+
+def opened(result):
+    return Image.open(io.BytesIO(result.enhanced.png))
+
+
+def pixels(result):
+    return opened(result).tobytes()
 
 
 def test_every_control_changes_what_is_shown(page, registry):

@@ -10,6 +10,7 @@ from conftest import DASHBOARD
 
 ALLOWED = {
     "baselines",
+    "batch",
     "choice",
     "enhancer",
     "errors",
