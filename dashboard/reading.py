@@ -1,4 +1,4 @@
-"""The report files that the pipeline's stages have written, read once per state of the file."""
+"""The files that the pipeline's stages have written, read once per state of the file."""
 
 import csv
 import json
@@ -21,12 +21,17 @@ def metrics() -> dict[str, Any]:
 
 def scores() -> list[dict[str, str]]:
     """Returns the evaluation's numbers by picture and method."""
-    return _csv(*_state(paths.REPORTS / "evaluate" / "per_image.csv"))
+    return table(paths.SCORES)
+
+
+def groups() -> list[dict[str, str]]:
+    """Returns the evaluation's means by group of pictures."""
+    return table(paths.SCORES.with_name("groups.csv"))
 
 
 def curves(stage: str, series: str = "curves") -> list[dict[str, float]]:
     """Returns a stage's numbers by step."""
-    rows = _csv(*_state(paths.REPORTS / stage / f"{series}.csv"))
+    rows = table(paths.REPORTS / stage / f"{series}.csv")
     return [{name: _number(value) for name, value in row.items()} for row in rows]
 
 
@@ -36,6 +41,11 @@ def sheets() -> dict[str, Path]:
         path.relative_to(paths.REPORTS).with_suffix("").as_posix(): path
         for path in sorted(paths.REPORTS.glob("*/**/*.png"))
     }
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file; none where it is missing or damaged."""
+    return _csv(*_state(path))
 
 
 def _state(path: Path) -> tuple[str, float]:

@@ -1,16 +1,15 @@
 """Which of two models does better on this picture?"""
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+import evaluated
 import intake
 import service
 import serving
 from components import examples
 from components.divider import divider
-from gate import Busy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 SCALE, LARGEST = 4, 512
 ORIGINAL = "original"
 METRICS = {"psnr": "PSNR, dB ↑", "ssim": "SSIM ↑"}
-# Comparisons of a visitor that are kept, as encoded bytes.
-KEPT = 24
 CROP = 96
 
 
@@ -128,31 +125,8 @@ def made(original: bytes, small: bytes, name: str) -> service.Enhanced | bytes |
     """One side: the original's bytes, a result, or the sentence that says why there is none."""
     if name == ORIGINAL:
         return original
-    kept = st.session_state.setdefault("compared", {})
-    key = (hashlib.sha256(small).hexdigest(), name, _serving_number(name))
-    if key not in kept:
-        header = intake.check(original)
-        try:
-            kept[key] = service.enhance(
-                small,
-                service.Settings(size=max(header.width, header.height), model=name),
-                serving=serving.shared(),
-                gate=service.shared_gate(),
-            )
-        except Busy:
-            return "Too many people are using this now. Try again in a moment."
-        except (intake.PictureError, service.ServiceError) as error:
-            return str(error)
-        while len(kept) > KEPT:
-            del kept[next(iter(kept))]
-    found: service.Enhanced = kept[key]
-    return found
-
-
-def _serving_number(name: str) -> int | None:
-    catalogue = serving.shared().peek(wait_seconds=0)
-    is_alias = name == serving.CHAMPION and catalogue and catalogue.champion
-    return catalogue.champion.number if is_alias and catalogue and catalogue.champion else None
+    header = intake.check(original)
+    return evaluated.enhanced(small, max(header.width, header.height), name)
 
 
 def pixels(outcome: service.Enhanced | bytes | str) -> "Tensor":

@@ -126,7 +126,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
             list(FACES),
             default="off",
             required=True,
-            key="faces",
+            key="part",
             format_func=FACES.__getitem__,
             help="For photographs of people: faces are looked for and restored on their own. "
             "With *Faces only* the rest is enlarged with bicubic interpolation.",

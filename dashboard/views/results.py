@@ -5,6 +5,8 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
+import evaluated
+import intake
 import reading
 import serving
 from facesr import tracking
@@ -29,6 +31,8 @@ COLUMNS = {
     "gradient_energy_ratio": "gradient energy →1",
 }
 EXTREMES = 5
+# Of each end, where the pictures are shown.
+SHOWN = 3
 
 
 def main() -> None:
@@ -120,14 +124,7 @@ def show_tables(measured: dict[str, Any]) -> None:
     """The evaluation's tables, bicubic first."""
     st.subheader("Measured on test pictures")
     left, right = st.columns(2)
-    faces = left.segmented_control(
-        "Pictures",
-        list(measured),
-        default=next(iter(measured)),
-        required=True,
-        key="faces",
-        format_func=str.capitalize,
-    )
+    faces = left.selectbox("Pictures", list(measured), key="set", format_func=str.capitalize)
     sizes = list(measured[faces])
     size = right.segmented_control(
         "Size",
@@ -152,7 +149,30 @@ def show_tables(measured: dict[str, Any]) -> None:
         if isinstance(values, dict)
     ]
     st.dataframe(rows, hide_index=True, alt=f"Metrics of each method, {faces}, {size}")
-    st.caption("By input size: Not measured. By group of people: Not measured.")
+    show_groups(faces)
+
+
+def show_groups(faces: str) -> None:
+    """The gain on each group of pictures that is large enough to say something."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in reading.groups():
+        if row.get("set") != faces or row.get("metric") != "psnr":
+            continue
+        own = rows.setdefault(
+            (row["group"], row["value"]),
+            {"group": f"{row['group']} = {row['value']}", "pictures": int(row["pictures"])},
+        )
+        if row["method"] == serving.BICUBIC:
+            own["bicubic, dB"] = float(row["mean"])
+        if row["method"] == serving.METHOD:
+            own["model, dB"] = float(row["mean"])
+            own["gain, dB"] = float(row["gain"])
+            own["± standard error"] = float(row["gain_standard_error"])
+    if not rows:
+        st.caption("By group of pictures: Not measured.")
+        return
+    st.write("By group of pictures, at full size")
+    st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
 
 
 def show_extremes(rows: list[dict[str, str]]) -> None:
@@ -185,6 +205,33 @@ def show_extremes(rows: list[dict[str, str]]) -> None:
     right.dataframe(
         gains[: -EXTREMES - 1 : -1], hide_index=True, alt="Pictures with the largest gain"
     )
+    if st.toggle("Show them", key="show_extremes"):
+        shown = {row["picture"]: row for row in (*gains[:SHOWN], *gains[: -SHOWN - 1 : -1])}
+        for one in shown.values():
+            show_measured(str(one["set"]), str(one["picture"]), float(str(one["gain, dB"])))
+
+
+def show_measured(faces: str, stem: str, gain: float) -> None:
+    """One measured picture: enlarged by bicubic, by the model, and the original."""
+    heading = f"**{intake.plain(stem)}**, {faces}, {gain:+.2f} dB to bicubic"
+    pair = evaluated.pair(faces, stem)
+    if pair is None:
+        st.markdown(f"{heading}: not shown, it is not here or its licence does not allow it.")
+        return
+    with st.spinner("Enhancing ..."):
+        made = {
+            model: evaluated.enhanced(pair.small, pair.side, model)
+            for model in (serving.BICUBIC, serving.CHAMPION)
+        }
+    st.markdown(heading)
+    columns = st.columns(len(made) + 1)
+    for column, (model, outcome) in zip(columns, made.items(), strict=False):
+        if isinstance(outcome, str):
+            column.write(outcome)
+            continue
+        label = "Bicubic" if model == serving.BICUBIC else f"{outcome.label}, today"
+        column.image(outcome.png, caption=label, width="stretch", alt=f"{label}, {stem}")
+    columns[-1].image(pair.original, caption="Original", width="stretch", alt=f"Original, {stem}")
 
 
 def show_curves() -> None:

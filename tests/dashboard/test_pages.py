@@ -3,11 +3,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from conftest import picture_bytes
 
 import serving
-from facesr import tracking
+from facesr import packs, tracking
+from facesr.evaluation.groups import GROUP_COLUMNS
+from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 
 SETS, METHODS = ("faces", "selfies"), ("bicubic", "GAN + up-sampler")
 
@@ -64,6 +67,65 @@ def test_results_show_the_tables_with_bicubic_first_and_the_extremes(page, repor
     worst, best = (table for table in tables if "gain, dB" in table)
     assert list(worst["picture"])[:2] == ["face0", "face1"]
     assert list(best["picture"])[:2] == ["face7", "face6"]
+
+
+@pytest.fixture
+def measured(project, reports):
+    """The pictures behind the reports; the best of them may not be shown."""
+    names = [f"face{number}" for number in range(8)]
+    rng = np.random.default_rng(5)
+    for side, folder in ((16, "lr"), (64, "hr")):
+        pictures = rng.integers(0, 256, (8, 3, side, side), dtype=np.uint8)
+        with packs.new_pack(project / "data" / "pairs" / "test" / folder, names, [side]) as pack:
+            packs.writable(pack, side)[:] = pictures
+    licences = ["generated"] * 7 + [f"photograph, {NOT_TO_BE_SHOWN}"]
+    (project / "data" / "faces").mkdir()
+    write_manifest(
+        project / "data" / "faces",
+        [
+            Entry(f"{name}.png", "test", "generated:1", "64", "", licence)
+            for name, licence in zip(names, licences, strict=True)
+        ],
+    )
+
+
+def test_the_worst_and_best_pictures_are_shown_but_for_those_that_may_not(page, registry, measured):
+    registry.versions = {7: ("champion",)}
+    shown = page("results")
+    before = len(shown.at.image)
+    shown.run(shown.at.toggle(key="show_extremes").set_value(True))
+    # Three pictures of each end in three columns, less the one.
+    assert len(shown.at.image) == before + 15
+    assert "face7**, faces, +7.00 dB to bicubic: not shown" in shown.texts
+    assert "**face0**, faces, +0.00 dB to bicubic" in shown.texts
+
+
+def test_extremes_whose_pictures_are_gone_are_named_all_the_same(page, reports):
+    shown = page("results")
+    shown.run(shown.at.toggle(key="show_extremes").set_value(True))
+    assert shown.texts.count("not shown, it is not here") == 6
+
+
+def test_results_show_the_gain_on_every_group(page, reports):
+    with (reports / "evaluate" / "groups.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(GROUP_COLUMNS)
+        for method, mean, gain in (("bicubic", 26, 0), ("GAN + up-sampler", 27.5, 1.5)):
+            table.writerow(("faces", "source", "ffhq", 9, method, "psnr", mean, 0.1, gain, 0.2))
+    shown = page("results")
+    groups = next(f.value for f in shown.at.dataframe if "pictures" in f.value)
+    assert groups.to_dict("records") == [
+        {
+            "group": "source = ffhq",
+            "pictures": 9,
+            "bicubic, dB": 26.0,
+            "model, dB": 27.5,
+            "gain, dB": 1.5,
+            "± standard error": 0.2,
+        }
+    ]
+    shown.run(shown.at.selectbox(key="set").set_value("selfies"))
+    assert "By group of pictures: Not measured." in shown.texts
 
 
 def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):

@@ -201,7 +201,7 @@ def test_without_a_face_the_whole_picture_is_enhanced_and_the_page_says_so(page,
     registry.versions = {7: ("champion",)}
     shown = page()
     shown.enhance(("kid.png", PNG))
-    shown.run(shown.at.button_group(key="faces").set_value("only"))
+    shown.run(shown.at.button_group(key="part").set_value("only"))
     shown.click("go")
     assert "No face was found; the whole picture was enhanced." in shown.texts
     only, whole = shown.results
@@ -214,7 +214,7 @@ def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
     shown = page()
     shown.upload(("kid.png", PNG))
     for choice in ("off", "only", "also"):
-        shown.run(shown.at.button_group(key="faces").set_value(choice))
+        shown.run(shown.at.button_group(key="part").set_value(choice))
         shown.click("go")
     also, only, whole = (pixels(result) for result in shown.results)
     assert len({also, only, whole}) == 3
@@ -226,7 +226,7 @@ def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
 
 
 def test_bicubic_offers_no_faces(page):
-    assert "faces" not in [group.key for group in page().at.button_group]
+    assert "part" not in [group.key for group in page().at.button_group]
 
 
 def opened(result):

@@ -1,0 +1,88 @@
+"""The pictures that the evaluation measured on, and what the model makes of them today."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+
+import reading
+import service
+import serving
+from facesr import paths
+from facesr.errors import DataError, FaceSRError
+from gate import Busy
+
+# Folders of pairs and of the pictures they were made from, by the name of the set.
+SETS = {
+    "faces": (paths.TEST_PAIRS, paths.FACES),
+    "selfies": (paths.SELFIE_PAIRS, paths.SELFIES),
+}
+# Results of a visitor that are kept, as encoded bytes.
+KEPT = 24
+
+
+class Pair(NamedTuple):
+    """One face, as PNG."""
+
+    small: bytes
+    original: bytes
+    side: int
+    """Of the original, in pixels."""
+
+
+def pair(faces: str, stem: str) -> Pair | None:
+    """One measured picture; None where it is not here any more, or may not be shown."""
+    from facesr import images, packs, pairs
+
+    if faces not in SETS or not _may_be_shown(SETS[faces][1], stem):
+        return None
+    folder = SETS[faces][0]
+    try:
+        position = packs.read_stems(folder / pairs.HR).index(stem)
+        side = max(int(path.stem) for path in (folder / pairs.HR).glob("*.npy"))
+        small = packs.read_pack(folder / pairs.LR)[position]
+        original = packs.read_pack(folder / pairs.HR, side)[position]
+    except (OSError, ValueError, DataError):
+        return None
+    return Pair(
+        images.encode_png(images.from_uint8(small)),
+        images.encode_png(images.from_uint8(original)),
+        side,
+    )
+
+
+def _may_be_shown(folder: Path, stem: str) -> bool:
+    from facesr import manifest
+
+    rows = reading.table(folder / manifest.FILE)
+    row = next((row for row in rows if Path(row.get("file", "")).stem == stem), None)
+    return row is not None and manifest.NOT_TO_BE_SHOWN not in row.get("licence", "")
+
+
+def enhanced(small: bytes, size: int, model: str = serving.CHAMPION) -> service.Enhanced | str:
+    """A result, made once for each visitor; or the sentence that says why there is none."""
+    kept: dict[object, service.Enhanced] = st.session_state.setdefault("made", {})
+    key = (hashlib.sha256(small).hexdigest(), size, model, _number(model))
+    if key not in kept:
+        try:
+            kept[key] = service.enhance(
+                small,
+                service.Settings(size=size, model=model),
+                serving=serving.shared(),
+                gate=service.shared_gate(),
+            )
+        except Busy:
+            return "Too many people are using this now. Try again in a moment."
+        except FaceSRError as error:
+            return str(error)
+        while len(kept) > KEPT:
+            del kept[next(iter(kept))]
+    return kept[key]
+
+
+def _number(model: str) -> int | None:
+    catalogue = serving.shared().peek(wait_seconds=0)
+    if model != serving.CHAMPION or not catalogue or not catalogue.champion:
+        return None
+    return catalogue.champion.number
