@@ -234,3 +234,14 @@ def test_the_gradient_penalty_is_the_squared_distance_of_the_slope_to_one(factor
     if factor == 0.5:
         penalty.backward()
         assert critic.factor.grad > 0
+
+
+def test_ms_ssim_is_computed_in_float32_under_autocast():
+    rng = torch.Generator().manual_seed(0)
+    hr = torch.rand(1, 3, 48, 48, generator=rng)
+    sr = (hr + 0.02 * torch.randn(hr.shape, generator=rng)).clamp(0, 1)
+    exact = PIXEL_TERMS["ms_ssim"](sr, hr)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = PIXEL_TERMS["ms_ssim"](sr, hr)
+    assert inside.dtype == torch.float32
+    assert inside.item() == exact.item()

@@ -40,7 +40,9 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
         DataError: The pictures have 32 px or less.
     """
     window = ms_ssim_window(min(sr.shape[-2:]))
-    similarity: Tensor = torch_ms_ssim(sr.float(), hr.float(), data_range=1, win_size=window)
+    # Variances are differences of almost equal numbers, of which bfloat16 would leave nothing.
+    with torch.autocast(sr.device.type, enabled=False):
+        similarity: Tensor = torch_ms_ssim(sr.float(), hr.float(), data_range=1, win_size=window)
     return 1 - similarity
 
 

@@ -1,7 +1,7 @@
 """How a step is computed: in which precision, compiled or not, in how many parts."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from facesr.devices import has_fast_bfloat16
+from facesr.models.critics import Critic, Judgement
 from facesr.training.processes import Processes
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -29,8 +30,9 @@ def prepared(
     """Lets networks compute in `dtype` for a while; they take and give float32 all the same.
 
     Weights and optimizer stay in float32 (autocast, Micikevicius et al. 2018,
-    https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). In bfloat16 the channels lie
-    last in memory, as its convolutions want them.
+    https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). On GPUs, and in bfloat16
+    everywhere, the channels lie last in memory, as the convolutions there want them. Features of a
+    critic, and of a network that gives lists, stay in `dtype`; the losses of them are in float32.
 
     Args:
         *networks: Are changed in place, and back at the end.
@@ -38,29 +40,53 @@ def prepared(
         device: Of the networks.
         compiled: Compiles them with torch.compile.
     """
-    for network in networks:
-        if dtype == torch.bfloat16:
-            network.to(memory_format=torch.channels_last)
-            network.forward = _in_bfloat16(network.forward, device)
+    channels_last = dtype == torch.bfloat16 or device.type == "cuda"
+    # A critic's `forward` goes through `judge`, and losses of its features call that alone.
+    entries = ["judge" if isinstance(one, Critic) else "forward" for one in networks]
+    for network, entry in zip(networks, entries, strict=True):
+        compute = getattr(network, entry)
         if compiled:
-            network.compile()
+            compute = torch.compile(compute)
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
+            compute = _with_channels_last(compute, dtype, device)
+        setattr(network, entry, compute)
     try:
         yield
     finally:
-        for network in networks:
-            network.__dict__.pop("forward", None)
-            network._compiled_call_impl = None
+        for network, entry in zip(networks, entries, strict=True):
+            delattr(network, entry)
             network.to(memory_format=torch.contiguous_format)
 
 
-def _in_bfloat16(
-    forward: Callable[[Tensor], Tensor], device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    def converted(x: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            return forward(x.contiguous(memory_format=torch.channels_last)).float()
+def _with_channels_last(
+    compute: Callable[[Tensor], Any], dtype: torch.dtype, device: torch.device
+) -> Callable[[Tensor], Any]:
+    def converted(x: Tensor) -> Any:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            y = compute(x.contiguous(memory_format=torch.channels_last))
+        if isinstance(y, Judgement):
+            return y._replace(logits=y.logits.float())
+        return y.float() if isinstance(y, Tensor) else y
 
     return converted
+
+
+def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
+    """Gives an optimizer the state that a checkpoint holds.
+
+    The state's memory is ordered as the weights' is: the fused step walks through both side by
+    side.
+
+    Args:
+        optimizer: PyTorch's.
+        saved: What its `state_dict` gave.
+    """
+    optimizer.load_state_dict(saved)
+    for weight, state in optimizer.state.items():
+        for name, tensor in state.items():
+            if isinstance(tensor, Tensor) and tensor.shape == weight.shape:
+                state[name] = torch.empty_like(weight).copy_(tensor)
 
 
 class SharedStep:

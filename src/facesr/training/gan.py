@@ -6,6 +6,7 @@ loss is below a threshold, then the generator takes one step. What is kept is a 
 the generator's weights.
 """
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.training.average import Average
-from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
+from facesr.training.engine import SharedStep, in_parts, load_optimizer, pick_dtype, prepared
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
@@ -106,7 +107,6 @@ def train_gan(
     critic_optimizer = build_optimizer(
         critic_net, params, learning_rate=params.critic_learning_rate
     )
-    average = Average(generator_net, decay=params.ema_decay)
     content_loss = ContentLoss(params.content).to(device)
     adversarial_loss = ADVERSARIAL_LOSSES[params.adversarial_loss]
 
@@ -146,8 +146,8 @@ def train_gan(
         nonlocal critics_turn
         generator_net.load_state_dict(saved["generator"])
         critic_net.load_state_dict(saved["critic"])
-        generator_optimizer.load_state_dict(saved["generator_optimizer"])
-        critic_optimizer.load_state_dict(saved["critic_optimizer"])
+        load_optimizer(generator_optimizer, saved["generator_optimizer"])
+        load_optimizer(critic_optimizer, saved["critic_optimizer"])
         for name, tensor in average.tensors.items():
             tensor.copy_(saved["average"][name])
         steps.update(saved["steps"])
@@ -178,19 +178,24 @@ def train_gan(
             texture_weight=params.texture_weight,
         )
 
-    dtype = pick_dtype(training.precision, device)
     parts = training.accumulate
     shared_generator = SharedStep(generator_optimizer, parts=parts, processes=processes)
     shared_critic = SharedStep(critic_optimizer, parts=parts, processes=processes)
+    speed = partial(prepared, dtype=pick_dtype(training.precision, device), device=device)
+    generators = filter(None, (generator_net, content_loss.network))
+    # Nothing compiled can be differentiated twice, as the penalty does.
+    critic_compiled = training.compile and not params.gradient_penalty
     with monitor:
-        # Resume.
-        if monitor.resume(restore):
-            batches.go_to(*divmod(monitor.step, len(batches)))
-
-        # Train.
-        with prepared(
-            generator_net, critic_net, dtype=dtype, device=device, compiled=training.compile
+        with (
+            speed(*generators, compiled=training.compile),
+            speed(critic_net, compiled=critic_compiled),
         ):
+            # Resume.
+            average = Average(generator_net, decay=params.ema_decay)
+            if monitor.resume(restore):
+                batches.go_to(*divmod(monitor.step, len(batches)))
+
+            # Train.
             while monitor.step < params.batches:
                 for lr, hr in islice(batches, params.batches - monitor.step):
                     lr, hr = (  # (N, 3, h, w), (N, 3, H, W)

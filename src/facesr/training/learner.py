@@ -17,7 +17,7 @@ from fastai.torch_core import norm_bias_params
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from facesr.training.engine import gradient_norm, pick_dtype, prepared
+from facesr.training.engine import gradient_norm, load_optimizer, pick_dtype, prepared
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes
 
@@ -127,8 +127,9 @@ def run_cycles(
     device = monitor.processes.device
     learner.add_cb(watch)
     monitor.resume(watch.restore)
+    features = getattr(learner.loss_func, "network", None)
     speed = prepared(
-        learner.model,
+        *filter(None, (learner.model, features)),
         dtype=pick_dtype(monitor.params.precision, device),
         device=device,
         compiled=monitor.params.compile,
@@ -196,7 +197,7 @@ class Watch(Callback):  # type: ignore[misc]
         epoch = batch = 0
         if self._resumed:
             if self._resumed["optimizer"]:
-                self.learn.opt.load_state_dict(self._resumed["optimizer"])
+                load_optimizer(self.learn.opt.opt, self._resumed["optimizer"])
             epoch, batch = self._resumed["epoch"], self._resumed["batch"]
         cycle.batches.go_to(cycle.first_epoch + epoch, batch)
         self.learn.dls.valid.go_to(cycle.first_epoch + epoch, 0)
