@@ -31,7 +31,7 @@ from tqdm import tqdm
 from facesr import images, metrics
 from facesr.checkpoints import load_network
 from facesr.files import written_whole
-from facesr.models import BUILDERS
+from facesr.models import residual_unet
 from facesr.models.blocks import enlarge_bicubic
 from facesr.models.residual_unet import ResidualUNet, build_residual_unet
 from facesr.pairs import HR, LR, load_pairs
@@ -218,7 +218,7 @@ def _train(training: Training, side: int) -> None:
             (data / "pairs").symlink_to(training.data / "data" / "pairs")
         if training.variation.stages == GAN:
             _take_generator(training)
-        BUILDERS["residual_unet"] = (
+        residual_unet.build_residual_unet = (
             build_residual_unet if training.variation.residual else build_plain_unet
         )
         try:
@@ -227,7 +227,7 @@ def _train(training: Training, side: int) -> None:
             network = load_network(Path(f"models/{weights}.safetensors")).module
             found = _measure(network, side) | {"seconds": seconds}
         finally:
-            BUILDERS["residual_unet"] = build_residual_unet
+            residual_unet.build_residual_unet = build_residual_unet
         found["parameters"] = sum(one.numel() for one in network.parameters())
         found |= {f"input.{name}": value for name, value in _measure(None, side).items()}
         with written_whole(_result(training)) as beside:
