@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
+.PHONY: help bench-data bench-tracking ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -82,9 +82,11 @@ starter: $(READY)  ## Train the starter network again and put it into the packag
 picture: $(READY)  ## Draw the README's picture from the evaluation's sheet
 	$(BIN)/facesr data picture reports/evaluate/sheets/selfies.png docs/sheet.jpg
 
-mlflow: $(READY)  ## Open the MLflow pages on this computer
-	$(BIN)/mlflow server --host 127.0.0.1 --port 5000 \
-		--backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+mlflow: $(READY)  ## Open MLflow's pages at the comparison of all experiments
+	$(RUN) facesr pages
+
+bench-tracking: $(READY)  ## Measure what publish adds to a dvc repro without changes, and the store
+	$(BIN)/python -m benchmarks.tracking
 
 lock: $(READY)  ## Write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | \

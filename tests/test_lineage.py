@@ -5,6 +5,7 @@ import json
 import math
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from test_tracking import make_project, migrated_database, networks, publish_pro
 from facesr import comparison, lineage, sweeps
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.manifest import Entry, write_manifest
-from facesr.tracking import promote, read_card, read_record, versions_trained_on
+from facesr.tracking import find_version, promote, read_card, read_record, versions_trained_on
 from facesr.tracking.intervals import interval, read_table
 from facesr.verification import folder_md5
 
@@ -146,6 +147,19 @@ def test_the_stages_are_drawn(project, tmp_path, suffix):
             assert min(picture.size) > 300
     else:
         assert "train_gan" in path.read_text() or "<svg" in path.read_text()
+
+
+def test_the_card_lies_among_the_versions_own_files(project):
+    weights = Path(urlsplit(find_version(project, "facesr/2").weights).path)
+    card = weights.parents[1] / "card.md"
+    assert card.read_text() == read_card(project, "2")
+    kept = card.read_bytes()
+    card.unlink()
+    try:
+        with pytest.raises(RegistryError, match=r"facesr/2 has no model card .* Run: dvc repro"):
+            read_card(project, "2")
+    finally:
+        card.write_bytes(kept)
 
 
 def test_the_card_names_licences_with_their_consequence_and_the_gain_over_bicubic(project):

@@ -17,6 +17,7 @@ from facesr.tracking.listing import (
     list_runs,
     list_versions,
 )
+from facesr.tracking.pages import served_pages
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
 from facesr.tracking.records import (
@@ -63,6 +64,7 @@ __all__ = [
     "read_record",
     "reference",
     "rollback",
+    "served_pages",
     "tracking_uri",
     "versions_trained_on",
 ]

@@ -144,14 +144,18 @@ def _listed(
     )
 
 
-def _page(root: Path, experiment: str, run_id: str) -> str:
+def pages_of(root: Path) -> str:
+    """Where MLflow's pages are: at its server, else where `make mlflow` serves them."""
     uri = tracking_uri(root)
-    base = LOCAL_PAGES
-    if uri.startswith("http"):
-        parts = urlsplit(uri)
-        # Without user name and password.
-        base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-    return f"{base}/#/experiments/{experiment}/runs/{run_id}"
+    if not uri.startswith("http"):
+        return LOCAL_PAGES
+    parts = urlsplit(uri)
+    # Without user name and password.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+
+def _page(root: Path, experiment: str, run_id: str) -> str:
+    return f"{pages_of(root)}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def _time(milliseconds: int) -> datetime:

@@ -157,6 +157,8 @@ class _Projection:
             run_id = parent.info.run_id
             self._note_experiment(parent)
             version, is_new = self.registry.registered_by(parent)
+            if is_new:
+                self._write_card(run_id, version)
             if is_new or not champion_number(self.runs.client):
                 decision = self._decide(version, run_id)
         else:
@@ -239,3 +241,4 @@ class _Projection:
             card = Path(folder, CARD)
             write_card(int(version.version), version.tags, self.scores, data, card)
             self.runs.client.log_artifact(run_id, str(card))
+            self.runs.client.log_model_artifact(model_id(version), str(card))

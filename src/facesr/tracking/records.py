@@ -1,6 +1,7 @@
 """Reading back what `publish` wrote: a state of the pipeline by version, run or experiment."""
 
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from facesr.errors import RegistryError
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
-from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, Runs
+from facesr.tracking.runs import MANIFESTS_FOLDER, Runs
 from facesr.tracking.store import (
     EXPERIMENT,
     MODEL,
@@ -18,6 +19,7 @@ from facesr.tracking.store import (
     is_embedded,
     shown,
     tracking_uri,
+    without_own_warnings,
 )
 from facesr.tracking.versions import RegisteredVersion, find_version
 
@@ -75,10 +77,20 @@ def read_card(root: Path, name: str) -> str:
     Raises:
         RegistryError: The name names nothing, or the version has no card.
     """
-    card = read_artifact(root, read_record(root, name).run_id, CARD)
-    if card is None:
-        raise RegistryError(f"The run of {name} has no model card. Run: dvc repro")
-    return card
+    record = read_record(root, name)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder, without_own_warnings():
+        try:
+            file = download_artifacts(
+                artifact_uri=record.version.card, dst_path=folder, tracking_uri=tracking_uri(root)
+            )
+            return Path(file).read_text(encoding="utf-8")
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"{MODEL}/{record.version.number} has no model card ({error}). Run: dvc repro"
+            ) from None
 
 
 def _find_run_id(root: Path, name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.errors import NotRegisteredError, RegistryError
+from facesr.tracking.runs import CARD
 from facesr.tracking.store import (
     CHAMPION,
     MODEL,
@@ -35,6 +36,11 @@ class RegisteredVersion:
     """Profile, revision, md5 of weights and evaluation set, keys into dvc.lock."""
     weights: str
     """URI of its weights.safetensors in the artifact store."""
+
+    @property
+    def card(self) -> str:
+        """URI of its model card, which lies beside."""
+        return self.weights.removesuffix(f"artifacts/{WEIGHTS}") + CARD
 
 
 def reference(name: str) -> str:
