@@ -88,8 +88,10 @@ def read_card(root: Path, name: str) -> str:
             )
             return Path(file).read_text(encoding="utf-8")
         except (MlflowException, OSError) as error:
+            # MLflow's message has several lines.
+            reason = " ".join(str(error).split())
             raise RegistryError(
-                f"{MODEL}/{record.version.number} has no model card ({error}). Run: dvc repro"
+                f"{MODEL}/{record.version.number} has no model card ({reason}). Run: dvc repro"
             ) from None
 
 

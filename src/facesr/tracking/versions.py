@@ -137,9 +137,11 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
                 download_artifacts(artifact_uri=found.weights, tracking_uri=tracking_uri(root))
             )
     except RegistryError as error:
+        # MLflow's message has several lines.
+        reason = " ".join(str(error.__cause__).split())
         raise RegistryError(
             f"The weights of {MODEL}/{found.number} are not in the artifact store "
-            f"({error.__cause__}). Delete that version in MLflow and run: dvc repro"
+            f"({reason}). Delete that version in MLflow and run: dvc repro"
         ) from error
     if file_md5(path) != found.tags.get(WEIGHTS_MD5):
         raise RegistryError(
