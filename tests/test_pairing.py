@@ -1,3 +1,4 @@
+import errno
 import hashlib
 from pathlib import Path
 
@@ -107,6 +108,23 @@ def test_a_face_that_is_gone_is_named_and_no_pack_is_left(faces, tmp_path):
     with pytest.raises(DataError, match=r"face_3\.png does not exist"):
         run(folder, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.npy"))
+
+
+def test_a_target_that_cannot_be_written_is_named(faces, tmp_path):
+    (tmp_path / "out").write_text("a file in the way")
+    with pytest.raises(DataError, match=r"out cannot be written \(Not a directory\)\. Free some"):
+        run(faces, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "a file in the way"
+
+
+def test_a_disk_that_fills_up_is_named_and_no_pack_is_left(faces, tmp_path, monkeypatch):
+    def full(file, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(DataError, match=r"train/lr needs .* GB left\. Free some space"):
+        run(faces, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_a_face_in_two_splits_is_refused(faces, tmp_path):

@@ -15,6 +15,7 @@ from facesr import images, packs, reports
 from facesr.config import DegradeParams, Recipe, Sizes
 from facesr.degradation import Degradation
 from facesr.errors import DataError
+from facesr.files import told_where_unwritable
 from facesr.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.pairs import FRESH, HR, LR
 from facesr.parallel import map_in_processes
@@ -92,27 +93,29 @@ def write_pairs(
     entries = [(folder, entry) for folder in sources for entry in read_manifest(folder)]
     _check_splits_are_apart([entry for _, entry in entries])
     degradation = Degradation(params.recipe, recipes)
-    shutil.rmtree(validation_sets, ignore_errors=True)
-    validation_sets.mkdir(parents=True)
     hr_sides = tuple(sorted({sizes.generator_size, sizes.hr_size}))
     shown: list[_Shown] = []
     jobs: list[tuple[_Work, _Face]] = []
-    with ExitStack() as stack:
+    with told_where_unwritable(validation_sets.parent), ExitStack() as stack:
+        shutil.rmtree(validation_sets, ignore_errors=True)
+        validation_sets.mkdir(parents=True)
         for split, output in outputs.items():
             shutil.rmtree(output, ignore_errors=True)
             # Sorted by stem, as a folder of pictures is read.
             chosen = sorted(
-                (Path(entry.file).stem, folder / entry.file, entry.sha256)
+                (Path(entry.file).stem, folder, entry)
                 for folder, entry in entries
                 if entry.split == split
             )
-            faces = [_Face(i, file, sha256) for i, (_, file, sha256) in enumerate(chosen)]
-            if not faces:
+            if not chosen:
                 continue
             stems = [stem for stem, _, _ in chosen]
-            listed = {Path(entry.file).stem: entry for _, entry in entries if entry.split == split}
-            allowed = [stem for stem in stems if may_be_shown(listed[stem])][:SHOWN_PER_SPLIT]
-            shown.append(_Shown(split, output, {stem: listed[stem] for stem in allowed}))
+            faces = [
+                _Face(position, folder / entry.file, entry.sha256)
+                for position, (_, folder, entry) in enumerate(chosen)
+            ]
+            allowed = [(stem, entry) for stem, _, entry in chosen if may_be_shown(entry)]
+            shown.append(_Shown(split, output, dict(allowed[:SHOWN_PER_SPLIT])))
             lr = stack.enter_context(packs.new_pack(output / LR, stems, [sizes.lr_size]))
             hr = stack.enter_context(packs.new_pack(output / HR, stems, hr_sides))
             work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
@@ -131,7 +134,8 @@ def write_pairs(
         results = map_in_processes(_write_face, jobs, workers=workers)
         for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade"):
             pass
-    _write_sheets(report, shown, recipes, sizes=sizes, seed=seed)
+    with told_where_unwritable(report):
+        _write_sheets(report, shown, recipes, sizes=sizes, seed=seed)
 
 
 def _write_face(job: tuple[_Work, _Face]) -> None:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from facesr.config import FetchParams
 from facesr.errors import DataError
@@ -135,6 +136,43 @@ def test_every_kind_of_picture_and_name_is_taken(tmp_path, name, content):
     assert entries[name].file.isascii()
     assert " " not in entries[name].file
     assert (tmp_path / "out" / "faces" / entries[name].file).is_file()
+
+
+def taken(folder, tmp_path, name):
+    entries, _ = run(folder, tmp_path)
+    with Image.open(tmp_path / "out" / "faces" / entries[name].file) as picture:
+        return np.asarray(picture)
+
+
+def test_a_picture_on_its_side_is_turned_upright(tmp_path):
+    folder = put(tmp_path / "in")
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # its first row is the right side
+    Image.fromarray(pixels).save(folder / "turned.png", exif=exif)
+    found = taken(folder, tmp_path, "turned.png")
+    assert found[:, 24:].min() == 255
+    assert found[:, :24].max() == 0
+
+
+def test_a_colour_profile_is_applied(tmp_path):
+    folder = put(tmp_path / "in")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # The profile with its first and last primary exchanged: red is stored as blue.
+    places = {kind: profile.index(kind) for kind in (b"rXYZ", b"bXYZ")}
+    swapped = bytearray(profile)
+    for kind, place in zip(reversed(places), places.values(), strict=True):
+        swapped[place : place + 4] = kind
+    blue = Image.new("RGB", (32, 32), (10, 20, 240))
+    blue.save(folder / "blue.png", icc_profile=bytes(swapped))
+    assert taken(folder, tmp_path, "blue.png")[16, 16] == pytest.approx([240, 20, 10], abs=2)
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    folder = put(tmp_path / "in")
+    Image.new("RGBA", (32, 32), (200, 0, 0, 0)).save(folder / "clear.png")
+    assert taken(folder, tmp_path, "clear.png").min() == 255
 
 
 def test_sixteen_bits_are_told_by_the_mode(tmp_path):
@@ -295,8 +333,6 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path, monkeypatch):
-    import errno
-
     from facesr import images
 
     folder = put(tmp_path / "in")
@@ -312,6 +348,28 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path, monkeyp
     with pytest.raises(DataError, match=r"faces cannot be written \(No space left on device\)"):
         run(folder, tmp_path)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_disk_too_small_to_unpack_an_archive_is_named(tmp_path, monkeypatch):
+    (tmp_path / "all.tar.gz").write_bytes(tar_bytes(MEMBERS, "w:gz"))
+    real = Path.write_bytes
+
+    def full(path, content):
+        if path.parent.name == "all.tar.gz":
+            real(path, content[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot be unpacked to .* \(No space left on device\)"):
+        run(tmp_path / "all.tar.gz", tmp_path)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "report").write_text("a file in the way")
+    with pytest.raises(DataError, match=r"report cannot be written"):
+        run(put(tmp_path / "in"), tmp_path)
 
 
 def test_small_pictures_are_enlarged_only_where_that_is_asked_for(tmp_path):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.errors import DataError
-from facesr.files import written_whole
+from facesr.files import told_where_unwritable, written_whole
 from facesr.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.parallel import map_in_processes
 from facesr.removed import Removed, hash_origin, read_removed
@@ -76,26 +76,23 @@ def fetch(
     _check_apart(params, output)
     part, scratch = (output.with_name(f".{output.name}.{end}") for end in ("part", "unpacked"))
     try:
-        for room in (part, scratch):
-            shutil.rmtree(room, ignore_errors=True)
-            room.mkdir(parents=True)
-        offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
-        made, refused = _take(offer, params.count, part, read_removed(removed))
-        if len(made) < len(splits):
-            _refuse_too_few(params, made, refused, offer, splits)
-        entries = _entries(made, splits=splits, size=size, seed=seed)
-        write_manifest(part, entries)
-        shutil.rmtree(output, ignore_errors=True)
-        part.replace(output)
-    except OSError as error:
-        raise DataError(
-            f"{output} cannot be written ({error.strerror or error}). Free some space, or mend the "
-            "folder's permissions."
-        ) from error
+        with told_where_unwritable(output):
+            for room in (part, scratch):
+                shutil.rmtree(room, ignore_errors=True)
+                room.mkdir(parents=True)
+            offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
+            made, refused = _take(offer, params.count, part, read_removed(removed))
+            if len(made) < len(splits):
+                _refuse_too_few(params, made, refused, offer, splits)
+            entries = _entries(made, splits=splits, size=size, seed=seed)
+            write_manifest(part, entries)
+            shutil.rmtree(output, ignore_errors=True)
+            part.replace(output)
     finally:
         for room in (part, scratch):
             shutil.rmtree(room, ignore_errors=True)
-    _report(params, report, entries, made, refused, offer, output)
+    with told_where_unwritable(report):
+        _report(report, entries, made, refused, offer, output)
 
 
 def _check_apart(params: FetchParams, output: Path) -> None:
@@ -250,7 +247,6 @@ def _reasons(refused: Sequence[tuple[str, str]]) -> Counter[str]:
 
 
 def _report(
-    params: FetchParams,
     report: Path,
     entries: Sequence[Entry],
     made: Sequence[_Made],
