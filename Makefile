@@ -93,7 +93,8 @@ lock: $(READY)  ## Write the installed versions to requirements.lock
 		grep -v -i -E '^(nvidia|cuda|triton|facesr|pip|setuptools)' > requirements.lock
 
 bench-data: $(READY)  ## Measure decoding, degrading, packing and DVC at full size (minutes)
-	$(BIN)/python benchmarks/data.py
+	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.many_files
 
 clean:  ## Delete the environment and every tool's cache; keep data, models and runs
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build src/*.egg-info

@@ -1,14 +1,14 @@
-"""How fast pictures become training data: decode, degrade, pack, and DVC's part in it.
+"""How fast pictures become training data: decode, degrade, pack.
 
-Run: make bench-data. Everything is drawn by program in a temporary folder. Rates are pictures per
-second, the median of several rounds.
+Run: make bench-data, on an idle computer. Everything is drawn by program in a temporary folder.
+Rates are pictures per second, the median of several rounds. `--faces` makes a shorter run.
 """
 
 import argparse
+import hashlib
 import os
+import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,38 +23,40 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facesr import images
+from facesr import images, packs
 from facesr.config import DegradeParams, Params, Recipes, Sizes, load_params
 from facesr.degradation import Degradation
 from facesr.manifest import read_manifest
 from facesr.pairing import write_pairs
 from facesr.pairs import TrainBatches, load_pairs
+from facesr.parallel import cores
 from facesr.reports import markdown_table
 from facesr.sources import fetch
 from facesr.sources.generated import draw
 
 ROUNDS = 5
 SIDE = 1024
+GENERATOR = 512
 LR = 128
+DRAWN = 8
 
 
 def main() -> None:
     """Measures and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=10_000, help="of the run end to end")
-    parser.add_argument("--dvc-files", type=int, nargs="*", default=[1_600, 70_000])
+    parser.add_argument("--faces", type=int, default=128, help=f"of {SIDE} px for the scaling")
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params(any_device=True)
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as silent:
         root = Path(folder)
         with redirect_stderr(silent):
+            load = f"load {os.getloadavg()[0]:.1f} at the start"
+            print(f"{platform.machine()}, {cores()} cores, {load}", flush=True)
             one_core(root)
             degradations(params.recipes)
-            scaling(root, params)
-            end_to_end(root, params, parsed.files)
-        for count in parsed.dvc_files:
-            dvc(root / f"dvc{count}", count)
+            packing(root)
+            scaling(root, params, parsed.faces)
 
 
 def rate(work: Callable[[], object], pictures: int = 1) -> float:
@@ -62,51 +64,59 @@ def rate(work: Callable[[], object], pictures: int = 1) -> float:
     work()
     seconds = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(timed(work))
     return pictures / statistics.median(seconds)
 
 
-def table(title: str, rows: list[tuple[str, float]], unit: str = "pictures/s") -> None:
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def table(title: str, rows: list[tuple[str, float]]) -> None:
     """Prints a table with the rates beside the first one's."""
     first = rows[0][1]
     cells = [[name, f"{value:.3g}", f"{value / first:.2f}"] for name, value in rows]
-    print(f"\n{title}\n\n{markdown_table(['', unit, 'beside the first'], cells)}", flush=True)
+    header = [title, "pictures/s", "beside the first"]
+    print(f"\n{markdown_table(header, cells)}", flush=True)
+
+
+def plain_pillow(*sources: Path | BytesIO) -> None:
+    """Decodes as a script of three lines would."""
+    for source in sources:
+        with Image.open(source) as picture:
+            np.asarray(picture.convert("RGB"))
 
 
 def one_core(root: Path) -> None:
-    """Decoding and encoding beside plain Pillow."""
+    """Decoding beside plain Pillow."""
     face = draw(7, 1, SIDE)
     path = root / "face.png"
     images.write(path, face)
     jpeg = images.encode_jpeg(face, quality=95, chroma_halved=True)
-
-    def pillow(source: Path | BytesIO) -> None:
-        with Image.open(source) as picture:
-            np.asarray(picture.convert("RGB"))
-
     table(
-        f"Decode, {SIDE} px, one core",
+        f"decode, {SIDE} px, one core",
         [
-            ("PNG, plain Pillow", rate(lambda: pillow(path))),
+            ("PNG, plain Pillow", rate(lambda: plain_pillow(path))),
             ("PNG, images.read", rate(lambda: images.read(path))),
-            ("JPEG, plain Pillow", rate(lambda: pillow(BytesIO(jpeg)))),
+            ("JPEG, plain Pillow", rate(lambda: plain_pillow(BytesIO(jpeg)))),
             ("JPEG, images.read", rate(lambda: images.read(jpeg))),
         ],
     )
 
 
 def degradations(recipes: Recipes) -> None:
-    """Every recipe on whole faces and on the crops of a training, one core."""
-    for side, lr_size in ((SIDE, LR), (256, 64)):
+    """Every recipe: whole faces, the stored start of `best`, the crops of a training; one core."""
+    for side, lr_size in ((SIDE, LR), (GENERATOR, LR), (256, 64)):
         face = images.round_to_8bit(images.resize(draw(7, 1, SIDE), (side, side), "bicubic"))
         rows = [("plain Pillow: bicubic, JPEG", rate(partial(pillow_only, face, lr_size)))]
         for name in recipes:
             degradation = Degradation(name, recipes)
             if degradation.base_scale * lr_size <= side:
-                rows.append((name, rate(partial(degrade_some, degradation, face, lr_size), 8)))
-        table(f"Degrade, {side} to {lr_size} px, one core", rows)
+                rows.append((name, rate(partial(degrade_some, degradation, face, lr_size), DRAWN)))
+        table(f"degrade, {side} to {lr_size} px, one core", rows)
 
 
 def pillow_only(face: Tensor, lr_size: int) -> None:
@@ -118,24 +128,71 @@ def pillow_only(face: Tensor, lr_size: int) -> None:
 
 
 def degrade_some(degradation: Degradation, face: Tensor, lr_size: int) -> None:
-    """Eight draws of a recipe."""
-    for number in range(8):
+    """Some draws of a recipe."""
+    for number in range(DRAWN):
         degradation(face, lr_size=lr_size, rng=np.random.default_rng((7, number)))
 
 
+def packing(root: Path) -> None:
+    """Writing and reading pictures as PNG files and in a pack, one core."""
+    faces = [
+        images.to_uint8(images.resize(draw(7, index, GENERATOR), (GENERATOR, GENERATOR), "bicubic"))
+        for index in range(DRAWN)
+    ]
+    pictures = [Image.fromarray(face.permute(1, 2, 0).numpy()) for face in faces]
+    files = [root / f"pack{index}.png" for index in range(DRAWN)]
+
+    def save() -> None:
+        for picture, file in zip(pictures, files, strict=True):
+            picture.save(file)
+
+    def pack() -> None:
+        with packs.new_pack(root / "pack", [file.stem for file in files], [GENERATOR]) as part:
+            for index, face in enumerate(faces):
+                packs.writable(part, GENERATOR)[index] = face.numpy()
+
+    def read_pack() -> None:
+        # All of it, as a training's epoch does.
+        packs.read_pack(root / "pack").clone()
+
+    rates = {work: rate(work, DRAWN) for work in (save, pack)}
+    reading = rate(lambda: plain_pillow(*files), DRAWN)
+    table(
+        f"pack, {GENERATOR} px, one core",
+        [
+            ("written as PNG, plain Pillow", rates[save]),
+            ("written into a pack", rates[pack]),
+            ("read from PNG, plain Pillow", reading),
+            ("read from a pack", rate(read_pack, DRAWN)),
+        ],
+    )
+
+
 def faces(root: Path, params: Params, count: int, side: int) -> Path:
-    """A fetched folder of pictures that differ in a few rows."""
+    """A fetched folder of pictures."""
+    draw_source(root, count, side)
+    return fetch_source(root, params, count, side)
+
+
+def draw_source(root: Path, count: int, side: int) -> None:
+    """Pictures that differ in a few pixels."""
     source = root / f"source{count}"
     source.mkdir()
-    drawn = [images.to_uint8(draw(7, index, side)).permute(1, 2, 0).numpy() for index in range(8)]
+    drawn = [
+        images.to_uint8(draw(7, index, side)).permute(1, 2, 0).numpy() for index in range(DRAWN)
+    ]
     for index in range(count):
-        picture = drawn[index % 8].copy()
+        picture = drawn[index % DRAWN].copy()
         picture[0, :4] = np.frombuffer(index.to_bytes(12, "big"), np.uint8).reshape(4, 3)
         Image.fromarray(picture).save(source / f"{index:06d}.png", compress_level=1)
+
+
+def fetch_source(root: Path, params: Params, count: int, side: int) -> Path:
+    """What the stage does with them."""
     output = root / f"faces{count}"
     fetch(
         params.fetch_faces.model_copy(
-            update={"source": "folder", "path": str(source), "count": count}
+            update={"source": "folder", "path": str(root / f"source{count}"), "count": count}
         ),
         size=side,
         seed=7,
@@ -164,91 +221,45 @@ def pairs(root: Path, params: Params, source: Path, sizes: Sizes, workers: int |
     return output
 
 
-def scaling(root: Path, params: Params) -> None:
+def digest(folder: Path) -> str:
+    """Of every file below a folder, by name and content."""
+    found = hashlib.md5()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def scaling(root: Path, params: Params, count: int) -> None:
     """Pairs of faces of 1024 px on one core and two, and reading them in a training."""
-    count = 96
     source = faces(root, params, count, SIDE)
-    sizes = Sizes(hr_size=SIDE, generator_size=512, lr_size=LR)
-    rows = []
+    sizes = Sizes(hr_size=SIDE, generator_size=GENERATOR, lr_size=LR)
     decoded = [source / entry.file for entry in read_manifest(source)]
-    start = time.perf_counter()
-    for path in decoded:
-        images.read(path)
-    rows.append(("decode only, one core", count / (time.perf_counter() - start)))
-    for workers in (1, 2):
-        start = time.perf_counter()
-        # Sheets of all recipes cost the same for any number of faces.
-        with patch("facesr.pairing._write_sheets"):
-            pairs(root, params, source, sizes, workers)
-        rows.append((f"pairs, {workers} processes", count / (time.perf_counter() - start)))
-    table(f"{count} faces of {SIDE} px to packs, start of the processes included", rows)
-    loaded = load_pairs(root / "pairs1/train/lr", root / "pairs1/train/hr", hr_size=512)
+    rows = [
+        ("decoding only, one core", count / timed(lambda: [images.read(p) for p in decoded])),
+    ]
+    # Sheets of all recipes cost the same for any number of faces.
+    with patch("facesr.pairing._write_sheets"):
+        for workers in sorted({1, 2, cores()}):
+            seconds = timed(partial(pairs, root, params, source, sizes, workers))
+            name = f"pairs, {workers} processes, md5 {digest(root / f'pairs{workers}')}"
+            rows.append((name, count / seconds))
+    table(f"{count} faces of {SIDE} px to packs of {SIDE}, {GENERATOR} and {LR} px", rows)
+    loaded = load_pairs(root / "pairs1/train/lr", root / "pairs1/train/hr", hr_size=GENERATOR)
     batches = TrainBatches(loaded, batch_size=16, crop_size=64, crops_per_pair=4, seed=7)
 
     def decode() -> None:
         for path in decoded[:16]:
-            images.resize(images.read(path), (512, 512), "bicubic")
+            images.resize(images.read(path), (GENERATOR, GENERATOR), "bicubic")
 
     fresh = loaded._replace(degradation=Degradation("mixture", params.recipes))
     again = TrainBatches(fresh, batch_size=16, crop_size=64, crops_per_pair=4, seed=7)
     table(
-        "Training batches of 16 crops, 512 px faces",
+        f"training batches of 16 crops, {GENERATOR} px faces",
         [
-            ("from PNG files of 1024 px", rate(decode, 16)),
+            (f"from PNG files of {SIDE} px", rate(decode, 16)),
             ("from packs", rate(lambda: list(batches), 16 * len(batches))),
             ("from packs, fresh mixture, all cores", rate(lambda: list(again), 16 * len(again))),
         ],
-    )
-
-
-def end_to_end(root: Path, params: Params, count: int) -> None:
-    """Many files of 128 px from a folder to packs."""
-    start = time.perf_counter()
-    source = faces(root, params, count, 128)
-    middle = time.perf_counter()
-    sizes = Sizes(hr_size=128, generator_size=128, lr_size=32)
-    pairs(root, params, source, sizes, None)
-    end = time.perf_counter()
-    print(
-        f"\n{count} files of 128 px: drawn and fetched in {middle - start:.0f} s, "
-        f"pairs in {end - middle:.0f} s, all cores",
-        flush=True,
-    )
-
-
-def dvc(root: Path, count: int) -> None:
-    """A folder of small files between two stages: the first run, and one with nothing to do."""
-    root.mkdir()
-    (root / "make.py").write_text(
-        "import os\nos.makedirs('data/faces')\n"
-        f"for i in range({count}):\n"
-        "    with open(f'data/faces/{i:06d}.png', 'wb') as file:\n"
-        "        file.write(os.urandom(800) + i.to_bytes(4, 'big'))\n"
-    )
-    (root / "use.py").write_text("open('data/pairs', 'w').write('done')\n")
-    (root / "dvc.yaml").write_text(
-        f"stages:\n  make:\n    cmd: {sys.executable} make.py\n    deps: [make.py]\n"
-        f"    outs: [data/faces]\n  use:\n    cmd: {sys.executable} use.py\n"
-        "    deps: [use.py, data/faces]\n    outs: [data/pairs]\n"
-    )
-    environment = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(root / "site"),
-        "DVC_GLOBAL_CONFIG_DIR": str(root / "config"),
-    }
-    run = partial(subprocess.run, cwd=root, env=environment, check=True, capture_output=True)
-    run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"])
-    run([sys.executable, "-m", "dvc", "config", "cache.type", "hardlink,symlink,copy"])
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run([sys.executable, "-m", "dvc", "repro", "--quiet"])
-        seconds.append(time.perf_counter() - start)
-    print(
-        f"\ndvc repro, {count} files: first {seconds[0]:.1f} s, "
-        f"nothing to do {min(seconds[1:]):.1f} s",
-        flush=True,
     )
 
 

@@ -34,6 +34,11 @@ def faces(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def no_sheets(monkeypatch):
+    monkeypatch.setattr("facesr.pairing._write_sheets", lambda *_, **__: None)
+
+
 def run(faces: Path, root: Path, **changes):
     write_pairs(
         [faces],
@@ -67,8 +72,8 @@ def test_every_face_has_its_pair_and_its_validation_views(faces, tmp_path):
     assert not [name for name in written if name.endswith(".part")]
 
 
-def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("facesr.pairing._write_sheets", lambda *_, **__: None)
+@pytest.mark.usefixtures("no_sheets")
+def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
     params = {"validation_sets": ()}
     alone, two, four = (
         run(faces, tmp_path / str(workers), workers=workers, params=params) for workers in (1, 2, 4)
@@ -77,8 +82,8 @@ def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path, monkeypa
     assert alone == two == four
 
 
-def test_a_pair_does_not_change_when_another_face_goes(faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("facesr.pairing._write_sheets", lambda *_, **__: None)
+@pytest.mark.usefixtures("no_sheets")
+def test_a_pair_does_not_change_when_another_face_goes(faces, tmp_path):
     run(faces, tmp_path / "all")
     fewer = tmp_path / "fewer"
     fewer.mkdir()
@@ -93,6 +98,7 @@ def test_a_pair_does_not_change_when_another_face_goes(faces, tmp_path, monkeypa
     assert torch.equal(before[1:], after)
 
 
+@pytest.mark.usefixtures("no_sheets")
 def test_fresh_pairs_carry_their_recipe(faces, tmp_path):
     run(faces, tmp_path, params={"fresh": True})
     pairs = load_pairs(tmp_path / "train/lr", tmp_path / "train/hr", hr_size=48)
