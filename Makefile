@@ -68,7 +68,7 @@ test-browser: $(READY)  ## Test the page in headless Chromium (apt-get install c
 	$(RUN) python -m pytest -m "" tests/browser
 
 bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, ten visitors
-	$(BIN)/python -m benchmarks.dashboard .
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.dashboard .
 
 screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard

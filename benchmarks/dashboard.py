@@ -80,38 +80,53 @@ def visit_often(address: str, seconds: float) -> collections.Counter[str]:
 
 
 def main() -> None:
-    """Prints every figure."""
+    """Prints every figure as it is measured, as rows of one Markdown table."""
     project = Path(sys.argv[1])
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
+
+    def row(what: str, measured: str) -> None:
+        print(f"| {what} | {measured} |", flush=True)
+
+    row("what", "measured")
+    row("---", "---:")
     with (
         tempfile.TemporaryDirectory() as log,
         served.serve(project, log=Path(log), FACESR_API="1") as (address, process),
         sync_playwright() as driver,
     ):
         browser = driver.chromium.launch(executable_path=str(served.CHROMIUM), args=served.FLAGS)
-        print(f"memory idle: {memory(process.pid):.0f} MB")
+        row("memory idle", f"{memory(process.pid):.0f} MB")
         for name in ("cold", "warm"):
             page = browser.new_context().new_page()
             page.set_default_timeout(120_000)
             start = time.perf_counter()
             page.goto(address)
             page.get_by_test_id("stFileUploaderDropzoneInput").wait_for(state="attached")
-            print(f"first page {name}: {time.perf_counter() - start:.2f} s")
+            row(f"first page, {name}", f"{time.perf_counter() - start:.2f} s")
         page.get_by_text("champion").first.wait_for()
-        for number in range(3):
-            file = {"name": f"{number}.png", "mimeType": "image/png", "buffer": picture(number)}
+        for number in range(1, 4):
+            name = f"{number}.png"
+            file = {"name": name, "mimeType": "image/png", "buffer": picture(number)}
+            plural = "" if number == 1 else "s"
             start = time.perf_counter()
             page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files([file])
-            page.get_by_role("button", name=f"Enhance {number + 1} picture").click()
-            page.get_by_text(f"{number}.png: 128 x 128 → 512 x 512 px, ").wait_for()
-            print(f"upload to result {number + 1}: {time.perf_counter() - start:.2f} s")
-        print(f"memory after three pictures: {memory(process.pid):.0f} MB")
+            page.get_by_role("button", name=f"Enhance {number} picture{plural}").click()
+            page.get_by_text(f"{name}: 128 x 128 → 512 x 512 px, ").wait_for()
+            row(f"upload to result {number}, 128 → 512", f"{time.perf_counter() - start:.2f} s")
+            if number == 1:
+                row("memory after one picture", f"{memory(process.pid):.0f} MB")
         browser.close()
+        start = time.perf_counter()
         for number in range(PICTURES):
             ask(address, picture(number))
-        print(f"memory after {PICTURES} more by the API: {memory(process.pid):.0f} MB")
-        print(f"{VISITORS} visitors, {seconds:.0f} s: {dict(visit_often(address, seconds))}")
-        print(f"memory afterwards: {memory(process.pid):.0f} MB")
+        row("a picture by the API", f"{(time.perf_counter() - start) / PICTURES:.2f} s")
+        row(f"memory after {PICTURES} more", f"{memory(process.pid):.0f} MB")
+        counts = visit_often(address, seconds)
+        row(
+            f"{VISITORS} visitors for {seconds:.0f} s",
+            ", ".join(f"{name}: {number}" for name, number in sorted(counts.items())),
+        )
+        row("memory afterwards", f"{memory(process.pid):.0f} MB")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ class Serving:
         self._loading = threading.Lock()
         self._catalogue: Catalogue | None = None
         self._asked = 0.0
+        self._asker: threading.Thread | None = None
+        self._asker_started = 0.0
         self._models: OrderedDict[int, Loaded] = OrderedDict()
         self._last_good: Loaded | None = None
         self._broken: dict[int, float] = {}
@@ -112,11 +114,16 @@ class Serving:
         """Gives what is known without a long wait: the registry's library takes seconds to load.
 
         A stale answer is renewed beside; None where there is none yet.
+
+        Args:
+            wait_seconds: Since the question was put. Who asks again meanwhile waits no longer.
         """
         if self._catalogue is None or time.monotonic() - self._asked > self.max_age:
-            thread = threading.Thread(target=self.catalogue, daemon=True)
-            thread.start()
-            thread.join(wait_seconds)
+            if self._asker is None or not self._asker.is_alive():
+                self._asker = threading.Thread(target=self.catalogue, daemon=True)
+                self._asker_started = time.monotonic()
+                self._asker.start()
+            self._asker.join(max(0.0, self._asker_started + wait_seconds - time.monotonic()))
         return self._catalogue
 
     def retry(self) -> None:

@@ -1,10 +1,15 @@
 """What this is, what it must not be used for, what it knows about you."""
 
+import re
+
 import streamlit as st
 
 import intake
 import service
 import serving
+
+# Puts the card's headings below this page's.
+BELOW = "###"
 
 st.title("About")
 
@@ -21,8 +26,8 @@ st.markdown(
   and can differ from the real face: many large faces fit one small picture, and the network shows
   one of them.
 - **Bias.** A network gives back what its training pictures hold. In 2020 PULSE turned a small
-  picture of Barack Obama into a white man. How the quality differs between groups of people is not
-  measured here.
+  picture of Barack Obama into a white man. *Results* shows how the quality differs between groups,
+  where the test pictures name any.
 - Skin may come out smoother than it is, and bright skin brighter. The strength towards *faithful*,
   or the blend with the original, takes that back.
 """
@@ -41,7 +46,7 @@ if catalogue is None or champion is None:
 else:
     card = serving.shared().card(champion.number)
     if card:
-        st.markdown(card)
+        st.markdown(re.sub(r"(?m)^(#{1,3}) ", rf"{BELOW}\1 ", card))
     with st.expander("Where it comes from", expanded=not card):
         st.dataframe(
             [

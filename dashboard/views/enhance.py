@@ -22,8 +22,8 @@ TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif"]
 # What the networks were trained for; beyond it they have little to work with.
 TRAINED_FACTOR = 8
 FACES: dict[service.Faces, str] = {
-    "off": "Whole picture",
-    "also": "And faces once more",
+    "off": "Everything",
+    "also": "Also faces",
     "only": "Faces only",
 }
 
@@ -128,8 +128,8 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
             required=True,
             key="part",
             format_func=FACES.__getitem__,
-            help="For photographs of people: faces are looked for and restored on their own. "
-            "With *Faces only* the rest is enlarged with bicubic interpolation.",
+            help="For photographs of people. *Also faces*: faces are looked for and restored once "
+            "more on their own. *Faces only*: the rest is enlarged with bicubic interpolation.",
         )
     blend = right.slider(
         "Blend with the original",
@@ -228,10 +228,10 @@ def ask_start(pictures: list[Picture], settings: service.Settings) -> None:
         if not work().start(pictures, settings):
             st.toast("These pictures are enhanced with these settings already.")
 
-    count = len(pictures)
+    labels = {0: "Enhance", 1: "Enhance 1 picture"}
     with st.container(horizontal=True):
         st.button(
-            f"Enhance {count} pictures" if count != 1 else "Enhance 1 picture",
+            labels.get(len(pictures), f"Enhance {len(pictures)} pictures"),
             type="primary",
             key="go",
             shortcut="E",

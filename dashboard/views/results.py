@@ -76,7 +76,9 @@ def show_champion(catalogue: serving.Catalogue) -> None:
         if own is None or bicubic is None:
             column.metric(label, "Not measured.")
             continue
-        column.metric(label, form.format(own), f"{own - bicubic:+.3g} to bicubic")
+        column.metric(
+            label, form.format(own), f"{form.replace(':', ':+').format(own - bicubic)} to bicubic"
+        )
     earlier = [v for v in catalogue.versions if v.number < champion.number]
     if not earlier:
         st.caption("There is no earlier version to compare it with.")

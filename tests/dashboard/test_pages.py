@@ -54,7 +54,7 @@ def test_results_show_the_champion_against_bicubic_and_the_version_before(page, 
     assert "facesr v7 against bicubic" in shown.texts
     first = shown.at.metric[0]
     assert (first.label, first.value) == ("PSNR, faces", "35.00 dB")
-    assert first.delta == "+8.6 to bicubic"
+    assert first.delta == "+8.60 dB to bicubic"
     assert "v6 before it: 34.00 dB, a change of +1.00 dB" in shown.texts
     assert "Not measured." in [metric.value for metric in shown.at.metric]
 
@@ -208,8 +208,10 @@ def test_about_names_the_model_the_limits_and_what_it_is_not_for(page, registry)
 
 def test_about_shows_the_versions_model_card(page, registry):
     registry.versions = {7: ("champion",)}
-    registry.cards = {"7": "Trained on drawn faces, licence CC0."}
-    assert "Trained on drawn faces, licence CC0." in page("about").texts
+    registry.cards = {"7": "# facesr version 7\n\n## Licences\n\nDrawn faces, CC0. # 1"}
+    # Below the page's own headings.
+    expected = "#### facesr version 7\n\n##### Licences\n\nDrawn faces, CC0. # 1"
+    assert expected in page("about").texts
 
 
 def test_an_original_is_compared_with_bicubic_and_model(project, registry):

@@ -1,11 +1,13 @@
 """One slot, a bounded queue, and no place that stays taken."""
 
 import threading
+import time
 
 import pytest
 from conftest import wait_until
 
 from gate import Busy, Gate
+from serving import Serving
 
 
 class LeftError(Exception):
@@ -74,3 +76,22 @@ def test_a_wait_that_lasts_too_long_ends():
         gate.run(lambda: None)
     release.set()
     threads[0].join()
+
+
+def test_a_page_that_asks_for_the_model_thrice_waits_once(project, registry, monkeypatch):
+    asked, release = [], threading.Event()
+
+    def slow(root):
+        asked.append(root)
+        release.wait(20)
+        return []
+
+    monkeypatch.setattr("facesr.tracking.list_versions", slow)
+    serving = Serving(project)
+    assert serving.peek(wait_seconds=0.3) is None
+    start = time.monotonic()
+    assert [serving.peek(wait_seconds=0.3) for _ in range(20)] == [None] * 20
+    assert time.monotonic() - start < 3
+    release.set()
+    assert serving.peek(wait_seconds=20).state == "empty"
+    assert len(asked) == 1
