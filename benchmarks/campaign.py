@@ -296,7 +296,7 @@ def _inside(folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
-    """Links the officials that the scoreboard does not show, for "both" beside drawn pictures."""
+    """Copies the officials that the scoreboard does not show, for "both" beside drawn pictures."""
     folder = work / "photographs" / kind
     if not folder.is_dir():
         folder.mkdir(parents=True)
@@ -311,7 +311,7 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
             drawn = next((work / "data").glob("*/data/faces"))
             files += images.find(drawn)
         for path in files:
-            (folder / path.name).symlink_to(path)
+            shutil.copyfile(path, folder / path.name)
     return folder
 
 
