@@ -186,6 +186,19 @@ EXPERIMENTS = {
         stages=(),
         self_ensemble=True,
     ),
+    "tune-long": Experiment(
+        "the starter, tuned on both, six times as long",
+        {
+            "fetch_faces.count": 576,
+            "train_generator.crops_per_pair": 12,
+            "train_generator.phases": [
+                {**PHASE, "epochs": 10, "learning_rate": 3.0e-4, "encoder_learning_rate": 3.0e-4}
+            ],
+        },
+        start=STARTER,
+        than="shipped",
+        pictures="both",
+    ),
     "gan": Experiment(
         "GAN: patch critic, relativistic, 0.02",
         gan(),
@@ -214,7 +227,9 @@ def main() -> None:
     )
     for name in tqdm(names, unit="experiment"):
         experiment = EXPERIMENTS[name]
-        key = json.dumps([experiment, digest, STEPS, PICTURES])
+        start = Path(experiment.start)
+        weights = sha256(start.read_bytes()).hexdigest() if start.is_file() else ""
+        key = json.dumps([experiment, digest, STEPS, PICTURES, weights])
         folder = work / name
         if (folder / "key.json").is_file() and (folder / "key.json").read_text() == key:
             continue
@@ -249,7 +264,25 @@ def _train(work: Path, name: str, photographs: Path) -> float:
     experiment, folder = EXPERIMENTS[name], work / name
     if not experiment.stages:
         return 0.0
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = _params(work, name, photographs)
+    data = _prepare(work, params)
+    with _inside(folder, params):
+        Path("data").mkdir()
+        Path("data/pairs").symlink_to(data / "data/pairs")
+        if experiment.stages == GAN:
+            paths.GENERATOR.parent.mkdir()
+            shutil.copyfile(_weights(work, experiment.start), paths.GENERATOR)
+            _restore_all(params["profiles"]["starter"]["sizes"]["generator_size"])
+        start = time.perf_counter()
+        for stage in experiment.stages:
+            importlib.import_module(f"stages.{stage}").main()
+        return time.perf_counter() - start
+
+
+def _params(work: Path, name: str, photographs: Path) -> dict[str, Any]:
+    """params.yaml with the experiment's changes, as the stages read it."""
+    experiment = EXPERIMENTS[name]
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["seed"] += experiment.seed_offset
     profile = params["profiles"]["starter"]
     params |= {"profile": "starter", "profiles": {"starter": profile}}
@@ -265,6 +298,12 @@ def _train(work: Path, name: str, photographs: Path) -> float:
     if experiment.pictures != "generated":
         chosen = _collect_photographs(work, photographs, experiment.pictures)
         profile["fetch_faces"] |= {"source": "folder", "path": str(chosen)}
+    return params
+
+
+def _prepare(work: Path, params: Mapping[str, Any]) -> Path:
+    """Makes the pictures and pairs, once for all experiments that share them."""
+    profile = params["profiles"]["starter"]
     sections = [params["seed"], params["recipes"], profile["degrade"], profile["fetch_faces"]]
     data = work / "data" / sha256(json.dumps(sections).encode()).hexdigest()[:12]
     if not data.is_dir():
@@ -273,17 +312,7 @@ def _train(work: Path, name: str, photographs: Path) -> float:
             for stage in ("fetch_faces", "fetch_selfies", "degrade"):
                 importlib.import_module(f"stages.{stage}").main()
         part.rename(data)
-    with _inside(folder, params):
-        Path("data").mkdir()
-        Path("data/pairs").symlink_to(data / "data/pairs")
-        if experiment.stages == GAN:
-            paths.GENERATOR.parent.mkdir()
-            shutil.copyfile(_weights(work, experiment.start), paths.GENERATOR)
-            _restore_all(params["profiles"]["starter"]["sizes"]["generator_size"])
-        start = time.perf_counter()
-        for stage in experiment.stages:
-            importlib.import_module(f"stages.{stage}").main()
-        return time.perf_counter() - start
+    return data
 
 
 @contextlib.contextmanager
@@ -308,8 +337,8 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
             if fnmatch(path.name, board.names) and path.stem not in shown
         ]
         if kind == "both":
-            drawn = next((work / "data").glob("*/data/faces"))
-            files += images.find(drawn)
+            drawn = _prepare(work, _params(work, "base", photographs))
+            files += images.find(drawn / paths.FACES)
         for path in files:
             shutil.copyfile(path, folder / path.name)
     return folder
