@@ -17,9 +17,9 @@ import importlib
 import itertools
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from facesr.checkpoints import load_network
 from facesr.config import ScoreboardParams, load_params
 from facesr.enhancer import Enhancer
 from facesr.pairs import HR, LR, load_pairs
-from facesr.scoreboard import Restore, build_methods, make_inputs, score
+from facesr.scoreboard import Restore, build_methods, choose_files, make_inputs, score
 from facesr.tables import BICUBIC
 from facesr.training.restore import restore_all
 
@@ -329,12 +329,12 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
     folder = work / "photographs" / kind
     if not folder.is_dir():
         folder.mkdir(parents=True)
-        shown = {path.stem for path in images.find(work / "inputs/officials" / CONDITIONS[0] / HR)}
-        board = load_params(any_device=True).scoreboard.sources["officials"]
+        params = load_params(any_device=True)
+        officials = params.scoreboard.sources["officials"]
+        everyone = officials.model_copy(update={"count": sys.maxsize})
+        shown = choose_files(officials, photographs, params.seed)
         files = [
-            path
-            for path in images.find(photographs / board.path)
-            if fnmatch(path.name, board.names) and path.stem not in shown
+            path for path in choose_files(everyone, photographs, params.seed) if path not in shown
         ]
         if kind == "both":
             drawn = _prepare(work, _params(work, "base", photographs))

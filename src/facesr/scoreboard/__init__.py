@@ -5,7 +5,7 @@ so that every row of every later table was measured on the same pixels. Methods 
 by picture.
 """
 
-from facesr.scoreboard.inputs import make_inputs
+from facesr.scoreboard.inputs import choose_files, make_inputs
 from facesr.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
 from facesr.scoreboard.sheets import write_hardest, write_worst
 from facesr.scoreboard.tables import write_board
@@ -14,6 +14,7 @@ __all__ = [
     "Restore",
     "Row",
     "build_methods",
+    "choose_files",
     "make_inputs",
     "restore_with",
     "score",

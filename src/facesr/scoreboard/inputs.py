@@ -75,13 +75,7 @@ def _make_source(
     folder: Path,
     seed: int,
 ) -> None:
-    place = root / source.path
-    files = [path for path in images.find(place) if fnmatch(path.name, source.names)]
-    if not files:
-        raise DataError(f"{place} holds no picture named {source.names}. Check the scoreboard.")
-    rng = np.random.default_rng(seed)
-    chosen = sorted(rng.permutation(len(files))[: source.count])
-    for path in tqdm([files[position] for position in chosen], unit="picture", desc=name):
+    for path in tqdm(choose_files(source, root, seed), unit="picture", desc=name):
         hr = images.round_to_8bit(_read(path, source.hr_size, params.multiple))
         content = int(hashlib.sha256(images.encode_png(hr)).hexdigest()[:16], 16)
         for label, condition in params.conditions.items():
@@ -92,6 +86,20 @@ def _make_source(
             )
             images.write(folder / name / label / HR / f"{path.stem}.png", hr)
             images.write(folder / name / label / LR / f"{path.stem}.png", lr)
+
+
+def choose_files(source: ScoreboardSource, root: Path, seed: int) -> list[Path]:
+    """The photographs of a source, which no network of the scoreboard may be trained on.
+
+    Raises:
+        DataError: There are none.
+    """
+    place = root / source.path
+    files = [path for path in images.find(place) if fnmatch(path.name, source.names)]
+    if not files:
+        raise DataError(f"{place} holds no picture named {source.names}. Check the scoreboard.")
+    chosen = np.random.default_rng(seed).permutation(len(files))[: source.count]
+    return [files[position] for position in sorted(chosen)]
 
 
 def _read(path: Path, hr_size: int, multiple: int) -> Tensor:
