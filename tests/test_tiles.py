@@ -142,8 +142,8 @@ def test_progress_counts_every_tile_once():
 
 def test_neighbours_of_one_size_share_a_batch():
     rows, columns = (tiles._spans(side, side, 48, 16) for side in (112, 200))
-    batches = list(tiles._batches(rows, columns, 4))
+    batches = list(tiles._batches(2, rows, columns, 4))
     assert max(len(batch) for batch in batches) == 4
     for batch in batches:
-        assert len({(row.stop - row.start, col.stop - col.start) for row, col in batch}) == 1
-    assert sum(len(batch) for batch in batches) == len(rows) * len(columns)
+        assert len({(row.stop - row.start, col.stop - col.start) for _, row, col in batch}) == 1
+    assert sum(len(batch) for batch in batches) == 2 * len(rows) * len(columns)

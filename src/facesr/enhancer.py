@@ -197,8 +197,43 @@ class Enhancer:
             ParamsError: A value does not fit, or the networks have one strength only.
             DataError: The memory does not suffice for the smallest tile.
         """
+        return self.enhance_batch(
+            [picture],
+            size=size,
+            scale=scale,
+            strength=strength,
+            colour=colour,
+            back_projections=back_projections,
+            tile=tile,
+            on_progress=on_progress,
+        )[0]
+
+    def enhance_batch(
+        self,
+        pictures: Sequence[Tensor],
+        *,
+        size: int | None = None,
+        scale: float | None = None,
+        strength: float = 1.0,
+        colour: ColourFix = "wavelet",
+        back_projections: int = 0,
+        tile: int | Literal["auto"] = "auto",
+        on_progress: Progress | None = None,
+    ) -> list[Result]:
+        """As `enhance`, for one or more pictures of one size, which a GPU takes several at a time.
+
+        Each result has its part of the seconds.
+
+        Raises:
+            ParamsError: As `enhance`, or the sizes differ.
+            DataError: As `enhance`.
+        """
+        if not pictures:
+            return []
         start = time.perf_counter()
-        height, width = picture.shape[-2:]
+        height, width = pictures[0].shape[-2:]
+        if any(picture.shape[-2:] != (height, width) for picture in pictures):
+            raise ParamsError("The pictures of a batch must have one size. Sort them by size.")
         target = self.target_size(height, width, size=size, scale=scale)
         modules = self._choose(strength, target[1] / width)
         if modules:
@@ -209,21 +244,18 @@ class Enhancer:
                 dtype=self._find_dtype(),
                 lock=self._lock,
             )
-            image = tiler.run(picture, target, on_progress)
-            image = fix_colour(image, picture, colour)
+            enlarged = tiler.run_batch(pictures, target, on_progress)
+            for image, picture in zip(enlarged, pictures, strict=True):
+                fix_colour(image, picture, colour)
         else:
             method: images.Filter = "lanczos" if self.networks else "bicubic"
-            image = images.resize(picture, target, method).clamp(0, 1)
+            enlarged = [images.resize(each, target, method).clamp(0, 1) for each in pictures]
             if on_progress:
                 on_progress(1, 1)
-        image = back_project(image, picture, back_projections)
-        return Result(
-            image,
-            seconds=time.perf_counter() - start,
-            model=self.model,
-            input_size=(height, width),
-            output_size=target,
-        )
+        for image, picture in zip(enlarged, pictures, strict=True):
+            back_project(image, picture, back_projections)
+        seconds = (time.perf_counter() - start) / len(pictures)
+        return [Result(image, seconds, self.model, (height, width), target) for image in enlarged]
 
     def enhance_photo(
         self, photo: Photo, *, max_pixels: int = MAX_PIXELS, **options: Any

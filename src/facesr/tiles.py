@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 RESULT, TILE = 512, 128
 RESULT_OVERLAP, OVERLAP = 64, 16
 # Tiles on the device at a time; a processor gains nothing from more than one.
-GPU_BATCH = 4
+CPU_BATCH, GPU_BATCH = 1, 4
 
 Progress = Callable[[int, int], None]
 """Called with the tiles that are done and their number."""
@@ -96,26 +96,42 @@ class Tiler:
         Raises:
             DataError: The memory does not suffice for the smallest tile.
         """
-        return self._run(picture, target, on_progress).clamp_(0, 1)
+        return self.run_batch([picture], target, on_progress)[0]
+
+    def run_batch(
+        self,
+        pictures: Sequence[Tensor],
+        target: tuple[int, int],
+        on_progress: Progress | None = None,
+    ) -> list[Tensor]:
+        """As `run`, for one or more pictures of one size: a GPU takes several at a time."""
+        return [result.clamp_(0, 1) for result in self._run(pictures, target, on_progress)]
 
     def _run(
-        self, picture: Tensor, target: tuple[int, int], on_progress: Progress | None = None
-    ) -> Tensor:
+        self,
+        pictures: Sequence[Tensor],
+        target: tuple[int, int],
+        on_progress: Progress | None = None,
+    ) -> list[Tensor]:
         rows, columns = (
             _spans(side, wanted, self.side, self.overlap)
-            for side, wanted in zip(picture.shape[-2:], target, strict=True)
+            for side, wanted in zip(pictures[0].shape[-2:], target, strict=True)
         )
-        result = torch.zeros(3, *target)
+        results = [torch.zeros(3, *target) for _ in pictures]
+        limit = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
         done = 0
-        for batch in _batches(rows, columns, 1 if self.device.type == "cpu" else GPU_BATCH):
-            parts = [picture[:, row.start : row.stop, col.start : col.stop] for row, col in batch]
+        for batch in _batches(len(pictures), rows, columns, limit):
+            parts = [
+                pictures[index][:, row.start : row.stop, column.start : column.stop]
+                for index, row, column in batch
+            ]
             restored = self._restore(torch.stack(parts))
-            for part, (row, column) in zip(restored, batch, strict=True):
-                _lay_down(result, part, row, column)
+            for part, (index, row, column) in zip(restored, batch, strict=True):
+                _lay_down(results[index], part, row, column)
             done += len(batch)
             if on_progress:
-                on_progress(done, len(rows) * len(columns))
-        return result
+                on_progress(done, len(pictures) * len(rows) * len(columns))
+        return results
 
     def _restore(self, parts: Tensor) -> Tensor:
         """(N, 3, h, w) to (N, 3, scale h, scale w), in smaller tiles where memory runs out."""
@@ -130,7 +146,7 @@ class Tiler:
             # Outside of the handler: the traceback holds the tensors of the failed attempt.
             self._halve(max(height, width), reason)
         size = (height * self.scale, width * self.scale)
-        return torch.stack([self._run(part, size) for part in parts])
+        return torch.stack(self._run(list(parts), size))
 
     def _halve(self, failed: int, reason: str) -> None:
         gc.collect()
@@ -202,12 +218,12 @@ def _rise(centres: Tensor, start: int, overlap: int) -> Tensor:
 
 
 def _batches(
-    rows: Sequence[Span], columns: Sequence[Span], limit: int
-) -> Iterator[list[tuple[Span, Span]]]:
-    """Tiles in reading order, neighbours of one size together."""
+    count: int, rows: Sequence[Span], columns: Sequence[Span], limit: int
+) -> Iterator[list[tuple[int, Span, Span]]]:
+    """Tiles in reading order, neighbours of one size together, those of all pictures among them."""
     for row in rows:
         for _, group in groupby(columns, key=lambda column: column.stop - column.start):
-            equal = [(row, column) for column in group]
+            equal = [(index, row, column) for column in group for index in range(count)]
             for start in range(0, len(equal), limit):
                 yield equal[start : start + limit]
 
