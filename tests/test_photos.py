@@ -247,6 +247,14 @@ def test_16_bit_colours_that_were_multiplied_by_alpha_are_divided_again():
     assert np.abs(values - pixels).max() <= 1
 
 
+def test_printing_colours_of_16_bits_are_said_to_be_read_as_8():
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, deep_pixels(4), photometric="separated")
+    photo = photos.read(buffer.getvalue())
+    assert photo.depth == 8
+    assert "16 bits are read as 8" in photo.notes[0]
+
+
 @pytest.mark.parametrize("file_format", ["png", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_16_bit_colour_is_turned_as_pillow_turns_it(orientation, file_format):

@@ -25,12 +25,15 @@ _METRES_PER_INCH = 0.0254
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether Pillow would halve the depth of a file that is opened and not yet loaded.
+    """Whether `decode` takes a file that is opened and not yet loaded.
 
-    Printing colours are left to Pillow.
+    Grey and printing colours are left to Pillow.
     """
-    if picture.mode not in ("RGB", "RGBA", "LA"):
-        return False
+    return picture.mode in ("RGB", "RGBA", "LA") and holds_16_bits(picture)
+
+
+def holds_16_bits(picture: Image.Image) -> bool:
+    """Whether a file that is opened and not yet loaded has them, whatever Pillow makes of it."""
     if picture.format == "TIFF":
         return 16 in picture.tag_v2.get(_BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
     # The decoder's arguments name the layout of a PNG, such as RGB;16B.

@@ -92,7 +92,8 @@ def opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
         raise DataError(f"{name} does not exist. Check the path.") from error
     except PermissionError as error:
         raise DataError(f"{name} cannot be read. Check its permissions.") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    # Pillow's reader of TIFF raises a TypeError where a side is missing.
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise DataError(f"{name} is damaged ({error}). Replace it with an intact copy.") from error
 
 

@@ -159,7 +159,8 @@ def _pack_iptc(found: dict[tuple[int, int], bytes | list[bytes]], keep_gps: bool
         if record == _APPLICATION and dataset in _PLACE_DATASETS and not keep_gps:
             continue
         for value in values if isinstance(values, list) else [values]:
-            if len(value) <= _LONGEST_VALUE:
+            # Pillow gives None for an empty one.
+            if value and len(value) <= _LONGEST_VALUE:
                 packed += struct.pack(">BBBH", 0x1C, record, dataset, len(value)) + value
     return packed
 

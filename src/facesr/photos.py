@@ -95,6 +95,8 @@ def read(
         if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
             notes.append("animated or with several pages: only the first picture is taken")
         is_deep = deep.is_deep(opened)
+        if opened.mode == "CMYK" and deep.holds_16_bits(opened):
+            notes.append("printing colours of 16 bits are read as 8")
         # Once loaded, a TIFF no longer tells.
         orientation = opened.getexif().get(_ORIENTATION, 1)
         opened.load()
@@ -117,8 +119,6 @@ def read(
 
 def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
     base, alpha = _split(upright, name)
-    if "16" in upright.mode and upright.mode.startswith("CMYK"):
-        notes.append("printing colours of 16 bits are read as 8")
     base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
     is_deep = base.mode.startswith("I;16")
     return Photo(
