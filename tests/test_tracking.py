@@ -453,6 +453,27 @@ def test_networks_with_other_md5_and_equal_weights_are_one_version(
     assert (published.model_version, published.created_version) == (1, False)
 
 
+def test_an_experiment_that_another_worker_has_just_made_is_used(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    asked = MlflowClient.get_experiment_by_name
+    answers = []
+
+    def answer_too_early(client: MlflowClient, name: str) -> Any:
+        answers.append(asked(client, name))
+        if len(answers) == 1:
+            MlflowClient(tracking_uri=tracking.tracking_uri(project)).create_experiment(
+                name, store.artifact_location(project)
+            )
+        return answers[-1]
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", answer_too_early)
+    assert publish_project(project).created_runs == 9
+    assert answers[0] is None
+
+
 def test_a_project_with_an_empty_database_is_rebuilt_from_files(
     published_project: Path, migrated_database: Path, tmp_path: Path
 ) -> None:

@@ -82,8 +82,7 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
                 experiment = client.get_experiment_by_name(EXPERIMENT)
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             if experiment is None and create:
-                location = artifact_location(root) if is_embedded(root) else None
-                return client, client.create_experiment(EXPERIMENT, location)
+                experiment = _create_experiment(root, client)
     except Exception as error:
         raise registry_error(uri, error) from error
     if experiment is None:
@@ -100,6 +99,18 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
             "artifacts cannot be found from here. Move it away and run: dvc repro"
         )
     return client, experiment.experiment_id
+
+
+def _create_experiment(root: Path, client: Any) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_experiment(EXPERIMENT, artifact_location(root) if is_embedded(root) else None)
+    except MlflowException as error:
+        # Two workers on a new store; the other was faster.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.get_experiment_by_name(EXPERIMENT)
 
 
 def create_database(database: Path) -> None:
