@@ -270,6 +270,7 @@ def _ours(
             "precision": precision,
             "compile": parsed.compile,
             "accumulate": 1,
+            "max_accumulate": 1,
             "explosion_factor": 1e9,
         }
     )

@@ -319,6 +319,8 @@ class TrainingParams(Section):
     """Compiles the networks with torch.compile."""
     accumulate: PositiveInt
     """Parts of a batch that pass the networks one after another; more need less memory."""
+    max_accumulate: PositiveInt
+    """Parts into which a batch is cut at most by itself, where the memory is too small for less."""
 
 
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]

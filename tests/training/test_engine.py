@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from facesr.errors import ParamsError, TrainingError
 from facesr.losses import content
 from facesr.models import build
 from facesr.training import engine
-from facesr.training.engine import SharedStep, in_parts, pick_dtype, prepared
+from facesr.training.engine import Parts, SharedStep, in_parts, pick_dtype, prepared
 from facesr.training.processes import Processes, check_division
 
 CPU = torch.device("cpu")
@@ -127,8 +128,67 @@ def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
 
     monkeypatch.setitem(content.PIXEL_TERMS, "l1", greedy)
     root = make_project(tmp_path)
-    with pytest.raises(TrainingError, match=r"too small at step 1\. Raise training\.accumulate"):
+    with pytest.raises(TrainingError, match=r"at step 1\. Raise training\.max_accumulate .now 4"):
         run_stage("train_generator", root, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_and_accumulated(
+    name, error, trained, tmp_path, monkeypatch, caplog
+):
+    sizes = []
+
+    def narrow(sr, hr):
+        sizes.append(len(sr))
+        if len(sr) > 1:
+            raise error
+        return nn.functional.l1_loss(sr, hr)
+
+    stages = ("train_generator", "train_critic", "train_gan")
+    root = make_project(tmp_path, train_generator__content={"l1": 1.0})
+    for stage in stages[: stages.index(name)]:
+        run_stage(stage, root, monkeypatch)
+    other = make_project(tmp_path / "other", train_generator__content={"l1": 1.0})
+    shutil.copytree(root, other, dirs_exist_ok=True, ignore=shutil.ignore_patterns("other"))
+    run_stage(name, other, monkeypatch)
+    expected = losses(other, name)
+    with monkeypatch.context() as patch:
+        patch.setitem(content.PIXEL_TERMS, "l1", narrow)
+        run_stage(name, root, patch)
+    whole = 4 if name == "train_generator" else 2
+    halvings = [whole, 2, 1] if whole == 4 else [2, 1]
+    assert sizes[: len(halvings)] == halvings
+    assert sizes.count(whole) == 1  # It is not tried again in every step.
+    assert f"goes on with {whole}. To begin so, set training.accumulate: {whole}" in caplog.text
+    for mine, theirs in zip(losses(root, name), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    def wrong(count):
+        raise RuntimeError("shapes differ")
+
+    parts = Parts(1, most=8, processes=ALONE)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        parts.run(wrong, 8)
+    assert parts.count == 1
+
+
+def test_with_other_processes_a_batch_is_not_cut_by_itself():
+    def greedy(count):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    parts = Parts(1, most=8, processes=Processes(0, 2, CPU))
+    with pytest.raises(torch.OutOfMemoryError):
+        parts.run(greedy, 8)
+    assert parts.count == 1
 
 
 def small():

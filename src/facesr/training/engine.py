@@ -1,6 +1,7 @@
 """How a step is computed: in which precision, compiled or not, in how many parts."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -12,8 +13,10 @@ from facesr.devices import has_fast_bfloat16
 from facesr.models.critics import Critic, Judgement
 from facesr.training.processes import Processes
 
+logger = logging.getLogger(__name__)
+
 Precision = Literal["auto", "float32", "bfloat16"]
-Report = TypeVar("Report", bound=tuple[Tensor, ...])
+Report = TypeVar("Report", bound=tuple[Tensor, ...] | Tensor)
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -89,6 +92,56 @@ def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
                 state[name] = torch.empty_like(weight).copy_(tensor)
 
 
+class Parts:
+    """Into how many parts a batch is cut; more of them where the memory is too small.
+
+    Attributes:
+        count: Parts; every training step goes through them one after another.
+    """
+
+    def __init__(self, count: int, *, most: int, processes: Processes) -> None:
+        self.count = count
+        self.most = most
+        self.processes = processes
+
+    def run(self, compute: Callable[[int], Report], size: int) -> Report:
+        """Gives `compute(count)`, with twice the count for as long as it runs out of memory.
+
+        Args:
+            compute: Begins anew when it is called again.
+            size: Of this process's batch, which all parts share equally.
+
+        Raises:
+            RuntimeError: There is too little memory, and the batch may not be cut any further: it
+                is at `most`, cannot be halved, or other processes go on with their own parts.
+        """
+        while True:
+            try:
+                return compute(self.count)
+            except (RuntimeError, MemoryError) as error:
+                doubled = 2 * self.count
+                fits = doubled <= self.most and size % doubled == 0 and self.processes.count == 1
+                if not fits or not is_out_of_memory(error):
+                    raise
+            # Here the error no longer holds on to the tensors of the step.
+            self.count = doubled
+            if self.processes.device.type == "cuda":
+                torch.cuda.empty_cache()
+            logger.warning(
+                "The memory of %s is too small for a batch of %d in %d parts: goes on with %d. "
+                "To begin so, set training.accumulate: %d.",
+                *(self.processes.device, size, doubled // 2, doubled, doubled),
+            )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the computer, has no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # What PyTorch's allocator of the main memory says.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 class SharedStep:
     """An optimizer that steps once for all parts of a batch, and for all processes.
 
@@ -101,6 +154,11 @@ class SharedStep:
         self.optimizer = optimizer
         self.parts = parts
         self.processes = processes
+        self._part = 0
+
+    def begin(self, parts: int) -> None:
+        """Begins a batch of so many parts, whatever became of the one before."""
+        self.parts = parts
         self._part = 0
 
     def zero_grad(self) -> None:

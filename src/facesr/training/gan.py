@@ -6,6 +6,7 @@ loss is below a threshold, then the generator takes one step. What is kept is a 
 the generator's weights.
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,15 @@ from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.training.average import Average
-from facesr.training.engine import SharedStep, in_parts, load_optimizer, pick_dtype, prepared
+from facesr.training.engine import (
+    Parts,
+    Report,
+    SharedStep,
+    in_parts,
+    load_optimizer,
+    pick_dtype,
+    prepared,
+)
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
@@ -140,6 +149,7 @@ def train_gan(
             "average": average.tensors,
             "steps": steps,
             "critics_turn": critics_turn,
+            "parts": parts.count,
         }
 
     def restore(saved: dict[str, Any]) -> None:
@@ -152,6 +162,7 @@ def train_gan(
             tensor.copy_(saved["average"][name])
         steps.update(saved["steps"])
         critics_turn = saved["critics_turn"]
+        parts.count = saved["parts"]
 
     def step_critic(lr: Tensor, hr: Tensor) -> CriticStep:
         return critic_step(
@@ -178,9 +189,18 @@ def train_gan(
             texture_weight=params.texture_weight,
         )
 
-    parts = training.accumulate
-    shared_generator = SharedStep(generator_optimizer, parts=parts, processes=processes)
-    shared_critic = SharedStep(critic_optimizer, parts=parts, processes=processes)
+    def in_memory(
+        step: Callable[[Tensor, Tensor], Report], shared: SharedStep, lr: Tensor, hr: Tensor
+    ) -> Report:
+        def compute(count: int) -> Report:
+            shared.begin(count)
+            return in_parts(step, lr, hr, parts=count)
+
+        return parts.run(compute, len(lr))
+
+    parts = Parts(training.accumulate, most=training.max_accumulate, processes=processes)
+    shared_generator = SharedStep(generator_optimizer, parts=parts.count, processes=processes)
+    shared_critic = SharedStep(critic_optimizer, parts=parts.count, processes=processes)
     speed = partial(prepared, dtype=pick_dtype(training.precision, device), device=device)
     generators = filter(None, (generator_net, content_loss.network))
     # Nothing compiled can be differentiated twice, as the penalty does.
@@ -202,7 +222,7 @@ def train_gan(
                         processes.share(one).to(device, non_blocking=True) for one in (lr, hr)
                     )
                     if critics_turn:
-                        critic = in_parts(step_critic, lr, hr, parts=parts)
+                        critic = in_memory(step_critic, shared_critic, lr, hr)
                         critics_turn = _keeps_turn(critic.loss, params.critic_threshold, processes)
                         steps["critic"] += 1
                         due = monitor.count(
@@ -213,7 +233,7 @@ def train_gan(
                             critic_gradient=shared_critic.gradient_norm(),
                         )
                     else:
-                        generator = in_parts(step_generator, lr, hr, parts=parts)
+                        generator = in_memory(step_generator, shared_generator, lr, hr)
                         average.update(generator_net)
                         critics_turn = True
                         steps["generator"] += 1

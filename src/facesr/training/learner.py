@@ -17,9 +17,8 @@ from fastai.torch_core import norm_bias_params
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from facesr.training.engine import gradient_norm, load_optimizer, pick_dtype, prepared
+from facesr.training.engine import Parts, gradient_norm, load_optimizer, pick_dtype, prepared
 from facesr.training.monitor import Monitor
-from facesr.training.processes import Processes
 
 # Of the optimizer: what decays, and what is spared.
 GROUPS_PER_PART = 2
@@ -54,7 +53,11 @@ def build_learner(
         wd=[weight_decay, 0.0] * len(parts),
         splitter=lambda _: groups,
         processes=monitor.processes,
-        accumulate=monitor.params.accumulate,
+        parts=Parts(
+            monitor.params.accumulate,
+            most=monitor.params.max_accumulate,
+            processes=monitor.processes,
+        ),
     )
 
 
@@ -66,10 +69,10 @@ def _optimizer(groups: Sequence[Any], lr: float) -> OptimWrapper:
 class PartedLearner(Learner):  # type: ignore[misc]
     """A Learner that takes its share of a batch, in parts, and waits for the device nowhere."""
 
-    def __init__(self, *args: Any, processes: Processes, accumulate: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, parts: Parts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.processes = processes
-        self.accumulate = accumulate
+        self.parts = parts
+        self.processes = parts.processes
         self.recorder.smooth_loss = DeviceSmoothLoss()
 
     def _set_device(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -81,17 +84,21 @@ class PartedLearner(Learner):  # type: ignore[misc]
         if not self.training:
             super()._do_one_batch()
             return
-        total = torch.zeros((), device=self.xb[0].device)
-        # Strided parts hold as many originals as the whole, also in the critic's batches.
-        for part in range(self.accumulate):
-            x, y = (one[0][part :: self.accumulate] for one in (self.xb, self.yb))
-            loss = self.loss_func(self.model(x), y) / self.accumulate
-            loss.backward()
-            total += loss.detach()
-        self.loss = total
+        self.loss = self.parts.run(self._add_gradients, len(self.xb[0]))
         self.processes.average_gradients(self.model.parameters())
         self._with_events(self._step, "step", CancelStepException)
         self.opt.zero_grad()
+
+    def _add_gradients(self, parts: int) -> Tensor:
+        self.opt.zero_grad()
+        total = torch.zeros((), device=self.xb[0].device)
+        # Strided parts hold as many originals as the whole, also in the critic's batches.
+        for part in range(parts):
+            x, y = (one[0][part::parts] for one in (self.xb, self.yb))
+            loss = self.loss_func(self.model(x), y) / parts
+            loss.backward()
+            total += loss.detach()
+        return total
 
 
 class DeviceSmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
@@ -180,6 +187,7 @@ class Watch(Callback):  # type: ignore[misc]
             "batch": batch,
             "schedule": self.learn.pct_train,
             "metric": self.metric_value,
+            "parts": self.learn.parts.count,
             "network": self.learn.model.state_dict(),
             # Freezing, which begins a cycle, clears it.
             "optimizer": None if over else self.learn.opt.state_dict(),
@@ -190,6 +198,7 @@ class Watch(Callback):  # type: ignore[misc]
         self.learn.model.load_state_dict(saved["network"])
         self.cycle = saved["cycle"]
         self.metric_value = saved["metric"]
+        self.learn.parts.count = saved["parts"]
         self._resumed = saved
 
     def before_cycle(self, cycle: Cycle) -> None:

@@ -18,6 +18,7 @@ from facesr.config import TrainingParams
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.files import written_whole
 from facesr.reports import CurveLog, write_json, write_sheet
+from facesr.training.engine import is_out_of_memory
 from facesr.training.processes import Processes
 from facesr.training.resume import Checkpoints, random_state, set_random_state
 
@@ -110,12 +111,13 @@ class Monitor:
         if kind is None and self.processes.writes:
             self._checkpoints.delete()
         self.processes.leave()
-        if isinstance(error, torch.OutOfMemoryError):
+        if error is not None and is_out_of_memory(error):
             raise TrainingError(
                 f"{self.name}: the memory of {self.processes.device} is too small at step "
-                f"{self.step + 1}. Raise training.accumulate in params.yaml (now "
-                f"{self.params.accumulate}), which changes no result, or lower the batch_size or "
-                f"crop_size of {self.name}."
+                f"{self.step + 1}. Raise training.max_accumulate in params.yaml (now "
+                f"{self.params.max_accumulate}; one process only) or training.accumulate, which "
+                f"change no result but by rounding, or lower the batch_size or crop_size of "
+                f"{self.name}. A checkpoint goes on with another max_accumulate."
             ) from error
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:

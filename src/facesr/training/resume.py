@@ -59,10 +59,13 @@ def training_key(
     seed: int,
     inputs: Sequence[Path],
 ) -> str:
-    """Names what a training of the stages follows from; how often it saves changes nothing."""
+    """Names what a training of the stages follows from.
+
+    How often it saves changes nothing, and how far a batch may be cut is kept in the checkpoint.
+    """
     values = {
         "params": params.model_dump(),
-        "training": training.model_dump(exclude={"checkpoint_minutes"}),
+        "training": training.model_dump(exclude={"checkpoint_minutes", "max_accumulate"}),
         "sizes": sizes.model_dump(),
         "seed": seed,
     }
