@@ -42,24 +42,31 @@ class Project:
             *("commit", "--quiet", "--message", "start"),
         )
 
-    def run(self, *command: str, status: int = 0) -> str:
-        environment = {
+    def environment(self) -> dict[str, str]:
+        kept = {
             name: value
             for name, value in os.environ.items()
             # The stages must write __pycache__ here, or .dvcignore would go untested.
             if not name.startswith(("MLFLOW_", "DVC_", "PYTHONDONTWRITEBYTECODE"))
         }
-        environment |= {
+        return kept | {
             "PYTHONPATH": str(self.root / "src"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.root / ".dvc" / "tmp" / "site"),
             "DVC_GLOBAL_CONFIG_DIR": str(self.root / ".dvc" / "tmp" / "config"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": "1",
         }
+
+    def run(self, *command: str, status: int = 0) -> str:
         done = subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         output = done.stdout + done.stderr
         assert done.returncode == status, output

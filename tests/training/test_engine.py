@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, make_project, run_stage
+from conftest import ROOT, STAGES, make_project, run_stage
 from torch import nn
 
 from facesr.checkpoints import load_network
@@ -71,14 +71,18 @@ def test_parts_add_up_to_the_gradient_of_the_whole():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("train_generator", marks=pytest.mark.slow), "train_gan"]
+    "name",
+    [
+        pytest.param("train_generator", marks=pytest.mark.slow),
+        "train_gan",
+        pytest.param("train_upsampler", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_train_as_one_with_the_doubled_batch(name, tmp_path, monkeypatch):
     # Dropout draws in each process for itself.
     one = make_project(tmp_path, train_critic__network__dropout=0.0)
-    for stage in ("train_generator", "train_critic"):
+    for stage in STAGES[: STAGES.index(name) + 1]:
         run_stage(stage, one, monkeypatch)
-    run_stage(name, one, monkeypatch)
     expected, weights = losses(one, name), parameters(one, name.removeprefix("train_"))
     environment = {
         **os.environ,
