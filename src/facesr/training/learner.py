@@ -52,7 +52,6 @@ def build_learner(
         metrics=AvgMetric(metric),
         wd=[weight_decay, 0.0] * len(parts),
         splitter=lambda _: groups,
-        processes=monitor.processes,
         parts=Parts(
             monitor.params.accumulate,
             most=monitor.params.max_accumulate,
