@@ -4,7 +4,9 @@ Reads   data/pairs/train, data/pairs/valid, data/generated/generator
 Writes  models/critic.safetensors, reports/train_critic/
 """
 
-from facesr import cli, paths
+from pathlib import Path
+
+from facesr import cli, paths, tracking
 from facesr.config import load_params
 from facesr.training.critic import train_critic
 
@@ -12,18 +14,19 @@ from facesr.training.critic import train_critic
 def main() -> None:
     """Runs the stage."""
     params = load_params()
-    train_critic(
-        params.train_critic,
-        params.training,
-        sizes=params.sizes,
-        train_pairs=paths.TRAIN_PAIRS,
-        valid_pairs=paths.VALID_PAIRS,
-        restored=paths.GENERATOR_IMAGES,
-        weights=paths.CRITIC,
-        report=paths.REPORTS / "train_critic",
-        checkpoints=paths.CHECKPOINTS / "train_critic",
-        seed=params.seed,
-    )
+    with tracking.live_run(Path(), paths.REPORTS / "train_critic", params) as report:
+        train_critic(
+            params.train_critic,
+            params.training,
+            sizes=params.sizes,
+            train_pairs=paths.TRAIN_PAIRS,
+            valid_pairs=paths.VALID_PAIRS,
+            restored=paths.GENERATOR_IMAGES,
+            weights=paths.CRITIC,
+            report=report,
+            checkpoints=paths.CHECKPOINTS / "train_critic",
+            seed=params.seed,
+        )
 
 
 if __name__ == "__main__":

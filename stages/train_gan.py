@@ -4,7 +4,9 @@ Reads   data/pairs/train, data/pairs/valid, models/generator.safetensors, models
 Writes  models/gan.safetensors, data/generated/gan, reports/train_gan/
 """
 
-from facesr import cli, paths
+from pathlib import Path
+
+from facesr import cli, paths, tracking
 from facesr.config import load_params
 from facesr.training.gan import train_gan
 
@@ -12,20 +14,21 @@ from facesr.training.gan import train_gan
 def main() -> None:
     """Runs the stage."""
     params = load_params()
-    train_gan(
-        params.train_gan,
-        params.training,
-        sizes=params.sizes,
-        train_pairs=paths.TRAIN_PAIRS,
-        valid_pairs=paths.VALID_PAIRS,
-        generator_weights=paths.GENERATOR,
-        critic_weights=paths.CRITIC,
-        weights=paths.GAN,
-        restored=paths.GAN_IMAGES,
-        report=paths.REPORTS / "train_gan",
-        checkpoints=paths.CHECKPOINTS / "train_gan",
-        seed=params.seed,
-    )
+    with tracking.live_run(Path(), paths.REPORTS / "train_gan", params) as report:
+        train_gan(
+            params.train_gan,
+            params.training,
+            sizes=params.sizes,
+            train_pairs=paths.TRAIN_PAIRS,
+            valid_pairs=paths.VALID_PAIRS,
+            generator_weights=paths.GENERATOR,
+            critic_weights=paths.CRITIC,
+            weights=paths.GAN,
+            restored=paths.GAN_IMAGES,
+            report=report,
+            checkpoints=paths.CHECKPOINTS / "train_gan",
+            seed=params.seed,
+        )
 
 
 if __name__ == "__main__":

@@ -14,19 +14,20 @@ from facesr.training.pretrain import train_generator
 def main() -> None:
     """Runs the stage."""
     params = load_params()
-    train_generator(
-        params.train_generator,
-        params.training,
-        sizes=params.sizes,
-        train_pairs=paths.TRAIN_PAIRS,
-        valid_pairs=paths.VALID_PAIRS,
-        init_from=tracking.find_weights(Path(), params.train_generator.init_from),
-        weights=paths.GENERATOR,
-        restored=paths.GENERATOR_IMAGES,
-        report=paths.REPORTS / "train_generator",
-        checkpoints=paths.CHECKPOINTS / "train_generator",
-        seed=params.seed,
-    )
+    with tracking.live_run(Path(), paths.REPORTS / "train_generator", params) as report:
+        train_generator(
+            params.train_generator,
+            params.training,
+            sizes=params.sizes,
+            train_pairs=paths.TRAIN_PAIRS,
+            valid_pairs=paths.VALID_PAIRS,
+            init_from=tracking.find_weights(Path(), params.train_generator.init_from),
+            weights=paths.GENERATOR,
+            restored=paths.GENERATOR_IMAGES,
+            report=report,
+            checkpoints=paths.CHECKPOINTS / "train_generator",
+            seed=params.seed,
+        )
 
 
 if __name__ == "__main__":

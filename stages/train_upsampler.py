@@ -14,19 +14,20 @@ from facesr.training.pretrain import train_upsampler
 def main() -> None:
     """Runs the stage."""
     params = load_params()
-    train_upsampler(
-        params.train_upsampler,
-        params.training,
-        sizes=params.sizes,
-        train_pairs=paths.TRAIN_PAIRS,
-        valid_pairs=paths.VALID_PAIRS,
-        restored=paths.GAN_IMAGES,
-        init_from=tracking.find_weights(Path(), params.train_upsampler.init_from),
-        weights=paths.UPSAMPLER,
-        report=paths.REPORTS / "train_upsampler",
-        checkpoints=paths.CHECKPOINTS / "train_upsampler",
-        seed=params.seed,
-    )
+    with tracking.live_run(Path(), paths.REPORTS / "train_upsampler", params) as report:
+        train_upsampler(
+            params.train_upsampler,
+            params.training,
+            sizes=params.sizes,
+            train_pairs=paths.TRAIN_PAIRS,
+            valid_pairs=paths.VALID_PAIRS,
+            restored=paths.GAN_IMAGES,
+            init_from=tracking.find_weights(Path(), params.train_upsampler.init_from),
+            weights=paths.UPSAMPLER,
+            report=report,
+            checkpoints=paths.CHECKPOINTS / "train_upsampler",
+            seed=params.seed,
+        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from facesr.tracking.listing import (
     list_runs,
     list_versions,
 )
+from facesr.tracking.live import live_run
 from facesr.tracking.pages import served_pages
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
@@ -54,6 +55,7 @@ __all__ = [
     "download",
     "find_version",
     "find_weights",
+    "live_run",
     "promote",
     "list_runs",
     "list_versions",

@@ -12,6 +12,7 @@ from facesr.config import PublishParams
 from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import ask_gate, champion_number
 from facesr.tracking.gate import Decision, Rule
+from facesr.tracking.live import settle
 from facesr.tracking.lockfile import (
     ALSO,
     EVALUATION_KEY,
@@ -172,6 +173,7 @@ class _Projection:
                 version, is_new = self.registry.register(run_id)
                 self._write_summary(run_id, version)
                 decision = self._decide(version, run_id)
+        settle(self.runs, self.stages, self.reports)
         return Published(
             parent_run_id=run_id,
             created_runs=created,

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from facesr.errors import DataError
@@ -25,9 +25,11 @@ def read_metrics(path: Path) -> list[tuple[str, float, int]]:
     ]
 
 
-def read_curves(folder: Path) -> Iterator[tuple[str, float, int]]:
+def read_curves(
+    folder: Path, is_wanted: Callable[[Path], bool] = Path.is_file
+) -> Iterator[tuple[str, float, int]]:
     """Yields metric, value and step from the CSV files that have a column `step`."""
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(filter(is_wanted, folder.glob("*.csv"))):
         series = "" if path.stem == "curves" else f"{path.stem}."
         try:
             with path.open(newline="", encoding="utf-8") as file:

@@ -67,11 +67,17 @@ class Runs:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        entities = (
-            Metric(metric_name(name), value, now, step, model_id=model_id)
-            for name, value, step in metrics
+        self.log_entities(
+            run_id,
+            (
+                Metric(metric_name(name), value, now, step, model_id=model_id)
+                for name, value, step in metrics
+            ),
         )
-        for block in _blocks(entities, 1000):
+
+    def log_entities(self, run_id: str, metrics: Iterable[Any]) -> None:
+        """Writes MLflow's metrics, with their own times."""
+        for block in _blocks(metrics, 1000):
             self.client.log_batch(run_id, metrics=block, synchronous=True)
 
     def log_inputs(self, run_id: str, data: Mapping[str, str], purpose: str) -> None:
@@ -90,16 +96,19 @@ class Runs:
             self.client.log_inputs(run_id, inputs)
 
     def log_files(self, run_id: str, folder: Path) -> None:
-        """Stores a folder's files; samples/stepN.png become images with a step."""
+        """Stores a folder's files."""
         for path in sorted(folder.rglob("*")):
-            if not path.is_file() or path.name.startswith("."):
-                continue
-            inside = path.relative_to(folder).parent.as_posix()
-            step = re.fullmatch(r"step(\d+)\.png", path.name)
-            if step and path.parent.name == "samples":
-                self._log_step_image(run_id, path, inside, int(step[1]))
-            else:
-                self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
+            if path.is_file() and not path.name.startswith("."):
+                self.log_file(run_id, folder, path)
+
+    def log_file(self, run_id: str, folder: Path, path: Path) -> None:
+        """Stores a file of a folder; samples/stepN.png becomes an image with a step."""
+        inside = path.relative_to(folder).parent.as_posix()
+        step = re.fullmatch(r"step(\d+)\.png", path.name)
+        if step and path.parent.name == "samples":
+            self._log_step_image(run_id, path, inside, int(step[1]))
+        else:
+            self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
 
     def read_text(self, run_id: str, path: str) -> str | None:
         """Returns a text artifact of a run; None where the run or the file is gone."""

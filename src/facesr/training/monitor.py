@@ -74,6 +74,9 @@ class Monitor:
         self.processes = processes
         self.latest: dict[str, float] = {}
         self._curves = CurveLog(report, goals or {})
+        if processes.writes:
+            # Tells who reads the report which training it is of.
+            write_json(report / "training.json", {"key": key})
         self.total_steps = total_steps
         self.report_every = report_every
         self.step = 0
