@@ -5,7 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import getLogger
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,36 @@ MODEL = "facesr"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 WEIGHTS = "weights.safetensors"
+
+# Signs of a fault in the words of SQLite, the operating system, requests and MLflow; what to say
+# of it, where the words are long; and what to do.
+_FAULTS = (
+    (
+        ("no space left", "disk is full", "disk quota exceeded"),
+        "",
+        "Free some space and run: dvc repro",
+    ),
+    (
+        ("readonly database", "unable to open database file"),
+        "the database cannot be written to",
+        "Give yourself the right to write there and run: dvc repro",
+    ),
+    (
+        ("permission denied", "read-only file system"),
+        "",
+        "Give yourself the right to write there and run: dvc repro",
+    ),
+    (
+        ("certificate_verify_failed",),
+        "its certificate is not one that this computer trusts",
+        "Set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate, or correct MLFLOW_TRACKING_URI.",
+    ),
+    (
+        ("error code 401", "error code 403"),
+        "it refuses this user",
+        "Check user name and password: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD.",
+    ),
+)
 
 
 def tracking_uri(root: Path) -> str:
@@ -71,6 +101,8 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
         with without_own_warnings():
             from mlflow import MlflowClient
 
+            # MLflow would print the trace of an error that is told here in one line.
+            getLogger("mlflow.store.db.utils").setLevel(CRITICAL)
             if create and is_embedded(root):
                 create_database(database_file(root))
             # Only the first request is impatient: an upload of weights may take minutes.
@@ -188,7 +220,12 @@ def as_registry_error(root: Path) -> Iterator[None]:
 def registry_error(uri: str, error: Exception) -> RegistryError:
     """Says in one line what failed and what to do."""
     reason = (str(error).splitlines() or [""])[0][:200]
-    if uri.startswith("http"):
+    causes = str(error).lower()
+    known = [(what, mend) for signs, what, mend in _FAULTS if any(one in causes for one in signs)]
+    if known:
+        what, advice = known[0]
+        reason = what or reason
+    elif uri.startswith("http"):
         advice = "Start the server, or unset MLFLOW_TRACKING_URI to use the project's mlflow.db."
     elif "MLFLOW_TRACKING_URI" in os.environ:
         advice = "Check MLFLOW_TRACKING_URI, or unset it to use the project's mlflow.db."
