@@ -8,13 +8,16 @@ same loss. Pictures are random: speed does not depend on what they show.
 """
 
 import argparse
+import math
+import multiprocessing
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fastai.data.core import DataLoaders
@@ -24,6 +27,7 @@ from fastai.learner import Learner
 from fastai.optimizer import Adam
 from fastai.vision.gan import FixedGANSwitcher, GANLearner
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from facesr import images
 from facesr.config import Params, Phase, TrainingParams, load_params
@@ -96,10 +100,11 @@ class Clock:
 
 
 def main() -> None:
-    """Prints a Markdown table."""
+    """Prints two Markdown tables: the measured one, and what follows for the study's trainings."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="small", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--study-seconds", type=float, default=20, help="the same, profile paper")
     parser.add_argument("--pictures", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--precision", nargs="*", default=["float32", "auto"])
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
@@ -107,20 +112,175 @@ def main() -> None:
     parsed = parser.parse_args()
     warnings.filterwarnings("ignore")
     processes = join_processes()
+    print(  # noqa: T201
+        f"{processes.device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
+    )
+    peaks = {
+        dtype: _peak(dtype, processes.device, parsed.seconds / 10)
+        for dtype in {pick_dtype(one, processes.device) for one in parsed.precision}
+    }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         params = _params(parsed.profile, Path(folder))
         for stage in parsed.stages:
             faces = _make_pictures(Path(folder) / stage, stage, params, parsed.pictures)
-            stock = _stock(stage, params, faces, parsed.seconds, processes)
-            rows.append(_row(stage, "fastai", stock, stock))
+            stock = _alone(_stock, stage, params, faces, parsed.seconds, processes)
+            flops = _flops(stage, params, processes.device)
+            rows.append(_row(stage, "fastai", stock, stock, flops, None))
             for precision in parsed.precision:
-                ours = _ours(stage, params, faces, parsed, precision, processes)
-                rows.append(_row(stage, f"ours, {precision}", ours, stock))
+                ours = _alone(_ours, stage, params, faces, parsed, precision, processes)
+                peak = peaks[pick_dtype(precision, processes.device)]
+                rows.append(_row(stage, f"ours, {precision}", ours, stock, flops, peak))
     header = ["stage", "loop", "pictures / s", "of fastai", "waiting for data", "peak memory MB"]
-    table = markdown_table(header, rows)
-    threads = torch.get_num_threads()
-    print(f"{processes.device}, {threads} threads, torch {torch.__version__}\n\n{table}")  # noqa: T201
+    header += ["GFLOP / s", "of a large convolution's"]
+    print(markdown_table(header, rows))  # noqa: T201
+    if parsed.study_seconds > 0:
+        print(f"\n{_study(parsed, processes)}")  # noqa: T201
+
+
+class Measured(NamedTuple):
+    """What is left of a measurement that ran in a process of its own."""
+
+    rate: float
+    """Pictures per second."""
+    waiting: float
+    """Share of the time."""
+    peak: float
+    """Megabytes: on a GPU of its memory, else of the process with all it imports."""
+
+
+def _alone(measure: Callable[..., Clock], *arguments: Any) -> Measured:
+    """Measures in a process of its own, so that its peak of memory is nobody else's."""
+    context = multiprocessing.get_context("spawn")
+    # Not a daemon's pool: the data loaders start processes as well.
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measure, measure, torch.get_num_threads(), *arguments).result()
+
+
+def _measure(measure: Callable[..., Clock], threads: int, *arguments: Any) -> Measured:
+    warnings.filterwarnings("ignore")
+    # The loaders' own processes, as everywhere on Linux: spawned ones would import all of PyTorch.
+    multiprocessing.set_start_method("fork", force=True)
+    torch.set_num_threads(threads)
+    clock = measure(*arguments)
+    if clock.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 1e6
+    else:
+        # Not getrusage: what it says of a new process includes the one that started it.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    return Measured(clock.rate, clock.waited / clock.took, peak)
+
+
+def _peak(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+    """FLOP per second of one large convolution, the most that the device can be expected to do."""
+    channels, side, batch = (256, 64, 4) if device.type == "cpu" else (512, 64, 64)
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
+    layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.rand(batch, channels, side, side, device=device, dtype=dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    work = 2 * batch * side**2 * channels**2 * 9
+    best = math.inf
+    end = time.perf_counter() + max(1.0, seconds)
+    with torch.inference_mode():
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            for _ in range(5):
+                layer(x)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, (time.perf_counter() - start) / 5)
+    return work / best
+
+
+def _flops(stage: str, params: Params, device: torch.device) -> float:
+    """FLOP of a step for each picture: forward and backward; of the GAN, the mean of both turns."""
+    crop, _ = _crop_and_batch(stage, params)
+    generator, critic = (one.to(device) for one in _networks(stage, params))
+    lr_side, hr_side = _sides(stage, params)
+    x = torch.rand(2, 3, crop, crop, device=device)
+    hr = torch.rand(2, 3, *[crop * hr_side // lr_side] * 2, device=device)
+    with FlopCounterMode(display=False) as counter:
+        if stage == "train_critic":
+            critic(x).mean().backward()
+        elif stage == "train_gan":
+            _turns(generator, critic, params, x, hr)
+        else:
+            generator(x).mean().backward()
+    turns = 2 if stage == "train_gan" else 1
+    return counter.get_total_flops() / len(x) / turns
+
+
+def _turns(generator: nn.Module, critic: nn.Module, params: Params, lr: Tensor, hr: Tensor) -> None:
+    """One step of each network."""
+    section = params.train_gan
+    form = ADVERSARIAL_LOSSES[section.adversarial_loss]
+    critic_step(
+        generator,
+        critic,
+        build_optimizer(critic, section, learning_rate=1e-5),
+        lr,
+        hr,
+        adversarial_loss=form,
+        penalty_weight=0.0,
+    )
+    generator_step(
+        generator,
+        critic,
+        build_optimizer(generator, section, learning_rate=1e-5),
+        lr,
+        hr,
+        content_loss=ContentLoss(section.content).to(lr.device),
+        adversarial_loss=form,
+        adversarial_weight=section.adversarial_weight,
+        feature_weight=section.feature_weight,
+        texture_weight=section.texture_weight,
+    )
+
+
+STUDY_PICTURES = 1600
+STUDY_MINUTES = {
+    "train_generator": 13,
+    "train_critic": 18,
+    "train_gan": 48,
+    "train_upsampler": 135,
+}
+"""Of the study's trainings on its GPU with 12 GB."""
+
+
+def _study(parsed: argparse.Namespace, processes: Processes) -> str:
+    """What the study's trainings would take here: a rate, measured shortly, times its pictures."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        params = _params("paper", Path(folder))
+        parsed.seconds = parsed.study_seconds
+        for stage in parsed.stages:
+            crop, batch = _crop_and_batch(stage, params)
+            faces = _make_pictures(Path(folder) / stage, stage, params, max(8, batch))
+            ours = _alone(_ours, stage, params, faces, parsed, "auto", processes)
+            pictures = _study_pictures(stage, params)
+            rows.append(
+                [
+                    *(stage, f"{crop} px, {batch}", f"{ours.rate:.2f}", f"{pictures}"),
+                    *(f"{pictures / ours.rate / 60:.0f}", f"{STUDY_MINUTES[stage]}"),
+                ]
+            )
+    header = ["stage, profile paper", "crop, batch", "pictures / s", "pictures of the training"]
+    header += ["minutes here, extrapolated", "minutes, the study's GPU"]
+    return markdown_table(header, rows) + (
+        "\n\nExtrapolated: the pictures of the whole training over the rate measured in a few "
+        "steps; validation, checkpoints and reading the files are left out."
+    )
+
+
+def _study_pictures(stage: str, params: Params) -> int:
+    if stage == "train_gan":
+        return params.train_gan.batches * params.train_gan.batch_size
+    if stage == "train_critic":
+        # Originals and generated pictures.
+        return 2 * STUDY_PICTURES * params.train_critic.epochs
+    section = getattr(params, stage)
+    return STUDY_PICTURES * section.crops_per_pair * sum(one.epochs for one in section.phases)
 
 
 def _params(profile: str, folder: Path) -> Params:
@@ -131,13 +291,15 @@ def _params(profile: str, folder: Path) -> Params:
     return load_params(changed, any_device=True)
 
 
-def _row(stage: str, loop: str, clock: Clock, stock: Clock) -> list[str]:
-    memory = "-"
-    if clock.device.type == "cuda":
-        memory = f"{torch.cuda.max_memory_allocated() / 1e6:.0f}"
-        torch.cuda.reset_peak_memory_stats()
-    waiting = f"{clock.waited / clock.took:.0%}"
-    return [stage, loop, f"{clock.rate:.1f}", f"{clock.rate / stock.rate:.2f}", waiting, memory]
+def _row(
+    stage: str, loop: str, measured: Measured, stock: Measured, flops: float, peak: float | None
+) -> list[str]:
+    rate = measured.rate * flops
+    return [
+        *(stage, loop, f"{measured.rate:.1f}", f"{measured.rate / stock.rate:.2f}"),
+        *(f"{measured.waiting:.0%}", f"{measured.peak:.0f}", f"{rate / 1e9:.1f}"),
+        f"{rate / peak:.0%}" if peak else "-",
+    ]
 
 
 def _sides(stage: str, params: Params) -> tuple[int, int]:
