@@ -83,7 +83,11 @@ def _metrics(tables: Sequence[Table]) -> list[list[str]]:
             for other in others:
                 theirs = other.get((set_name, size, method), {}).get(metric, {})
                 gain = paired_interval(theirs, values)
-                row.append(f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]")
+                row.append(
+                    "equal"
+                    if theirs == values
+                    else f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
+                )
             rows.append(row)
     return rows
 
