@@ -1,6 +1,7 @@
 """Registration: one version of the registered model per distinct weights."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -133,7 +134,13 @@ class Registry:
         )
         status = "FAILED"
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as copies:
+                # Without the starter, whose weights are larger than all of the code.
+                code = shutil.copytree(
+                    _SOURCE,
+                    Path(copies, _SOURCE.name),
+                    ignore=shutil.ignore_patterns("starter", "__pycache__"),
+                )
                 # mlflow.pyfunc.log_model would do the same with a run that is active for the whole
                 # process, and it closes that run.
                 mlflow.pyfunc.save_model(
@@ -144,9 +151,9 @@ class Registry:
                         model_uuid=logged.model_id,
                         model_id=logged.model_id,
                     ),
-                    python_model=str(_SOURCE / "registered_model.py"),
+                    python_model=str(code / "registered_model.py"),
                     artifacts={"weights": str(weights), "config": str(config)},
-                    code_paths=[str(_SOURCE)],
+                    code_paths=[str(code)],
                     signature=_signature(),
                     input_example=_input_example(),
                     pip_requirements=[
