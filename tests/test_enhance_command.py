@@ -189,7 +189,7 @@ def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
 
 
 def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
-    write_pictures(Path("in"), [f"{number}.png" for number in range(40)], 64)
+    write_pictures(Path("in"), [f"{number}.png" for number in range(400)], 64)
     arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic")
     with start(*arguments) as process:
         while sum(1 for _ in Path("out").rglob("[!.]*.png")) < 3:

@@ -102,7 +102,11 @@ def test_a_training_is_seen_while_it_runs_and_ends_the_same(
     seen = []
 
     def look():
-        seen.extend(wait_for(lambda: [run for run in server.runs() if run.data.metrics], 60))
+        # The computer's own metrics may come first.
+        wanted = {"generator_loss", "gradients.generator_gradient"}
+        seen.extend(
+            wait_for(lambda: [run for run in server.runs() if wanted <= set(run.data.metrics)], 60)
+        )
 
     call_at_step(monkeypatch, 5, look)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
@@ -110,7 +114,6 @@ def test_a_training_is_seen_while_it_runs_and_ends_the_same(
 
     [early] = seen
     assert early.info.status == "RUNNING"
-    assert {"generator_loss", "gradients.generator_gradient"} <= set(early.data.metrics)
     [run] = server.runs()
     assert (run.info.run_name, run.info.status) == ("train_gan (live)", "FINISHED")
     assert run.data.tags["live"] == "true"
