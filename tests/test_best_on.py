@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def settings(*arguments):
     """What `make best-on` sets in params.yaml, by dotted name."""
     printed = subprocess.run(
-        ["make", "--dry-run", "best-on", "READY=", *arguments],
+        ["make", "--no-print-directory", "--dry-run", "best-on", "READY=", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
