@@ -1,8 +1,6 @@
 """What is measured is what is served: all ways to a result give the same pixels."""
 
 import io
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +28,23 @@ def weights(tmp_path):
     return path
 
 
+def loaded_by_mlflow(weights, folder):
+    """The registered model as `mlflow models serve` has it: saved and loaded by MLflow itself."""
+    import mlflow
+
+    from facesr import registered_model
+    from facesr.tracking import registration
+
+    mlflow.pyfunc.save_model(
+        folder,
+        python_model=registered_model.__file__,
+        artifacts={"weights": str(weights)},
+        signature=registration._signature(),
+        pip_requirements=[],
+    )
+    return mlflow.pyfunc.load_model(str(folder))
+
+
 def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path):
     generator = torch.Generator().manual_seed(0)
     lr = images.round_to_8bit(torch.rand(3, 24, 24, generator=generator))
@@ -44,12 +59,9 @@ def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path
     main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *arguments])
     commanded = images.to_uint8(images.read(tmp_path / "out" / "a.png"))
 
-    from facesr.registered_model import EnhancerModel
-
-    served = EnhancerModel()
-    served.load_context(SimpleNamespace(artifacts={"weights": str(weights)}))
-    rows = DataFrame({"image": [Path(tmp_path / "in" / "a.png").read_bytes()]})
-    answer = served.predict(None, rows, {"size": 90, "strength": 1.0})
+    served = loaded_by_mlflow(weights, tmp_path / "model")
+    rows = DataFrame({"image": [(tmp_path / "in" / "a.png").read_bytes()]})
+    answer = served.predict(rows, {"size": 90, "strength": 1.0})
     assert list(answer["error"]) == [""]
     with Image.open(io.BytesIO(answer["image"][0])) as picture:
         predicted = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
