@@ -4,6 +4,7 @@ import io
 import random
 import threading
 
+import psutil
 import pytest
 from conftest import mutated, picture_bytes, wait_until
 from PIL import Image
@@ -166,7 +167,7 @@ def fuzz(client, count):
         )
         assert answer.status_code in (200, 413, 422), answer.text
         codes.add(answer.status_code)
-    assert 422 in codes
+    assert {200, 422} <= codes
 
 
 def test_twenty_mutated_pictures_give_nothing_but_our_answers(client):
@@ -175,9 +176,9 @@ def test_twenty_mutated_pictures_give_nothing_but_our_answers(client):
 
 @pytest.mark.slow
 def test_five_hundred_mutated_pictures_give_nothing_but_our_answers_and_keep_no_memory(client):
-    import resource
-
+    # What is held now: the peak of a whole test session would hide what this test adds.
+    memory = psutil.Process().memory_info
     fuzz(client, 50)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory().rss
     fuzz(client, 500)
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
+    assert (memory().rss - before) / 2**20 < 100

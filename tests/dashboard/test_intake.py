@@ -8,6 +8,7 @@ import sys
 import zlib
 
 import numpy as np
+import psutil
 import pytest
 from conftest import DASHBOARD, mutated, picture_bytes
 from PIL import Image, ImageCms
@@ -283,7 +284,8 @@ def fuzz(count):
         else:
             assert 0 <= picture.min() <= picture.max() <= 1
             outcomes["taken"] += 1
-    assert outcomes["taken"] < count
+    # Decoders are reached, and not every change is harmless.
+    assert count / 10 < outcomes["taken"] < count
     assert outcomes.get("damaged", 0) + outcomes.get("not_an_image", 0) > 0
     return outcomes
 
@@ -294,10 +296,9 @@ def test_a_hundred_mutated_pictures_raise_nothing_but_our_error():
 
 @pytest.mark.slow
 def test_two_thousand_mutated_pictures_raise_nothing_but_our_error_and_keep_no_memory():
-    import resource
-
+    # What is held now: the peak of a whole test session would hide what this test adds.
+    memory = psutil.Process().memory_info
     fuzz(200)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory().rss
     fuzz(2000)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown < 50
+    assert (memory().rss - before) / MIB < 50
