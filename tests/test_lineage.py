@@ -13,7 +13,7 @@ from test_tracking import make_project, migrated_database, networks, publish_pro
 
 from facesr import comparison, lineage, sweeps
 from facesr.errors import DataError, ParamsError, RegistryError
-from facesr.manifest import Entry, write_manifest
+from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.tracking import find_version, promote, read_card, read_record, versions_trained_on
 from facesr.tracking.intervals import interval, read_table
 from facesr.verification import folder_md5
@@ -189,11 +189,24 @@ def test_pictures_that_are_not_those_of_the_measurement_are_refused(project, tmp
     result = comparison.compare(project, ["1", "2"])
     folder = project / "data" / "pairs" / "selfies"
     folder.mkdir(parents=True, exist_ok=True)
+    selfies = comparison.PairSet(Path("data/pairs/selfies"), Path("data/selfies"))
     with pytest.raises(DataError, match="does not hold the pictures"):
-        comparison.write_sheet(
-            project, result, "selfies", Path("data/pairs/selfies"), tmp_path / "s.png", count=1
-        )
+        comparison.write_sheet(project, result, "selfies", selfies, tmp_path / "s.png", count=1)
     assert not (tmp_path / "s.png").exists()
+
+
+def test_a_comparison_shows_the_largest_differences_among_the_pictures_that_may_be_shown():
+    def entry(stem, licence):
+        return Entry(f"{stem}.png", "test", "folder:x", "64", "", licence)
+
+    entries = {
+        "a": entry("a", "CC BY 4.0"),
+        "b": entry("b", "CC BY 4.0"),
+        "c": entry("c", f"research; {NOT_TO_BE_SHOWN}"),
+    }
+    psnr = [{"a": 30.0, "b": 30.0, "c": 30.0}, {"a": 30.1, "b": 29.5, "c": 20.0}]
+    assert comparison._largest_differences(psnr, entries) == ["b", "a"]
+    assert comparison._largest_differences(psnr, {"c": entries["c"]}) == []
 
 
 def test_a_folders_hash_is_that_of_its_sorted_list_of_files(tmp_path):

@@ -12,6 +12,7 @@ from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.files import written_whole
+from facesr.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.pairs import HR, LR, load_pairs
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
@@ -111,23 +112,33 @@ def _metrics_header(first: str, others: Sequence[str]) -> list[str]:
     return ["set: metric", first, *(f"{other} - {first}" for other in others)]
 
 
+class PairSet(NamedTuple):
+    """Where an evaluation set lies, relative to the project's root."""
+
+    pairs: Path
+    fetched: Path
+    """The folder with the manifest."""
+
+
 def write_sheet(
-    root: Path, comparison: Comparison, set_name: str, folder: Path, path: Path, *, count: int
+    root: Path, comparison: Comparison, set_name: str, one: PairSet, path: Path, *, count: int
 ) -> None:
     """Draws low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
+
+    Pictures whose licence forbids it are left out; where none is left, no file is written.
 
     Args:
         root: The project's root.
         comparison: Of two states or more.
         set_name: The evaluation set.
-        folder: Its pairs, relative to `root`.
+        one: Its folders.
         path: The PNG file.
         count: Pictures to show.
 
     Raises:
         DataError: The pictures are missing or not those that the states were measured on.
     """
-    records = comparison.records
+    records, folder = comparison.records, one.pairs
     if folder_md5(root / folder) != records[0].tags.get(f"dvc.md5.{folder.as_posix()}"):
         raise DataError(
             f"{folder} does not hold the pictures that {records[0].name} was measured on. Check "
@@ -136,11 +147,10 @@ def write_sheet(
     side = int(records[0].params["sizes.hr_size"])
     pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
     psnr = [table[(set_name, *_METHOD)]["psnr"] for table in comparison.tables]
-    spread = {
-        stem: max(values[stem] for values in psnr) - min(values[stem] for values in psnr)
-        for stem in pairs.stems
-    }
-    chosen = sorted(pairs.stems, key=lambda stem: -spread[stem])[:count]
+    entries = {Path(entry.file).stem: entry for entry in read_manifest(root / one.fetched)}
+    chosen = _largest_differences(psnr, entries)[:count]
+    if not chosen:
+        return
     positions = [pairs.stems.index(stem) for stem in chosen]
     lrs = [images.from_uint8(pairs.lr[position]) for position in positions]
     bicubic = build_baselines(1)[BICUBIC]
@@ -157,19 +167,40 @@ def write_sheet(
         )
         for stem in chosen
     ]
-    title = f"{set_name}, {FULL_SIZE}: the largest difference first"
-    reports.write_sheet(path, columns, cell=max(side, 128), title=title, notes=notes)
+    reports.write_sheet(
+        path,
+        columns,
+        cell=max(side, 128),
+        title=(
+            f"{set_name}, {FULL_SIZE}: the largest difference first"
+            f"{notice(entries[stem] for stem in chosen)}"
+        ),
+        notes=notes,
+    )
+
+
+def _largest_differences(
+    psnr: Sequence[Mapping[str, float]], entries: Mapping[str, Entry]
+) -> list[str]:
+    """Stems of the pictures that may be shown, those that the states differ on most first."""
+
+    def spread(stem: str) -> float:
+        values = [by_stem[stem] for by_stem in psnr]
+        return max(values) - min(values)
+
+    measured = [stem for stem in psnr[0] if stem in entries and may_be_shown(entries[stem])]
+    return sorted(measured, key=lambda stem: (-spread(stem), stem))
 
 
 def write_html(
-    root: Path, comparison: Comparison, sets: Mapping[str, Path], path: Path, *, count: int
+    root: Path, comparison: Comparison, sets: Mapping[str, PairSet], path: Path, *, count: int
 ) -> None:
     """Writes tables and sheets as one file that needs no other.
 
     Args:
         root: The project's root.
         comparison: Of two states or more.
-        sets: Folders of pairs by the name of the evaluation set, relative to `root`.
+        sets: Folders by the name of the evaluation set.
         path: The HTML file.
         count: Pictures of each set.
 
@@ -186,14 +217,15 @@ def write_html(
         _html_table(_metrics_header(first, others), comparison.metrics),
     ]
     with tempfile.TemporaryDirectory() as temporary:
-        for set_name, folder in sets.items():
+        for set_name, one in sets.items():
+            parts.append(f"<h2>{html.escape(set_name)}</h2>")
             sheet = Path(temporary, f"{set_name}.png")
-            write_sheet(root, comparison, set_name, folder, sheet, count=count)
+            write_sheet(root, comparison, set_name, one, sheet, count=count)
+            if not sheet.exists():
+                parts.append("<p>The licence lets none of these pictures be shown.</p>")
+                continue
             data = base64.b64encode(sheet.read_bytes()).decode()
-            parts.append(
-                f"<h2>{html.escape(set_name)}</h2>"
-                f'<img alt="{html.escape(set_name)}" src="data:image/png;base64,{data}">'
-            )
+            parts.append(f'<img alt="{html.escape(set_name)}" src="data:image/png;base64,{data}">')
     with written_whole(path) as beside:
         beside.write_text(_PAGE.format(body="\n".join(parts)), encoding="utf-8")
 

@@ -26,12 +26,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _compare(parsed: argparse.Namespace) -> None:
     from facesr import paths
-    from facesr.comparison import as_text, compare, write_html
+    from facesr.comparison import PairSet, as_text, compare, write_html
 
     root = Path.cwd()
     comparison = compare(root, parsed.names)
     print(as_text(comparison))
     if parsed.html:
-        sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
+        sets = {
+            "faces": PairSet(paths.TEST_PAIRS, paths.FACES),
+            "selfies": PairSet(paths.SELFIE_PAIRS, paths.SELFIES),
+        }
         write_html(root, comparison, sets, parsed.html, count=parsed.pictures)
         print(f"\n{parsed.html}")
