@@ -7,6 +7,7 @@ import threading
 import pytest
 from conftest import picture_bytes, tiny_enhancer, wait_until
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 
 import service
 import serving
@@ -136,6 +137,25 @@ def test_a_picture_that_is_not_taken_says_why_and_the_others_go_on(page, name, d
     shown.enhance((name, data), ("good.png", PNG))
     assert f" was not enhanced. {sentence}" in shown.texts
     assert [r.name for r in shown.results] == ["good.png"]
+
+
+def test_while_the_first_model_loads_the_page_says_so(page, registry, monkeypatch):
+    said = []
+
+    def progress(self, value, text=None, **options):
+        said.append(text)
+        return shown_by_streamlit(self, value, text, **options)
+
+    shown_by_streamlit = DeltaGenerator.progress
+    monkeypatch.setattr(DeltaGenerator, "progress", progress)
+    registry.versions = {7: ("champion",)}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    assert r"1 of 1: kid\.png. Loading the model ..." in said
+    said.clear()
+    shown.enhance(("other.png", picture_bytes(seed=1)))
+    assert said
+    assert not any("Loading" in text for text in said)
 
 
 def test_too_many_files_are_cut_and_told(page):
