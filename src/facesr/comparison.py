@@ -12,7 +12,7 @@ from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.files import written_whole
-from facesr.manifest import Entry, may_be_shown, notice, read_manifest
+from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
@@ -147,7 +147,7 @@ def write_sheet(
     side = int(records[0].params["sizes.hr_size"])
     pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
     psnr = [table[(set_name, *_METHOD)]["psnr"] for table in comparison.tables]
-    entries = {Path(entry.file).stem: entry for entry in read_manifest(root / one.fetched)}
+    entries = read_by_stem(root / one.fetched)
     chosen = _largest_differences(psnr, entries)[:count]
     if not chosen:
         return

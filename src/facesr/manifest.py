@@ -130,6 +130,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_by_stem(folder: Path) -> dict[str, Entry]:
+    """Reads the rows of a folder's manifest by the name that its pairs have.
+
+    Raises:
+        DataError: As `read_manifest`.
+    """
+    return {Path(entry.file).stem: entry for entry in read_manifest(folder)}
+
+
 def read_manifest(folder: Path) -> list[Entry]:
     """Reads the manifest of a fetched folder.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -45,6 +46,11 @@ def picture_bytes(
     buffer = io.BytesIO()
     small.resize((width, height), Image.Resampling.BICUBIC).save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def resident_mib() -> float:
+    """Memory held now; the peak of a whole test session would hide what one test adds."""
+    return psutil.Process().memory_info().rss / 2**20
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:

@@ -4,9 +4,8 @@ import io
 import random
 import threading
 
-import psutil
 import pytest
-from conftest import mutated, picture_bytes, wait_until
+from conftest import mutated, picture_bytes, resident_mib, wait_until
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -176,9 +175,7 @@ def test_twenty_mutated_pictures_give_nothing_but_our_answers(client):
 
 @pytest.mark.slow
 def test_five_hundred_mutated_pictures_give_nothing_but_our_answers_and_keep_no_memory(client):
-    # What is held now: the peak of a whole test session would hide what this test adds.
-    memory = psutil.Process().memory_info
     fuzz(client, 50)
-    before = memory().rss
+    before = resident_mib()
     fuzz(client, 500)
-    assert (memory().rss - before) / 2**20 < 100
+    assert resident_mib() - before < 100

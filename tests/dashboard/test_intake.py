@@ -8,9 +8,8 @@ import sys
 import zlib
 
 import numpy as np
-import psutil
 import pytest
-from conftest import DASHBOARD, mutated, picture_bytes
+from conftest import DASHBOARD, mutated, picture_bytes, resident_mib
 from PIL import Image, ImageCms
 
 import intake
@@ -296,9 +295,7 @@ def test_a_hundred_mutated_pictures_raise_nothing_but_our_error():
 
 @pytest.mark.slow
 def test_two_thousand_mutated_pictures_raise_nothing_but_our_error_and_keep_no_memory():
-    # What is held now: the peak of a whole test session would hide what this test adds.
-    memory = psutil.Process().memory_info
     fuzz(200)
-    before = memory().rss
+    before = resident_mib()
     fuzz(2000)
-    assert (memory().rss - before) / MIB < 50
+    assert resident_mib() - before < 50

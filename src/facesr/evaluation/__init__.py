@@ -24,7 +24,7 @@ from facesr.evaluation.scores import (
     table,
 )
 from facesr.evaluation.sheets import Sheet
-from facesr.manifest import Entry, read_manifest
+from facesr.manifest import Entry, read_by_stem
 from facesr.pairs import HR, LR, Pairs, load_pairs
 from facesr.tables import (
     BICUBIC,
@@ -160,10 +160,7 @@ def _sets(
     validation_sets: Path,
     most: int,
 ) -> Iterator[_Set]:
-    entries = {
-        name: {Path(entry.file).stem: entry for entry in read_manifest(folder)}
-        for name, folder in fetched.items()
-    }
+    entries = {name: read_by_stem(folder) for name, folder in fetched.items()}
     for name, folder in sets.items():
         yield _Set(name, folder / LR, folder / HR, entries[name], None)
     for folder in sorted(validation_sets.glob("*")):
