@@ -129,6 +129,12 @@ EXPERIMENTS = {
     "charbonnier": Experiment("Charbonnier", {"train_generator.content": {"charbonnier": 1.0}}),
     "ms-ssim": Experiment("L1 + MS-SSIM", {"train_generator.content": {"l1": 1.0, "ms_ssim": 0.1}}),
     "mse": Experiment("squared error", {"train_generator.content": {"mse": 10.0}}),
+    "wavelet": Experiment(
+        "L1 + wavelet detail", {"train_generator.content": {"l1": 1.0, "high_frequency": 0.1}}
+    ),
+    "resnet34": Experiment(
+        "a ResNet34 for context", {"train_generator.network": {**NETWORK, "backbone": "resnet34"}}
+    ),
     "no-unet": Experiment(
         "no coarse grid: the same cost in residual blocks",
         {"train_generator.network": {**NETWORK, "levels": 1, "body_blocks": 11}},

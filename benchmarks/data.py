@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 from facesr import images, packs
@@ -44,7 +44,7 @@ DRAWN = 8
 def main() -> None:
     """Measures and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faces", type=int, default=128, help=f"of {SIDE} px for the scaling")
+    parser.add_argument("--faces", type=int, default=512, help=f"of {SIDE} px for the scaling")
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     params = load_params(any_device=True)
@@ -229,6 +229,20 @@ def digest(folder: Path) -> str:
     return found.hexdigest()[:12]
 
 
+def plain_pairs(faces: list[Path]) -> None:
+    """Pairs as a script of ten lines would make them: what decoding and Pillow alone cost."""
+    rng = np.random.default_rng(7)
+    kept = np.empty((len(faces), SIDE, SIDE, 3), np.uint8)
+    for index, file in enumerate(faces):
+        with Image.open(file) as face:
+            kept[index] = face.convert("RGB")
+            start = face.convert("RGB").resize((GENERATOR, GENERATOR), Image.Resampling.BICUBIC)
+        blurred = start.filter(ImageFilter.GaussianBlur(2))
+        small = np.asarray(blurred.resize((LR, LR), Image.Resampling.BICUBIC))
+        noisy = (small + rng.normal(0, 5, small.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(BytesIO(), "JPEG", quality=75)
+
+
 def scaling(root: Path, params: Params, count: int) -> None:
     """Pairs of faces of 1024 px on one core and two, and reading them in a training."""
     source = faces(root, params, count, SIDE)
@@ -236,6 +250,7 @@ def scaling(root: Path, params: Params, count: int) -> None:
     decoded = [source / entry.file for entry in read_manifest(source)]
     rows = [
         ("decoding only, one core", count / timed(lambda: [images.read(p) for p in decoded])),
+        ("plain Pillow: blur, noise, JPEG, kept in memory", count / timed(lambda: plain_pairs(decoded))),
     ]
     # Sheets of all recipes cost the same for any number of faces.
     with patch("facesr.pairing._write_sheets"):

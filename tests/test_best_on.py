@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_stages import Project
 
+from facesr import images
 from facesr.config import load_params
+from facesr.manifest import read_manifest
+from facesr.sources.generated import draw
 
 ROOT = Path(__file__).parents[1]
+SMALL = ("HR_SIZE=96", "GENERATOR_SIZE=48", "LR_SIZE=24")
 
 
 def settings(*arguments):
@@ -28,7 +33,7 @@ def settings(*arguments):
 
 @pytest.mark.parametrize("profile", ["best", "smoke"])
 def test_everything_that_the_command_sets_exists_and_fits(profile, tmp_path):
-    sizes = ("HR_SIZE=96", "GENERATOR_SIZE=48", "LR_SIZE=24") if profile == "smoke" else ()
+    sizes = SMALL if profile == "smoke" else ()
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     changes = settings(f"PROFILE={profile}", "PHOTOS=/my photos", *sizes)
     for key, value in changes.items():
@@ -43,3 +48,20 @@ def test_everything_that_the_command_sets_exists_and_fits(profile, tmp_path):
     assert params.profile == profile
     assert params.fetch_faces.path == params.fetch_selfies.path == "/my photos"
     assert (params.fetch_faces.names, params.fetch_selfies.names) == ("[!l]*", "lon_*")
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_folder_and_registers_the_result(tmp_path):
+    root = tmp_path / "project"
+    root.mkdir()
+    project = Project(root)
+    for number, name in enumerate([*"abcdefghij", "lon_a", "lon_b", "lon_c"]):
+        images.write(tmp_path / "my photos" / f"{name}.png", draw(7, number, 96))
+    project.run(
+        *("make", "best-on", "READY=", "RUN=", "PROFILE=smoke", *SMALL, "CROPS=2", "GAN_BATCHES=4"),
+        f"PHOTOS={tmp_path / 'my photos'}",
+    )
+    trained = {Path(entry.origin).name for entry in read_manifest(root / "data/faces")}
+    assert trained == {f"{name}.png" for name in "abcdefghij"}
+    assert len(read_manifest(root / "data/selfies")) == 3
+    assert project.count("model_versions") == 1

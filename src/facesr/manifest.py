@@ -107,12 +107,10 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
         DataError: There is no manifest, or it is damaged.
     """
     entries = read_manifest(folder)
-    named = {entry.file for entry in entries}
-    faults = [
-        Fault(path.relative_to(folder).as_posix(), "is not in the manifest")
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in {*named, FILE}
-    ]
+    named = {FILE, *(entry.file for entry in entries)}
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = [path.relative_to(folder).as_posix() for path in found]
+    faults = [Fault(file, "is not in the manifest") for file in files if file not in named]
     digests = map_in_threads(lambda entry: _sha256(folder / entry.file), entries)
     bar = tqdm(digests, total=len(entries), unit="file", desc=f"check {folder}")
     for entry, digest in zip(entries, bar, strict=True):
