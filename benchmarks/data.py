@@ -248,9 +248,11 @@ def scaling(root: Path, params: Params, count: int) -> None:
     source = faces(root, params, count, SIDE)
     sizes = Sizes(hr_size=SIDE, generator_size=GENERATOR, lr_size=LR)
     decoded = [source / entry.file for entry in read_manifest(source)]
+    decoding = timed(lambda: [images.read(path) for path in decoded])
+    plain = timed(lambda: plain_pairs(decoded))
     rows = [
-        ("decoding only, one core", count / timed(lambda: [images.read(p) for p in decoded])),
-        ("plain Pillow: blur, noise, JPEG, kept in memory", count / timed(lambda: plain_pairs(decoded))),
+        ("decoding only, one core", count / decoding),
+        ("plain Pillow: blur, noise, JPEG, kept in memory", count / plain),
     ]
     # Sheets of all recipes cost the same for any number of faces.
     with patch("facesr.pairing._write_sheets"):
