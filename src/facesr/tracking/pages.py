@@ -44,9 +44,11 @@ def served_pages(root: Path, port: int) -> Iterator[tuple[str, Callable[[], None
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
             *("--port", str(port), "--backend-store-uri", tracking_uri(root)),
         ],
-        # The server starts uvicorn by its name.
         env={
+            # Its workers serve evaluations by language models, which nothing here asks for.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **os.environ,
+            # The server starts uvicorn by its name.
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         },
         cwd=root,
