@@ -99,8 +99,8 @@ STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
 TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
 
 
-def gan(**changes: Any) -> dict[str, Any]:
-    """An adversarial training of a few minutes."""
+def gan(question: str, *, critic: Mapping[str, Any] | None = None, **changes: Any) -> Experiment:
+    """An adversarial training of some minutes that goes on from the starter, on faces."""
     base = {
         "batches": 1600,
         "batch_size": 8,
@@ -112,15 +112,18 @@ def gan(**changes: Any) -> dict[str, Any]:
         "adversarial_loss": "relativistic",
         "adversarial_weight": 2.0e-2,
     }
-    return {
-        "train_critic.network": {
-            "kind": "patch_critic",
-            "features": 32,
-            "blocks": 3,
-            "dropout": 0.0,
+    patch = {"kind": "patch_critic", "features": 32, "blocks": 3, "dropout": 0.0}
+    return Experiment(
+        f"GAN: {question}",
+        {
+            "train_critic.network": critic or patch,
+            **{f"train_gan.{name}": value for name, value in (base | changes).items()},
         },
-        **{f"train_gan.{name}": value for name, value in (base | changes).items()},
-    }
+        than="shipped",
+        start=STARTER,
+        stages=GAN,
+        pictures="faces",
+    )
 
 
 EXPERIMENTS = {
@@ -205,13 +208,20 @@ EXPERIMENTS = {
         than="shipped",
         pictures="both",
     ),
-    "gan": Experiment(
-        "GAN: patch critic, relativistic, 0.02",
-        gan(),
-        than="shipped",
-        start=STARTER,
-        stages=GAN,
-        pictures="faces",
+    "gan": gan("patch critic, relativistic, 0.02"),
+    "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
+    "gan-hinge": gan("hinge", adversarial_loss="hinge"),
+    "gan-features": gan("+ the critic's features", feature_weight=0.1),
+    "gan-texture": gan("+ Gram matrices of the critic's features", texture_weight=1.0),
+    "gan-no-average": gan("the last step instead of EMA", ema_decay=0.0),
+    "gan-unet-critic": gan("U-Net critic", critic={"kind": "unet_critic", "features": 32}),
+    "gan-energy": gan(
+        "+ as much gradient energy as the original", content={"l1": 1.0, "gradient_energy": 0.02}
+    ),
+    "energy": gan(
+        "as much gradient energy, no critic's opinion",
+        content={"l1": 1.0, "gradient_energy": 0.02},
+        adversarial_weight=0.0,
     ),
 }
 

@@ -32,6 +32,7 @@ def flat(*colours):
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
         ("high_frequency", 0.0),
+        ("gradient_energy", 0.0),
     ],
 )
 def test_a_constant_difference_gives_the_value_computed_by_hand(name, expected):
@@ -54,6 +55,20 @@ def test_high_frequency_sees_each_pattern_once_on_its_own_level():
     assert PIXEL_TERMS["high_frequency"](hr + checkerboard, hr).item() == pytest.approx(0.1 / 3)
     wide = 0.1 * (1 - 2 * (rows // 2 % 2)).expand(16, 16)
     assert PIXEL_TERMS["high_frequency"](hr + wide, hr).item() == pytest.approx(0.1 / 3)
+
+
+def test_gradient_energy_counts_steps_wherever_they_are():
+    hr = torch.zeros(1, 3, 4, 4)
+    hr[..., 1] = 0.3  # Two steps of 0.3 in each of four rows.
+    moved = torch.zeros(1, 3, 4, 4)
+    moved[..., 2, :] = 0.3
+    assert PIXEL_TERMS["gradient_energy"](moved, hr).item() == pytest.approx(0, abs=1e-6)
+    one, half = 8 * 0.3**2 / 16 + 1 / 255**2, 8 * 0.15**2 / 16 + 1 / 255**2
+    expected = math.log(one / half)
+    assert PIXEL_TERMS["gradient_energy"](hr / 2, hr).item() == pytest.approx(expected, rel=1e-5)
+    # The mean of both pictures' distances, not the distance of their means.
+    both = PIXEL_TERMS["gradient_energy"](torch.cat([hr / 2, hr]), torch.cat([hr, hr / 2]))
+    assert both.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 2)])

@@ -336,6 +336,7 @@ Content = Annotated[
             "charbonnier",
             "ms_ssim",
             "high_frequency",
+            "gradient_energy",
             "perceptual",
             "texture",
         ],

@@ -20,6 +20,7 @@ PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "charbonnier": pixels.charbonnier,
     "ms_ssim": pixels.ms_ssim,
     "high_frequency": pixels.high_frequency,
+    "gradient_energy": pixels.gradient_energy,
 }
 FEATURE_TERMS: dict[str, Callable[..., Tensor]] = {
     "perceptual": feature_distance,
