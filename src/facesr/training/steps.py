@@ -146,4 +146,5 @@ def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate
         {"params": decayed, "weight_decay": params.weight_decay},
         {"params": spared, "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=learning_rate, betas=(params.beta1, params.beta2), eps=params.epsilon)
+    betas = (params.beta1, params.beta2)
+    return AdamW(groups, lr=learning_rate, betas=betas, eps=params.epsilon, fused=True)
