@@ -110,8 +110,8 @@ best-on: $(READY)  ## Train profile best on a folder: make best-on PHOTOS=folder
 		-S profiles.$(PROFILE).train_gan.batches=$(GAN_BATCHES)
 	@echo "params.yaml says profile: $(PROFILE) now. Put it back: git checkout params.yaml"
 
-picture: $(READY)  ## Draw the README's picture from the evaluation's sheet
-	$(BIN)/facesr data picture reports/evaluate/sheets/selfies.png docs/sheet.jpg
+picture: scoreboard  ## Make the README's picture: make picture FACES=folder MODELS=starter
+	cp .scoreboard/samples.jpg docs/samples.jpg
 
 mlflow: $(READY)  ## Open MLflow's pages at the comparison of all experiments
 	$(RUN) facesr pages

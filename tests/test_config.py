@@ -59,6 +59,24 @@ def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
         load_params(save(tmp_path, params))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("shown", ["everybody"], r"shown: 'everybody' is not one of london"),
+        ("crops.condition", "rain", r"crops\.condition: 'rain' is not one of clean x2"),
+        ("samples.conditions", ["fog"], r"samples\.conditions: 'fog' is not one of clean x2"),
+    ],
+)
+def test_a_scoreboard_shows_what_it_has(params, tmp_path, key, value, message):
+    *parents, last = key.split(".")
+    section = params["scoreboard"]
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    with pytest.raises(ParamsError, match=message):
+        load_params(save(tmp_path, params))
+
+
 def test_a_crop_larger_than_its_pictures_is_refused(params, tmp_path):
     params["profiles"]["smoke"]["train_gan"]["crop_size"] = 25
     with pytest.raises(ParamsError, match=r"train_gan\.crop_size 25 is larger"):

@@ -17,6 +17,7 @@ from facesr.scoreboard import (
     score,
     write_board,
     write_hardest,
+    write_samples,
     write_worst,
 )
 from facesr.scoreboard.sheets import CROP_SIDE
@@ -55,6 +56,7 @@ PARAMS = ScoreboardParams.model_validate(
         "ms_ssim_above": 160,
         "shown": ["faces"],
         "crops": {"condition": "noisy", "side": 16, "count": 3, "per_picture": 2},
+        "samples": {"conditions": ["noisy", "clean"], "side": 32},
         "strengths": [0.0, 1.0],
     }
 )
@@ -151,6 +153,19 @@ def test_the_hardest_places_are_those_where_the_first_method_errs(root):
     sheet = images.read(root / "out" / "hardest.png")
     top, left = 2 * CAPTION, MARGIN + 2 * (CROP_SIDE + MARGIN)  # after original and bicubic
     assert float(sheet[:, top : top + CROP_SIDE, left : left + CROP_SIDE].min()) > 0.99
+
+
+def test_samples_are_the_middles_of_the_first_pictures(root):
+    inputs(root)
+    models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
+    write_samples(models, PARAMS, inputs=root / "inputs", output=root / "out")
+    sheet = images.read(root / "out" / "samples.jpg")
+    for row, condition in enumerate(["noisy", "clean"]):
+        original = images.read(images.find(root / "inputs" / "faces" / condition / "hr")[row])
+        top, left = 2 * CAPTION + row * (32 + MARGIN + CAPTION), MARGIN + 3 * (32 + MARGIN)
+        shown = sheet[:, top : top + 32, left : left + 32]
+        assert (shown - original[:, 8:40, 8:40]).abs().mean() < 0.04  # JPEG
+        assert (shown - original[:, 6:38, 8:40]).abs().mean() > 0.04
 
 
 @pytest.mark.parametrize(

@@ -541,6 +541,15 @@ class ScoreboardCrops(Section):
     per_picture: PositiveInt
 
 
+class ScoreboardSamples(Section):
+    """The sheet of some pictures as they come."""
+
+    conditions: tuple[str, ...] = Field(strict=False, min_length=1)
+    """Names in conditions; a picture each."""
+    side: PositiveInt
+    """Of the middle that is shown, in pixels of the original."""
+
+
 class ScoreboardParams(Section):
     """Fixed inputs on which networks are compared."""
 
@@ -555,8 +564,21 @@ class ScoreboardParams(Section):
     shown: tuple[str, ...] = Field(strict=False)
     """Sources whose pictures may be published."""
     crops: ScoreboardCrops
+    samples: ScoreboardSamples
     strengths: tuple[Fraction, ...] = Field(strict=False)
     """Of the networks that have two operating points; a row each."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for key, names, known in (
+            ("shown", self.shown, self.sources),
+            ("crops.condition", (self.crops.condition,), self.conditions),
+            ("samples.conditions", self.samples.conditions, self.conditions),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"{key}: {name!r} is not one of {', '.join(known)}")
+        return self
 
 
 class Params(Profile):

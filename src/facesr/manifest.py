@@ -68,22 +68,6 @@ def notice(entries: Iterable[Entry]) -> str:
     return " (photographs of others: look, do not pass on)"
 
 
-def refuse_photographs(folders: Iterable[Path]) -> None:
-    """Stops where a fetched folder holds anything but drawn pictures.
-
-    Raises:
-        DataError: It does, or has no manifest.
-    """
-    for folder in folders:
-        for entry in read_manifest(folder):
-            if source_of(entry) != GENERATED:
-                raise DataError(
-                    f"{folder} holds photographs of others ({entry.origin}, {entry.licence}), and "
-                    "reports made of them are not to be passed on. Set source: generated in "
-                    "params.yaml and run: dvc repro"
-                )
-
-
 class Fault(NamedTuple):
     """Something in which a folder differs from its manifest."""
 

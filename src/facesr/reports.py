@@ -24,6 +24,7 @@ from facesr.files import written_whole
 # Of the sheets, in pixels.
 MARGIN = 12
 CAPTION = 34
+PAGE_QUALITY = 88  # of a sheet as JPEG
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700")
 
 
@@ -228,10 +229,10 @@ def write_sheet(
     title: str,
     notes: Sequence[str] | None = None,
 ) -> None:
-    """Writes a picture grid as PNG: a captioned column for each entry, a row for each picture.
+    """Writes a picture grid: a captioned column for each entry, a row for each picture.
 
     Args:
-        path: The PNG file.
+        path: PNG, or a smaller JPEG for a page.
         columns: Pictures (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel,
             so that a sheet never flatters them.
         cell: Side of a cell in pixels.
@@ -259,7 +260,8 @@ def write_sheet(
         middle = 2 * CAPTION + row * row_height + cell + CAPTION / 2
         draw.text((MARGIN, middle), note, fill="black", font=plain, anchor="lm")
     with written_whole(path) as beside:
-        sheet.save(beside, "PNG", optimize=True)
+        kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+        sheet.save(beside, kind, optimize=True, quality=PAGE_QUALITY)
 
 
 def _fitted(picture: Tensor, cell: int) -> tuple[int, int]:

@@ -1,13 +1,10 @@
-"""`facesr data`: checks fetched folders, removes a person's picture, makes one for a page."""
+"""`facesr data`: checks fetched folders and removes a person's picture."""
 
 import argparse
 from pathlib import Path
 
 FOLDERS = (Path("data/faces"), Path("data/selfies"))
 REMOVED = Path("removed.csv")
-# Bounds in pixels, and quality, of a picture for a page.
-PICTURE_WIDTH, PICTURE_HEIGHT = 1200, 1600
-PICTURE_QUALITY = 85
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,17 +28,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     remove.add_argument("sha256", nargs="+", help="as in manifest.csv, or its first 12 digits")
     remove.set_defaults(command=_remove)
-    picture = actions.add_parser(
-        "picture",
-        help="reduce a sample sheet to a picture for a page",
-        description=(
-            "Reduces a sample sheet of reports/ to a JPEG for a README or a page. Refused unless "
-            "all fetched pictures are drawn: photographs of others are not to be passed on."
-        ),
-    )
-    picture.add_argument("sheet", type=Path, help="such as reports/evaluate/sheets/selfies.png")
-    picture.add_argument("output", type=Path, help="JPEG file")
-    picture.set_defaults(command=_picture)
 
 
 def _check(parsed: argparse.Namespace) -> None:
@@ -83,18 +69,3 @@ def _remove(parsed: argparse.Namespace) -> None:
         "above in MLflow; dvc gc --workspace, which deletes it from DVC's cache; and delete it "
         "where it came from."
     )
-
-
-def _picture(parsed: argparse.Namespace) -> None:
-    from facesr.files import written_whole
-    from facesr.images import encode_jpeg, read, resize
-    from facesr.manifest import refuse_photographs
-
-    refuse_photographs(FOLDERS)
-    sheet = read(parsed.sheet)
-    height, width = sheet.shape[-2:]
-    factor = min(1.0, PICTURE_WIDTH / width, PICTURE_HEIGHT / height)
-    small = resize(sheet, (round(height * factor), round(width * factor)), "lanczos").clamp(0, 1)
-    with written_whole(parsed.output) as beside:
-        beside.write_bytes(encode_jpeg(small, quality=PICTURE_QUALITY, chroma_halved=True))
-    print(parsed.output)

@@ -12,8 +12,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description=(
             "Makes the inputs that params.yaml describes under scoreboard, once, measures every "
             "model and enlargement without learning on them, and writes a table, all single values "
-            "and two sheets: the pictures on which the first model gains least, and the places "
-            "that it restores worst."
+            "and three sheets: the pictures on which the first model gains least, the places that "
+            "it restores worst, and some pictures as they come."
         ),
     )
     parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version, starter or a file")
@@ -32,6 +32,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         score,
         write_board,
         write_hardest,
+        write_samples,
         write_worst,
     )
 
@@ -58,3 +59,4 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     print(write_board(rows, params.scoreboard, digest=digest, inputs=inputs, output=parsed.output))
     write_worst(rows, models, params.scoreboard, inputs=inputs, output=parsed.output)
     write_hardest(models, params.scoreboard, inputs=inputs, output=parsed.output)
+    write_samples(models, params.scoreboard, inputs=inputs, output=parsed.output)

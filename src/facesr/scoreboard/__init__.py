@@ -7,7 +7,7 @@ by picture.
 
 from facesr.scoreboard.inputs import choose_files, make_inputs
 from facesr.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
-from facesr.scoreboard.sheets import write_hardest, write_worst
+from facesr.scoreboard.sheets import write_hardest, write_samples, write_worst
 from facesr.scoreboard.tables import write_board
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "score",
     "write_board",
     "write_hardest",
+    "write_samples",
     "write_worst",
 ]

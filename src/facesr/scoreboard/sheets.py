@@ -65,6 +65,44 @@ def write_worst(
     )
 
 
+def write_samples(
+    methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
+) -> None:
+    """Writes `samples.jpg`: one picture under each of some conditions, its middle, pixel by pixel.
+
+    Nothing is chosen: they are the first pictures of the first source that may be shown.
+
+    Args:
+        methods: Are shown between bicubic and original.
+        params: Conditions and side, and the sources that may be shown.
+        inputs: Stored inputs.
+        output: Gets the sheet.
+    """
+    source, side = params.shown[0], params.samples.side
+    everything = build_methods(params.back_projections, methods)
+    columns: dict[str, list[Tensor]] = {"low-res": [], BICUBIC: []}
+    columns |= {name: [] for name in methods} | {"original": []}
+    notes = []
+    for position, condition in enumerate(params.samples.conditions):
+        place, scale = inputs / source / condition, params.conditions[condition].scale
+        files = images.find(place / HR)
+        name = files[position % len(files)].name
+        lr, hr = images.read(place / LR / name), images.read(place / HR / name)
+        columns["low-res"].append(_middle(lr, side // scale))
+        columns["original"].append(_middle(hr, side))
+        for method in (BICUBIC, *methods):
+            columns[method].append(_middle(everything[method](lr, scale)[0], side))
+        notes.append(f"{source} {Path(name).stem}, {condition}")
+    reports.write_sheet(
+        output / "samples.jpg", columns, cell=side, title="The middle, pixel by pixel", notes=notes
+    )
+
+
+def _middle(picture: Tensor, side: int) -> Tensor:
+    top, left = ((length - side) // 2 for length in picture.shape[-2:])
+    return picture[:, top : top + side, left : left + side]
+
+
 class Spot(NamedTuple):
     """A square of an original, in its pixels."""
 
@@ -101,14 +139,16 @@ def write_hardest(
     everything = build_methods(params.back_projections, methods)
     shown = {name: everything[name] for name in (BICUBIC, *methods)}
     columns: dict[str, list[Tensor]] = {"original": [], **{name: [] for name in shown}}
-    for spot in tqdm(spots, unit="crop", desc="hardest"):
-        place = inputs / spot.source / crops.condition
-        hr = images.read(place / HR / f"{spot.stem}.png")
-        lr = images.read(place / LR / f"{spot.stem}.png")
-        whole = {"original": hr} | {name: method(lr, scale)[0] for name, method in shown.items()}
-        for name, picture in whole.items():
-            rows = slice(spot.top, spot.top + crops.side)
-            columns[name].append(picture[:, rows, spot.left : spot.left + crops.side])
+    whole: dict[tuple[str, str], dict[str, Tensor]] = {}
+    for source, stem in tqdm({spot[:2]: 0 for spot in spots}, unit="picture", desc="hardest"):
+        place = inputs / source / crops.condition
+        hr, lr = (images.read(place / kind / f"{stem}.png") for kind in (HR, LR))
+        whole[source, stem] = {"original": hr}
+        whole[source, stem] |= {name: method(lr, scale)[0] for name, method in shown.items()}
+    for spot in spots:
+        rows, across = (slice(start, start + crops.side) for start in (spot.top, spot.left))
+        for name, picture in whole[spot.source, spot.stem].items():
+            columns[name].append(picture[:, rows, across])
     reports.write_sheet(
         output / "hardest.png",
         columns,
