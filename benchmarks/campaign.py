@@ -288,7 +288,14 @@ def _train(work: Path, name: str, photographs: Path) -> float:
         if experiment.stages == GAN:
             paths.GENERATOR.parent.mkdir()
             shutil.copyfile(_weights(work, experiment.start), paths.GENERATOR)
-            _restore_all(params["profiles"]["starter"]["sizes"]["generator_size"])
+            digest = sha256(paths.GENERATOR.read_bytes()).hexdigest()[:12]
+            restored = data / f"restored-{digest}"
+            if not restored.is_dir():
+                part = restored.with_name(f"{restored.name}.part")
+                _restore_all(params["profiles"]["starter"]["sizes"]["generator_size"], part)
+                part.rename(restored)
+            paths.GENERATOR_IMAGES.parent.mkdir()
+            paths.GENERATOR_IMAGES.symlink_to(restored)
         start = time.perf_counter()
         for stage in experiment.stages:
             importlib.import_module(f"stages.{stage}").main()
@@ -360,13 +367,13 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
     return folder
 
 
-def _restore_all(side: int) -> None:
+def _restore_all(side: int, folder: Path) -> None:
     network = load_network(paths.GENERATOR).module
     splits = {
         split: load_pairs(folder / LR, folder / HR, hr_size=side)
         for split, folder in (("train", paths.TRAIN_PAIRS), ("valid", paths.VALID_PAIRS))
     }
-    restore_all(network, splits, paths.GENERATOR_IMAGES)
+    restore_all(network, splits, folder)
 
 
 def _weights(work: Path, name: str) -> Path:
