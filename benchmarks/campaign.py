@@ -14,7 +14,6 @@ import contextlib
 import csv
 import functools
 import importlib
-import itertools
 import json
 import shutil
 import sys
@@ -67,9 +66,6 @@ class Experiment(NamedTuple):
     stages: tuple[str, ...] = GENERATOR
     options: Mapping[str, Any] = {}
     """Of Enhancer.enhance."""
-    self_ensemble: bool = False
-    """Mean over the picture's eight mirrored and turned forms (Timofte et al. 2016, section 3.4,
-    https://arxiv.org/abs/1511.02228)."""
     seed_offset: int = 0
 
 
@@ -193,7 +189,7 @@ EXPERIMENTS = {
         start=STARTER,
         than="shipped",
         stages=(),
-        self_ensemble=True,
+        options={"self_ensemble": True},
     ),
     "tune-long": Experiment(
         "the starter, tuned on both, four times as long",
@@ -394,16 +390,7 @@ def _restore(work: Path, name: str) -> Restore:
         result = enhancer.enhance(lr, scale=scale, **experiment.options)
         return result.image, result.seconds
 
-    def restore_ensemble(lr: Tensor, scale: int) -> tuple[Tensor, float]:
-        total, seconds = torch.zeros(()), 0.0
-        for turns, mirrored in itertools.product(range(4), (False, True)):
-            form = torch.rot90(lr.flip(-1) if mirrored else lr, turns, (-2, -1))
-            sr, spent = restore(form, scale)
-            sr = torch.rot90(sr, -turns, (-2, -1))
-            total, seconds = total + (sr.flip(-1) if mirrored else sr) / 8, seconds + spent
-        return total, seconds
-
-    return restore_ensemble if experiment.self_ensemble else restore
+    return restore
 
 
 def _table(work: Path, names: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from tiny import network
@@ -129,6 +130,7 @@ def test_every_option_changes_the_result(enhancer):
         {"colour": "adain"},
         {"strength": 0.3},
         {"back_projections": 1},
+        {"self_ensemble": True},
         {"tile": 64},
     ):
         changed = enhancer.enhance(large, **{"colour": "none", **options}).image
@@ -189,6 +191,25 @@ def test_a_batch_gives_what_its_pictures_give_alone(enhancer, monkeypatch):
     assert enhancer.enhance_batch([]) == []
     with pytest.raises(ParamsError, match="must have one size"):
         enhancer.enhance_batch([picture(24, 32), picture(32, 24)])
+
+
+def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
+    given = picture(24, 40)
+    forms = []
+    for turns in range(4):
+        for mirrored in (False, True):
+            form = np.rot90(given.flip(-1) if mirrored else given, turns, (-2, -1)).copy()
+            result = enhancer.enhance(torch.from_numpy(form), colour="none").image
+            result = torch.from_numpy(np.rot90(result, -turns, (-2, -1)).copy())
+            forms.append(result.flip(-1) if mirrored else result)
+    told = []
+    result = enhancer.enhance(
+        given, colour="none", self_ensemble=True, on_progress=lambda *counts: told.append(counts)
+    )
+    assert torch.allclose(result.image, torch.stack(forms).mean(0), atol=1e-6)
+    assert told == [(number + 1, 8) for number in range(8)]
+    turned = enhancer.enhance(torch.rot90(given, 1, (-2, -1)), colour="none", self_ensemble=True)
+    assert torch.allclose(torch.rot90(turned.image, -1, (-2, -1)), result.image, atol=1e-6)
 
 
 @pytest.mark.parametrize("device", ["quantum", "cuda"])

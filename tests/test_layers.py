@@ -22,6 +22,7 @@ LAYERS = [
         "faces",
         "burst",
         "video",
+        "ensemble",
     },
     {"removed"},
     {"sources", "pairing", "training", "tracking"},
