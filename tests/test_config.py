@@ -59,6 +59,12 @@ def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
         load_params(save(tmp_path, params))
 
 
+def test_what_cannot_be_compiled_is_refused(params, tmp_path):
+    params["profiles"]["paper"]["training"]["compile"] = True
+    with pytest.raises(ParamsError, match="compile does not go with fastai_unet"):
+        load_params(save(tmp_path, params), any_device=True)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -316,7 +316,7 @@ class TrainingParams(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     """Of the networks' arithmetic; `auto` is bfloat16 where the device has instructions for it."""
     compile: bool
-    """Compiles the networks with torch.compile."""
+    """Compiles networks with torch.compile: residual U-Nets, and critics while they train alone."""
     accumulate: PositiveInt
     """Parts of a batch that pass the networks one after another; more need less memory."""
     max_accumulate: PositiveInt
@@ -503,6 +503,16 @@ class Profile(Section):
         ):
             if crop > side:
                 raise ValueError(f"{name}.crop_size {crop} is larger than its pictures, {side}")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        networks = (self.train_generator.network, self.train_upsampler.network)
+        if self.training.compile and any(isinstance(one, FastaiUNetParams) for one in networks):
+            raise ValueError(
+                "training.compile does not go with fastai_unet: torch.compile cannot follow its "
+                "hooks. Set compile: false, or kind: residual_unet"
+            )
         return self
 
 

@@ -241,12 +241,6 @@ def test_a_training_in_bfloat16_ends_near_that_in_float32(name, trained, tmp_pat
 
 
 NETWORKS = {
-    "fastai_unet": {
-        "backbone": "resnet18",
-        "pretrained": False,
-        "self_attention": True,
-        "scale": 2,
-    },
     "residual_unet": {
         **{"backbone": "resnet18", "pretrained": False, "width": 8, "levels": 2, "scale": 2},
         **{"decoder_blocks": 1, "body_blocks": 1, "unshuffle": 1, "head": "stepwise"},

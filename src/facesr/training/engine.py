@@ -49,7 +49,9 @@ def prepared(
     for network, entry in zip(networks, entries, strict=True):
         compute = getattr(network, entry)
         if compiled:
-            compute = torch.compile(compute)
+            # One program for each shape: trainings have few, and the compiler fails on some
+            # convolutions whose sizes it leaves open.
+            compute = torch.compile(compute, dynamic=False)
         if channels_last:
             network.to(memory_format=torch.channels_last)
             compute = _with_channels_last(compute, dtype, device)

@@ -203,12 +203,12 @@ def train_gan(
     shared_critic = SharedStep(critic_optimizer, parts=parts.count, processes=processes)
     speed = partial(prepared, dtype=pick_dtype(training.precision, device), device=device)
     generators = filter(None, (generator_net, content_loss.network))
-    # Nothing compiled can be differentiated twice, as the penalty does.
-    critic_compiled = training.compile and not params.gradient_penalty
     with monitor:
         with (
             speed(*generators, compiled=training.compile),
-            speed(critic_net, compiled=critic_compiled),
+            # A step calls the critic twice, and each call moves its spectral norm's vectors: what
+            # is compiled keeps no copy of the first call's for the way back.
+            speed(critic_net, compiled=False),
         ):
             # Resume.
             average = Average(generator_net, decay=params.ema_decay)
