@@ -214,6 +214,11 @@ EXPERIMENTS = {
     "gan-energy": gan(
         "+ as much gradient energy as the original", content={"l1": 1.0, "gradient_energy": 0.02}
     ),
+    "gan-light": gan(
+        "weight 0.006, more for gradient energy",
+        content={"l1": 1.0, "gradient_energy": 0.03},
+        adversarial_weight=6.0e-3,
+    ),
     "energy": gan(
         "as much gradient energy, no critic's opinion",
         content={"l1": 1.0, "gradient_energy": 0.02},
