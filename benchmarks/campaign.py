@@ -158,8 +158,7 @@ EXPERIMENTS = {
     "fast": Experiment(
         "twice the rate", phases({"learning_rate": 1.2e-3, "encoder_learning_rate": 1.2e-3})
     ),
-    "bicubic": Experiment("clean reductions only", {"degrade.recipe": "bicubic"}),
-    "web": Experiment("recipe web: JPEG, a little noise", {"degrade.recipe": "web"}),
+    "clean": Experiment("clean reductions only", {"degrade.recipe": "bicubic"}),
     "mixture": Experiment("recipe mixture", {"degrade.recipe": "mixture"}),
     "fresh": Experiment("a new degradation of every crop", {"degrade.fresh": True}),
     "faces": Experiment("faces alone", pictures="faces"),
