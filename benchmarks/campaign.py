@@ -1,6 +1,6 @@
 """The quality campaign: short trainings that differ in one thing, measured on real faces.
 
-    python -m benchmarks.campaign ../shared/data [NAME...] [--work .campaign] [--threads 1]
+    python -m benchmarks.campaign [--work .campaign] [--table] ../shared/data [NAME...]
 
 Every experiment runs the stages themselves on the profile `starter` with the changes of
 `EXPERIMENTS`, and is measured on the scoreboard's stored inputs (London, US officials, FFHQ; clean,
@@ -232,10 +232,14 @@ def main() -> None:
     parser.add_argument("photographs", type=Path, help="root of params.yaml's scoreboard")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)} (default: all)")
     parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
+    parser.add_argument("--table", action="store_true", help="only print what is done")
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     work, photographs = parsed.work.resolve(), parsed.photographs.resolve()
     names = parsed.names or list(EXPERIMENTS)
+    if parsed.table:
+        print(_table(work, names))
+        return
     params = load_params(any_device=True)
     board = _choose_board(params.scoreboard)
     digest = make_inputs(
