@@ -404,13 +404,13 @@ def _restore(work: Path, name: str) -> Restore:
 def _table(work: Path, names: Sequence[str]) -> str:
     header = ["experiment", "what", *(f"{name}: gain, dB" for name in CONDITIONS), "than"]
     header += [f"{name}: difference" for name in CONDITIONS]
-    header += ["gradient energy, clean", "training, s"]
+    header += ["gradient energy of the three", "training, s"]
     lines = []
     for name in names:
         experiment = EXPERIMENTS[name]
         own, bicubic, seconds = _read(work, name)
         other = _read(work, experiment.than)[0] if experiment.than != name else own
-        gains, differences = [], []
+        gains, differences, energies = [], [], []
         for condition in CONDITIONS:
             keys = [key for key in own if key[1] == condition]
             psnr = [own[key]["psnr"] for key in keys]
@@ -418,12 +418,13 @@ def _table(work: Path, names: Sequence[str]) -> str:
             gains.append(f"{gain.mean:+.2f}")
             change = reports.paired_difference(psnr, [other[key]["psnr"] for key in keys])
             differences.append(f"{change.mean:+.3f} ± {change.standard_error:.3f}")
-        energy = [v["gradient_energy_ratio"] for key, v in own.items() if key[1] == CONDITIONS[0]]
+            energy = [own[key]["gradient_energy_ratio"] for key in keys]
+            energies.append(f"{reports.summarise(energy).mean:.2f}")
         lines.append([name, experiment.question, *gains])
         lines[-1] += (
             ["", *[""] * len(CONDITIONS)] if other is own else [experiment.than, *differences]
         )
-        lines[-1] += [f"{reports.summarise(energy).mean:.3f}", f"{seconds:.0f}"]
+        lines[-1] += [" / ".join(energies), f"{seconds:.0f}"]
     return reports.markdown_table(header, lines)
 
 
