@@ -72,8 +72,8 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean over the pictures of |log E(sr) - log E(hr)|, E the mean squared step in luma.
 
     It asks for as much detail as the original has and is blind to where it lies, as the metric
-    `gradient_energy_ratio` is: it weighs against the smoothness of the other terms. Without a critic
-    it is served by a checkerboard of single pixels. One pixel has no steps, and no loss.
+    `gradient_energy_ratio` is: it weighs against the smoothness of the other terms. Without a
+    critic a checkerboard of single pixels serves it. One pixel has no steps, and no loss.
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
         ratio = (_step_energy(sr) + ENERGY_EPSILON).log() - (
