@@ -1,6 +1,5 @@
 """The board as tables."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,8 +17,8 @@ def write_board(
     """Writes `scores.csv` and `table.md` into `output`, and returns the table.
 
     One block for each condition, a row for each source and method: every metric's mean, and the
-    gain in PSNR over bicubic ± standard error of the paired difference. Then the gains by skin
-    tone, where a source holds faces.
+    gain in PSNR over bicubic ± standard error of the paired difference. Then the gains over all
+    faces and by skin tone.
 
     Args:
         rows: Of `score`.
@@ -81,8 +80,10 @@ def _read_tones(params: ScoreboardParams, inputs: Path) -> dict[tuple[str, str],
 def _tone_table(
     rows: Sequence[Row], params: ScoreboardParams, tones: Mapping[tuple[str, str], str]
 ) -> str:
-    counts = Counter(tones.values())
-    groups = [name for name in TONES if counts[name]]
+    groups = {"all": list(tones)}
+    for name in TONES:
+        if group := [face for face, tone in tones.items() if tone == name]:
+            groups[name] = group
     psnr = {row[:4]: row.values["psnr"] for row in rows}
     lines = []
     for label in params.conditions:
@@ -90,17 +91,15 @@ def _tone_table(
             if method == BICUBIC:
                 continue
             cells = [f"{label}, {method}"]
-            for group in groups:
-                keys = [
-                    (source, label, stem) for (source, stem), tone in tones.items() if tone == group
-                ]
+            for group in groups.values():
+                keys = [(source, label, stem) for source, stem in group]
                 gain = reports.paired_difference(
                     [psnr[*key, method] for key in keys], [psnr[*key, BICUBIC] for key in keys]
                 )
                 cells.append(f"{gain.mean:+.2f} ± {gain.standard_error:.2f}")
             lines.append(cells)
-    header = ["condition, method", *(f"{name} ({counts[name]})" for name in groups)]
+    header = ["condition, method", *(f"{name} ({len(group)})" for name, group in groups.items())]
     return (
-        "## By skin tone\n\nGain in PSNR over bicubic ± standard error, dB; faces sorted by the "
-        f"typology angle of their cheeks.\n\n{reports.markdown_table(header, lines)}"
+        "## Faces, all and by skin tone\n\nGain in PSNR over bicubic ± standard error, dB; sorted "
+        f"by the typology angle of the cheeks.\n\n{reports.markdown_table(header, lines)}"
     )
