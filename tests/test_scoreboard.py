@@ -112,6 +112,12 @@ def test_test_pictures_keep_their_pixels_and_faces_are_reduced(root):
     assert images.read(faces[0]).shape == (3, 48, 48)
 
 
+def test_a_square_is_cut_from_the_middle_and_never_larger_than_the_picture():
+    picture = photograph(1, 20, 30)
+    assert torch.equal(images.centre_square(picture, 8), picture[:, 6:14, 11:19])
+    assert torch.equal(images.centre_square(picture, 99), picture[:, :, 5:25])
+
+
 def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothing(root):
     digest = inputs(root)
     models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}

@@ -243,10 +243,10 @@ def resize(
     return torch.from_numpy(result)
 
 
-def centre_square(picture: Tensor) -> Tensor:
-    """Cuts the largest square from the middle of a (3, H, W) picture."""
+def centre_square(picture: Tensor, side: int | None = None) -> Tensor:
+    """Cuts a square of `side` from the middle of a (3, H, W) picture, the largest at most."""
     height, width = picture.shape[-2:]
-    side = min(height, width)
+    side = min(height, width, side or height)
     top, left = (height - side) // 2, (width - side) // 2
     return picture[:, top : top + side, left : left + side]
 

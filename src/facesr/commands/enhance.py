@@ -337,13 +337,12 @@ def _with_bar(
 
 def _middles(before: "Tensor", after: "Tensor") -> "tuple[Tensor, Tensor]":
     """Cuts the same middle from both, so that the result is seen pixel by pixel."""
+    from facesr import images
+
     side = min(SHEET_CELL, *after.shape[-2:])
-    cut = []
-    for picture in (before, after):
-        own = max(1, round(side * picture.shape[-1] / after.shape[-1]))
-        top, left = ((length - own) // 2 for length in picture.shape[-2:])
-        cut.append(picture[:, top : top + own, left : left + own].clone())
-    return cut[0], cut[1]
+    own = max(1, round(side * before.shape[-1] / after.shape[-1]))
+    # Copies, so that the whole pictures are not kept for them.
+    return images.centre_square(before, own).clone(), images.centre_square(after, side).clone()
 
 
 def _as_dict(outcome: "Outcome") -> dict[str, Any]:

@@ -18,6 +18,8 @@ from facesr.tables import BICUBIC
 SHOWN = 6
 SHOWN_SIDE = 320
 CROP_SIDE = 192
+# Columns.
+LOW_RES, ORIGINAL = "low-res", "original"
 # Between the places that are compared, in pixels.
 STEP = 8
 
@@ -47,21 +49,18 @@ def write_worst(
         if method == first and source in params.shown
     }
     worst = sorted(gains, key=lambda one: gains[one])[:SHOWN]
-    columns: dict[str, list[Tensor]] = {"low-res": [], BICUBIC: []}
-    columns |= {name: [] for name in models} | {"original": []}
-    methods = build_methods(params.back_projections, models)
-    notes = []
-    for source, condition, stem in worst:
-        place = inputs / source / condition
-        lr, hr = images.read(place / LR / f"{stem}.png"), images.read(place / HR / f"{stem}.png")
-        columns["low-res"].append(lr)
-        columns["original"].append(hr)
-        for name in (BICUBIC, *models):
-            columns[name].append(methods[name](lr, params.conditions[condition].scale)[0])
-        gain = gains[source, condition, stem]
-        notes.append(f"{source} {stem}, {condition}: {first} {gain:+.2f} dB over bicubic")
+    shown = [_restore(*one, models, params, inputs) for one in worst]
+    notes = [
+        f"{source} {stem}, {condition}: {first} {gains[source, condition, stem]:+.2f} dB over "
+        "bicubic"
+        for source, condition, stem in worst
+    ]
     reports.write_sheet(
-        output / "worst.png", columns, cell=SHOWN_SIDE, title="Smallest gains first", notes=notes
+        output / "worst.png",
+        _columns(shown),
+        cell=SHOWN_SIDE,
+        title="Smallest gains first",
+        notes=notes,
     )
 
 
@@ -79,28 +78,42 @@ def write_samples(
         output: Gets the sheet.
     """
     source, side = params.shown[0], params.samples.side
-    everything = build_methods(params.back_projections, methods)
-    columns: dict[str, list[Tensor]] = {"low-res": [], BICUBIC: []}
-    columns |= {name: [] for name in methods} | {"original": []}
-    notes = []
+    shown, notes = [], []
     for position, condition in enumerate(params.samples.conditions):
-        place, scale = inputs / source / condition, params.conditions[condition].scale
-        files = images.find(place / HR)
-        name = files[position % len(files)].name
-        lr, hr = images.read(place / LR / name), images.read(place / HR / name)
-        columns["low-res"].append(_middle(lr, side // scale))
-        columns["original"].append(_middle(hr, side))
-        for method in (BICUBIC, *methods):
-            columns[method].append(_middle(everything[method](lr, scale)[0], side))
-        notes.append(f"{source} {Path(name).stem}, {condition}")
+        files = images.find(inputs / source / condition / HR)
+        stem = files[position % len(files)].stem
+        whole = _restore(source, condition, stem, methods, params, inputs)
+        sides = dict.fromkeys(whole, side) | {LOW_RES: side // params.conditions[condition].scale}
+        shown.append({name: images.centre_square(whole[name], sides[name]) for name in whole})
+        notes.append(f"{source} {stem}, {condition}")
     reports.write_sheet(
-        output / "samples.jpg", columns, cell=side, title="The middle, pixel by pixel", notes=notes
+        output / "samples.jpg",
+        _columns(shown),
+        cell=side,
+        title="The middle, pixel by pixel",
+        notes=notes,
     )
 
 
-def _middle(picture: Tensor, side: int) -> Tensor:
-    top, left = ((length - side) // 2 for length in picture.shape[-2:])
-    return picture[:, top : top + side, left : left + side]
+def _restore(
+    source: str,
+    condition: str,
+    stem: str,
+    models: Mapping[str, Restore],
+    params: ScoreboardParams,
+    inputs: Path,
+) -> dict[str, Tensor]:
+    """Gives one stored input, what bicubic and the models make of it, and its original."""
+    place, scale = inputs / source / condition, params.conditions[condition].scale
+    lr, hr = (images.read(place / kind / f"{stem}.png") for kind in (LR, HR))
+    methods = build_methods(params.back_projections, models)
+    restored = {name: methods[name](lr, scale)[0] for name in (BICUBIC, *models)}
+    return {LOW_RES: lr, **restored, ORIGINAL: hr}
+
+
+def _columns(shown: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
+    """From pictures by name, a row each, to the columns of a sheet."""
+    return {name: [row[name] for row in shown] for name in (shown[0] if shown else ())}
 
 
 class Spot(NamedTuple):
@@ -136,22 +149,21 @@ def write_hardest(
             found = _find_spots(error.mean(0), side=crops.side, count=crops.per_picture)
             spots += [Spot(source, path.stem, *place) for place in found]
     spots = sorted(spots, key=lambda spot: -spot.error)[: crops.count]
-    everything = build_methods(params.back_projections, methods)
-    shown = {name: everything[name] for name in (BICUBIC, *methods)}
-    columns: dict[str, list[Tensor]] = {"original": [], **{name: [] for name in shown}}
-    whole: dict[tuple[str, str], dict[str, Tensor]] = {}
-    for source, stem in tqdm({spot[:2]: 0 for spot in spots}, unit="picture", desc="hardest"):
-        place = inputs / source / crops.condition
-        hr, lr = (images.read(place / kind / f"{stem}.png") for kind in (HR, LR))
-        whole[source, stem] = {"original": hr}
-        whole[source, stem] |= {name: method(lr, scale)[0] for name, method in shown.items()}
+    places = dict.fromkeys((spot.source, spot.stem) for spot in spots)
+    whole = {
+        (source, stem): _restore(source, crops.condition, stem, methods, params, inputs)
+        for source, stem in tqdm(places, unit="picture", desc="hardest")
+    }
+    shown = []
     for spot in spots:
         rows, across = (slice(start, start + crops.side) for start in (spot.top, spot.left))
-        for name, picture in whole[spot.source, spot.stem].items():
-            columns[name].append(picture[:, rows, across])
+        pictures = whole[spot.source, spot.stem]
+        shown.append(
+            {name: pictures[name][:, rows, across] for name in (ORIGINAL, BICUBIC, *methods)}
+        )
     reports.write_sheet(
         output / "hardest.png",
-        columns,
+        _columns(shown),
         cell=CROP_SIDE,
         title=f"Where {next(iter(methods))} does worst: {crops.condition}",
         notes=[f"{spot.source} {spot.stem}, {spot.left}, {spot.top}" for spot in spots],
