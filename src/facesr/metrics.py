@@ -178,18 +178,23 @@ def luma_shift(sr: Tensor, hr: Tensor) -> Tensor:
 def gradient_energy_ratio(sr: Tensor, hr: Tensor) -> Tensor:
     """Squared differences between neighbouring lumas, sr over hr; below 1 is smoother."""
     _check(sr, hr)
-    return _gradient_energy(sr) / _gradient_energy(hr)
+    return gradient_energy(_luma(sr)) / gradient_energy(_luma(hr))
 
 
-def _gradient_energy(picture: Tensor) -> Tensor:
-    luma = _luma(picture)  # (N, H, W)
+def gradient_energy(luma: Tensor) -> Tensor:
+    """Sum of the squared differences between neighbours; (N, H, W) to (N,)."""
     down, right = luma.diff(dim=1), luma.diff(dim=2)
     return down.square().sum((1, 2)) + right.square().sum((1, 2))
 
 
 def _luma(picture: Tensor) -> Tensor:
-    weights = torch.tensor(LUMA, dtype=torch.float64, device=picture.device)
-    return torch.einsum("nchw,c->nhw", picture.double(), weights)
+    return luma_of(picture.double())
+
+
+def luma_of(picture: Tensor) -> Tensor:
+    """Luma of RGB, in the same arithmetic; (N, 3, H, W) to (N, H, W)."""
+    weights = torch.tensor(LUMA, dtype=picture.dtype, device=picture.device)
+    return torch.einsum("nchw,c->nhw", picture, weights)
 
 
 def _check(sr: Tensor, hr: Tensor) -> None:

@@ -5,7 +5,7 @@ from pytorch_msssim import ms_ssim as torch_ms_ssim
 from torch import Tensor
 from torch.nn import functional as F
 
-from facesr.metrics import LUMA, ms_ssim_window
+from facesr import metrics
 from facesr.models.blocks import IMAGENET_STD
 
 CHARBONNIER_EPSILON = 1e-3
@@ -41,7 +41,7 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
     Raises:
         DataError: The pictures have 32 px or less.
     """
-    window = ms_ssim_window(min(sr.shape[-2:]))
+    window = metrics.ms_ssim_window(min(sr.shape[-2:]))
     # Variances are differences of almost equal numbers, of which bfloat16 would leave nothing.
     with torch.autocast(sr.device.type, enabled=False):
         similarity: Tensor = torch_ms_ssim(sr.float(), hr.float(), data_range=1, win_size=window)
@@ -76,14 +76,8 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
     critic a checkerboard of single pixels serves it. One pixel has no steps, and no loss.
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
-        ratio = (_step_energy(sr) + ENERGY_EPSILON).log() - (
-            _step_energy(hr) + ENERGY_EPSILON
-        ).log()
-    return ratio.abs().mean()
-
-
-def _step_energy(picture: Tensor) -> Tensor:
-    weights = torch.tensor(LUMA, device=picture.device).view(1, 3, 1, 1)
-    luma = (picture.float() * weights).sum(1)  # (N, H, W)
-    steps = luma.diff(dim=1).square().sum((1, 2)) + luma.diff(dim=2).square().sum((1, 2))
-    return steps / luma[0].numel()
+        logs = [
+            (metrics.gradient_energy(luma) / luma[0].numel() + ENERGY_EPSILON).log()
+            for luma in (metrics.luma_of(sr.float()), metrics.luma_of(hr.float()))
+        ]
+    return (logs[0] - logs[1]).abs().mean()
