@@ -4,6 +4,7 @@ Nothing here has a default: a line deleted from params.yaml is an error, not a s
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -586,8 +587,7 @@ class ScoreboardParams(Section):
             ("samples.conditions", self.samples.conditions, self.conditions),
         ):
             for name in names:
-                if name not in known:
-                    raise ValueError(f"{key}: {name!r} is not one of {', '.join(known)}")
+                _require(f"{key}:", name, known)
         return self
 
 
@@ -609,8 +609,7 @@ class _ParamsFile(Section):
 
     @model_validator(mode="after")
     def _profile_exists(self) -> Self:
-        if self.profile not in self.profiles:
-            raise ValueError(f"profile {self.profile!r} is not one of {', '.join(self.profiles)}")
+        _require("profile", self.profile, self.profiles)
         return self
 
     @model_validator(mode="after")
@@ -618,22 +617,16 @@ class _ParamsFile(Section):
         simple = [n for n, one in self.recipes.items() if not isinstance(one, MixtureParams)]
         for name, recipe in self.recipes.items():
             for part in recipe.weights if isinstance(recipe, MixtureParams) else ():
-                if part not in simple:
-                    raise ValueError(f"recipes.{name}: {part!r} is not one of {', '.join(simple)}")
+                _require(f"recipes.{name}:", part, simple)
         for name, condition in self.scoreboard.conditions.items():
-            if condition.recipe not in self.recipes:
-                known = ", ".join(self.recipes)
-                raise ValueError(
-                    f"scoreboard.conditions.{name}: {condition.recipe!r} is not one of {known}"
-                )
+            _require(f"scoreboard.conditions.{name}:", condition.recipe, self.recipes)
         for name, profile in self.profiles.items():
             for recipe_name in (profile.degrade.recipe, *profile.degrade.validation_sets):
                 self._check_recipe(recipe_name, profile, f"profiles.{name}.degrade")
         return self
 
     def _check_recipe(self, name: str, profile: Profile, where: str) -> None:
-        if name not in self.recipes:
-            raise ValueError(f"{where}: {name!r} is not one of {', '.join(self.recipes)}")
+        _require(f"{where}:", name, self.recipes)
         recipe, sizes = self.recipes[name], profile.sizes
         parts = list(recipe.weights) if isinstance(recipe, MixtureParams) else [name]
         scales = {part: getattr(self.recipes[part], "base_scale", 0) for part in parts}
@@ -691,6 +684,11 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path} does not exist here. Run from the project's root.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
+
+
+def _require(where: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{where} {name!r} is not one of {', '.join(known)}")
 
 
 def _all_faults(path: Path, error: ValidationError) -> str:
