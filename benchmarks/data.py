@@ -235,8 +235,9 @@ def plain_pairs(faces: list[Path]) -> None:
     kept = np.empty((len(faces), SIDE, SIDE, 3), np.uint8)
     for index, file in enumerate(faces):
         with Image.open(file) as face:
-            kept[index] = face.convert("RGB")
-            start = face.convert("RGB").resize((GENERATOR, GENERATOR), Image.Resampling.BICUBIC)
+            rgb = face.convert("RGB")
+        kept[index] = rgb
+        start = rgb.resize((GENERATOR, GENERATOR), Image.Resampling.BICUBIC)
         blurred = start.filter(ImageFilter.GaussianBlur(2))
         small = np.asarray(blurred.resize((LR, LR), Image.Resampling.BICUBIC))
         noisy = (small + rng.normal(0, 5, small.shape)).clip(0, 255).astype(np.uint8)
