@@ -28,6 +28,7 @@ def flat(*colours):
     ("name", "expected"),
     [
         ("mse", 0.04),
+        ("log_mse", math.log(1 + 0.04 / 1e-6)),
         ("l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
@@ -45,6 +46,13 @@ def test_equal_pictures_have_the_least_loss(name):
     hr = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     least = 1e-3 if name == "charbonnier" else 0
     assert PIXEL_TERMS[name](hr, hr).item() == pytest.approx(least, abs=1e-6)
+
+
+def test_log_mse_is_the_mean_psnr_of_the_pictures():
+    hr = torch.full((2, 3, 8, 8), 0.5)
+    sr = hr + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
+    psnr = 60 - 10 / math.log(10) * PIXEL_TERMS["log_mse"](sr, hr).item()
+    assert psnr == pytest.approx((20 + 40) / 2, abs=0.05)
 
 
 def test_high_frequency_sees_each_pattern_once_on_its_own_level():

@@ -333,6 +333,7 @@ Content = Annotated[
         Literal[
             "mse",
             "normalised_mse",
+            "log_mse",
             "l1",
             "charbonnier",
             "ms_ssim",

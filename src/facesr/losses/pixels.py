@@ -10,6 +10,8 @@ from facesr.models.blocks import IMAGENET_STD
 
 CHARBONNIER_EPSILON = 1e-3
 WAVELET_LEVELS = 3
+LOG_EPSILON = 1e-6
+"""Mean squared error from which the logarithm counts: a PSNR of 60 dB."""
 ENERGY_EPSILON = 1 / 255**2
 """Of the gradient energy; what a picture with steps of one grey level has."""
 
@@ -23,6 +25,17 @@ def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean squared error on the ImageNet scale, as in fastai's super-resolution lesson."""
     std = torch.tensor(IMAGENET_STD, device=sr.device, dtype=sr.dtype).view(1, 3, 1, 1)
     return F.mse_loss(sr / std, hr / std)
+
+
+def log_mse(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean over the pictures of log(1 + MSE / 1e-6): what the mean PSNR is made of.
+
+    A PSNR in dB is 60 - 4.34 x this as long as the error is well above 1e-6. Each picture counts by
+    the share of its error that is taken away, so that hard pictures do not drown easy ones (the
+    PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
+    """
+    errors = (sr.float() - hr.float()).square().flatten(1).mean(1)  # (N,)
+    return torch.log1p(errors / LOG_EPSILON).mean()
 
 
 def l1(sr: Tensor, hr: Tensor) -> Tensor:
