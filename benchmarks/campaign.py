@@ -23,9 +23,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
+from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from facesr import images, paths, reports
@@ -42,6 +44,9 @@ CONDITIONS = ("clean x4", "JPEG x4", "blur noise JPEG x4")
 SOURCES = {"london": 12, "officials": 12, "ffhq": 24}
 PICTURES = 320
 """Drawn pictures of a short training."""
+DRAWN = {"both": PICTURES, "wide": PICTURES // 2}
+"""Drawn pictures beside photographs."""
+MOSAIC = 512  # px
 SHARE_TRAINED = 0.9
 STEPS = 1500
 """Of a short training; schedules with other crops see as many pixels."""
@@ -60,7 +65,7 @@ class Experiment(NamedTuple):
     than: str = "base"
     """The experiment that it is compared with."""
     pictures: str = "generated"
-    """Trained on: generated, faces or both."""
+    """Trained on: generated, faces, both, or wide, which has faces of other sizes as well."""
     start: str = ""
     """Experiment or weights file that is gone on from."""
     stages: tuple[str, ...] = GENERATOR
@@ -78,6 +83,15 @@ def phases(*changes: Mapping[str, Any]) -> dict[str, Any]:
         epochs = round(crops / len(changes) / (PICTURES * SHARE_TRAINED))
         rows.append({**phase, "epochs": max(1, epochs)})
     return {"train_generator.phases": rows, "train_generator.crops_per_pair": 1}
+
+
+def wide(*changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule over all pictures of the kind "wide", twelve crops of each in an epoch."""
+    return {
+        "fetch_faces.count": 640,
+        "train_generator.crops_per_pair": 12,
+        "train_generator.phases": [{**PHASE, **change} for change in changes],
+    }
 
 
 NETWORK = {
@@ -203,6 +217,21 @@ EXPERIMENTS = {
         than="shipped",
         pictures="both",
     ),
+    "tune-wide": Experiment(
+        "the starter, tuned on faces of three sizes",
+        wide({"epochs": 2, "learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4}),
+        start=STARTER,
+        than="shipped",
+        pictures="wide",
+    ),
+    "tune-wide-psnr": Experiment(
+        "+ the logarithm of the squared error for L1",
+        wide({"epochs": 2, "learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
+        | {"train_generator.content": {"log_mse": 1.0}},
+        start=STARTER,
+        than="tune-wide",
+        pictures="wide",
+    ),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
@@ -241,7 +270,7 @@ def main() -> None:
         print(_table(work, names))
         return
     params = load_params(any_device=True)
-    board = _choose_board(params.scoreboard)
+    board = choose_board(params.scoreboard)
     digest = make_inputs(
         board, recipes=params.recipes, root=photographs, folder=work / "inputs", seed=params.seed
     )
@@ -270,7 +299,8 @@ def main() -> None:
     print(_table(work, names))
 
 
-def _choose_board(board: ScoreboardParams) -> ScoreboardParams:
+def choose_board(board: ScoreboardParams) -> ScoreboardParams:
+    """The part of the scoreboard that a row of the campaign is measured on."""
     sources = {
         name: board.sources[name].model_copy(update={"count": count})
         for name, count in SOURCES.items()
@@ -352,23 +382,49 @@ def _inside(folder: Path, params: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
-    """Copies the officials that the scoreboard does not show, for "both" beside drawn pictures."""
+    """Collects faces that the scoreboard does not show, for "both" and "wide" beside drawn ones."""
     folder = work / "photographs" / kind
     if not folder.is_dir():
-        folder.mkdir(parents=True)
-        params = load_params(any_device=True)
-        officials = params.scoreboard.sources["officials"]
-        everyone = officials.model_copy(update={"count": sys.maxsize})
-        shown = choose_files(officials, photographs, params.seed)
-        files = [
-            path for path in choose_files(everyone, photographs, params.seed) if path not in shown
-        ]
-        if kind == "both":
+        part = folder.with_name(f"{kind}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        officials = _unseen("officials", photographs)
+        files = list(officials)
+        if kind != "faces":
             drawn = _prepare(work, _params(work, "base", photographs))
-            files += images.find(drawn / paths.FACES)
+            files += images.find(drawn / paths.FACES)[: DRAWN[kind]]
         for path in files:
-            shutil.copyfile(path, folder / path.name)
+            shutil.copyfile(path, part / path.name)
+        if kind == "wide":
+            _write_mosaics(officials, 256, part / "officials", arrangements=1)
+            _write_mosaics(_unseen("ffhq", photographs), 128, part / "ffhq", arrangements=4)
+        part.rename(folder)
     return folder
+
+
+def _unseen(name: str, photographs: Path) -> list[Path]:
+    """The photographs of a source that the scoreboard does not show."""
+    params = load_params(any_device=True)
+    source = params.scoreboard.sources[name]
+    everyone = source.model_copy(update={"count": sys.maxsize})
+    shown = set(choose_files(source, photographs, params.seed))
+    return [path for path in choose_files(everyone, photographs, params.seed) if path not in shown]
+
+
+def _write_mosaics(files: Sequence[Path], side: int, folder: Path, *, arrangements: int) -> None:
+    """Lays faces of `side` pixels side by side in pictures as large as all others.
+
+    A face of 128 px has other detail than one of 512, and the pipeline has one size.
+    """
+    across = MOSAIC // side
+    faces = [images.read_square(path, side) for path in files]
+    rng = np.random.default_rng(side)
+    for arrangement in range(arrangements):
+        order = rng.permutation(len(faces))
+        for number, start in enumerate(range(0, len(faces) - across**2 + 1, across**2)):
+            chosen = [faces[position] for position in order[start : start + across**2]]
+            mosaic = make_grid(chosen, nrow=across, padding=0)
+            images.write(folder / f"{folder.name}-{arrangement}-{number:03}.png", mosaic)
 
 
 def _restore_all(side: int, folder: Path) -> None:
@@ -408,8 +464,8 @@ def _table(work: Path, names: Sequence[str]) -> str:
     lines = []
     for name in names:
         experiment = EXPERIMENTS[name]
-        own, bicubic, seconds = _read(work, name)
-        other = _read(work, experiment.than)[0] if experiment.than != name else own
+        own, bicubic, seconds = read_scores(work, name)
+        other = read_scores(work, experiment.than)[0] if experiment.than != name else own
         gains, differences, energies = [], [], []
         for condition in CONDITIONS:
             keys = [key for key in own if key[1] == condition]
@@ -431,7 +487,7 @@ def _table(work: Path, names: Sequence[str]) -> str:
 Scores = dict[tuple[str, str, str], dict[str, float]]
 
 
-def _read(work: Path, name: str) -> tuple[Scores, Scores, float]:
+def read_scores(work: Path, name: str) -> tuple[Scores, Scores, float]:
     """Values by source, condition and stem: the experiment's, bicubic's; and the seconds."""
     path = work / name / "scores.csv"
     if not path.is_file():
