@@ -70,6 +70,7 @@ def test_what_cannot_be_compiled_is_refused(params, tmp_path):
     [
         ("shown", ["everybody"], r"shown: 'everybody' is not one of london"),
         ("crops.condition", "rain", r"crops\.condition: 'rain' is not one of clean x2"),
+        ("crops.parts.eyes.down", [0.5, 0.4], "the lower bound 0.5 is above the upper bound 0.4"),
         ("samples.conditions", ["fog"], r"samples\.conditions: 'fog' is not one of clean x2"),
     ],
 )

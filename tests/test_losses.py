@@ -28,7 +28,7 @@ def flat(*colours):
     ("name", "expected"),
     [
         ("mse", 0.04),
-        ("log_mse", math.log(1 + 0.04 / 1e-6)),
+        ("log_mse", math.log(1 + 0.04 / 1e-4)),
         ("l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
@@ -48,11 +48,12 @@ def test_equal_pictures_have_the_least_loss(name):
     assert PIXEL_TERMS[name](hr, hr).item() == pytest.approx(least, abs=1e-6)
 
 
-def test_log_mse_is_the_mean_psnr_of_the_pictures():
+def test_log_mse_weighs_pictures_by_the_share_of_their_error():
     hr = torch.full((2, 3, 8, 8), 0.5)
-    sr = hr + torch.tensor([0.1, 0.01]).view(2, 1, 1, 1)
-    psnr = 60 - 10 / math.log(10) * PIXEL_TERMS["log_mse"](sr, hr).item()
-    assert psnr == pytest.approx((20 + 40) / 2, abs=0.05)
+    sr = hr + torch.tensor([0.4, 0.2]).view(2, 1, 1, 1)
+    halved = PIXEL_TERMS["log_mse"](sr, hr) - PIXEL_TERMS["log_mse"]((sr + hr) / 2, hr)
+    # Half the error is 6 dB of PSNR in each, a quarter of the squared error.
+    assert halved.item() == pytest.approx(math.log(4), rel=0.01)
 
 
 def test_high_frequency_sees_each_pattern_once_on_its_own_level():

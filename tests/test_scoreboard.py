@@ -55,7 +55,15 @@ PARAMS = ScoreboardParams.model_validate(
         "multiple": 16,
         "ms_ssim_above": 160,
         "shown": ["faces"],
-        "crops": {"condition": "noisy", "side": 16, "count": 3, "per_picture": 2},
+        "crops": {
+            "condition": "noisy",
+            "side": 16,
+            "count": 1,
+            "parts": {
+                "all": {"across": [0, 1], "down": [0, 1]},
+                "top": {"across": [0, 1], "down": [0, 0.25]},
+            },
+        },
         "samples": {"conditions": ["noisy", "clean"], "side": 32},
         "strengths": [0.0, 1.0],
     }
@@ -148,18 +156,30 @@ def test_a_source_without_pictures_is_named(root):
         inputs(root, PARAMS.model_copy(update={"sources": {"faces": source}}))
 
 
-def test_the_hardest_places_are_those_where_the_first_method_errs(root):
+def test_the_hardest_places_of_each_part_are_those_where_the_first_method_errs(root):
     inputs(root)
 
     def spoil(lr, scale):
         sr = images.resize(lr, (lr.shape[-2] * scale, lr.shape[-1] * scale), "bicubic")
         sr[:, 16:32, 24:40] += 1
+        sr[:, :8, 5:21] += 0.9
         return sr, 0.0
 
     write_hardest({"spoils": spoil}, PARAMS, inputs=root / "inputs", output=root / "out")
-    sheet = images.read(root / "out" / "hardest.png")
     top, left = 2 * CAPTION, MARGIN + 2 * (CROP_SIDE + MARGIN)  # after original and bicubic
-    assert float(sheet[:, top : top + CROP_SIDE, left : left + CROP_SIDE].min()) > 0.99
+    shown = {
+        part: images.read(root / "out" / "hardest" / f"{part}.jpg")[
+            :, top : top + CROP_SIDE, left : left + CROP_SIDE
+        ]
+        for part in ("all", "top")
+    }
+    assert float(shown["all"].min()) > 0.95
+    # Its middle may lie at 12 px at most: all of the smaller spot is seen, then 8 rows of neither.
+    assert float(shown["top"][:, : CROP_SIDE // 2 - 12].min()) > 0.85
+    assert float(shown["top"][:, CROP_SIDE // 2 + 12 :].mean()) < 0.8
+    assert shown["all"].shape == shown["top"].shape
+    sheet = images.read(root / "out" / "hardest" / "top.jpg")
+    assert sheet.shape[1] == 2 * CAPTION + MARGIN + CROP_SIDE + MARGIN + CAPTION  # one row
 
 
 def test_samples_are_the_middles_of_the_first_pictures(root):

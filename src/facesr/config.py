@@ -68,6 +68,9 @@ Quality = Annotated[
 ]
 """Bounds of a JPEG quality, both included."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FractionRange = Annotated[
+    tuple[Fraction, Fraction], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+]
 
 
 class Section(BaseModel):
@@ -542,15 +545,25 @@ class ScoreboardCondition(Section):
     """A name in recipes."""
 
 
+class ScoreboardPart(Section):
+    """A part of a face cut as FFHQ's are: where the middle of a place lies."""
+
+    across: FractionRange
+    """From left to right, shares of the side."""
+    down: FractionRange
+    """From top to bottom, shares of the side."""
+
+
 class ScoreboardCrops(Section):
-    """The sheet of the places that the first network restores worst."""
+    """The sheets of the places that the first network restores worst, by part of the face."""
 
     condition: str
     """A name in conditions."""
     side: PositiveInt
     """In pixels of the original."""
     count: PositiveInt
-    per_picture: PositiveInt
+    """Pictures of each part, at most."""
+    parts: dict[str, ScoreboardPart]
 
 
 class ScoreboardSamples(Section):

@@ -12,8 +12,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description=(
             "Makes the inputs that params.yaml describes under scoreboard, once, measures every "
             "model and enlargement without learning on them, and writes a table, all single values "
-            "and three sheets: the pictures on which the first model gains least, the places that "
-            "it restores worst, and some pictures as they come."
+            "and sheets: the pictures on which the first model gains least, the places that it "
+            "restores worst by part of the face, and some pictures as they come."
         ),
     )
     parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version, starter or a file")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facesr import images, reports
-from facesr.config import ScoreboardParams
+from facesr.config import ScoreboardParams, ScoreboardPart
 from facesr.pairs import HR, LR
 from facesr.scoreboard.scoring import Restore, Row, build_methods
 from facesr.tables import BICUBIC
@@ -20,8 +20,6 @@ SHOWN_SIDE = 320
 CROP_SIDE = 192
 # Columns.
 LOW_RES, ORIGINAL = "low-res", "original"
-# Between the places that are compared, in pixels.
-STEP = 8
 
 
 def write_worst(
@@ -130,54 +128,65 @@ class Spot(NamedTuple):
 def write_hardest(
     methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
-    """Writes `hardest.png`: the places that the first method restores worst, from all methods.
+    """Writes `hardest/PART.jpg`: where the first method does worst, from all methods.
+
+    Every part of the face has a sheet of its own, with one place from each of its worst pictures:
+    by the error alone all places would be hair.
 
     Args:
-        methods: The first one chooses; all are shown between bicubic and original.
-        params: Size and number of the places, and the sources that may be shown.
+        methods: The first one chooses; all are shown between original and bicubic.
+        params: Parts, size and number of the places, and the sources that may be shown.
         inputs: Stored inputs.
-        output: Gets the sheet.
+        output: Gets the sheets.
     """
-    crops, scale = params.crops, params.conditions[params.crops.condition].scale
-    chooser = next(iter(methods.values()))
-    spots: list[Spot] = []
-    for source in params.shown:
-        for path in images.find(inputs / source / crops.condition / HR):
-            hr = images.read(path)
-            lr = images.read(path.parents[1] / LR / path.name)
-            error = (chooser(lr, scale)[0] - hr).square()
-            found = _find_spots(error.mean(0), side=crops.side, count=crops.per_picture)
-            spots += [Spot(source, path.stem, *place) for place in found]
-    spots = sorted(spots, key=lambda spot: -spot.error)[: crops.count]
-    places = dict.fromkeys((spot.source, spot.stem) for spot in spots)
-    whole = {
-        (source, stem): _restore(source, crops.condition, stem, methods, params, inputs)
-        for source, stem in tqdm(places, unit="picture", desc="hardest")
-    }
-    shown = []
-    for spot in spots:
-        rows, across = (slice(start, start + crops.side) for start in (spot.top, spot.left))
-        pictures = whole[spot.source, spot.stem]
-        shown.append(
-            {name: pictures[name][:, rows, across] for name in (ORIGINAL, BICUBIC, *methods)}
+    crops, first = params.crops, next(iter(methods))
+    pictures = {
+        (source, path.stem): _restore(source, crops.condition, path.stem, methods, params, inputs)
+        for source in params.shown
+        for path in tqdm(
+            images.find(inputs / source / crops.condition / HR), unit="picture", desc="hardest"
         )
-    reports.write_sheet(
-        output / "hardest.png",
-        _columns(shown),
-        cell=CROP_SIDE,
-        title=f"Where {next(iter(methods))} does worst: {crops.condition}",
-        notes=[f"{spot.source} {spot.stem}, {spot.left}, {spot.top}" for spot in spots],
-    )
+    }
+    for name, part in crops.parts.items():
+        spots = []
+        for (source, stem), whole in pictures.items():
+            found = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)
+            spots.append(Spot(source, stem, *found))
+        spots = sorted(spots, key=lambda spot: -spot.error)[: crops.count]
+        shown = []
+        for spot in spots:
+            rows, across = (slice(start, start + crops.side) for start in (spot.top, spot.left))
+            whole = pictures[spot.source, spot.stem]
+            shown.append(
+                {one: whole[one][:, rows, across] for one in (ORIGINAL, BICUBIC, *methods)}
+            )
+        reports.write_sheet(
+            output / "hardest" / f"{name}.jpg",
+            _columns(shown),
+            cell=CROP_SIDE,
+            title=f"Where {first} does worst: {name}, {crops.condition}",
+            notes=[f"{spot.source} {spot.stem}, {spot.left}, {spot.top}" for spot in spots],
+        )
 
 
-def _find_spots(error: Tensor, *, side: int, count: int) -> list[tuple[int, int, float]]:
-    """Top, left and mean error of the worst squares of (H, W) that do not overlap."""
-    means = F.avg_pool2d(error[None], side, stride=STEP)[0]  # (h, w)
-    found: list[tuple[int, int, float]] = []
-    for position in means.flatten().argsort(descending=True).tolist():
-        top, left = (STEP * index for index in divmod(position, means.shape[1]))
-        if all(max(abs(top - other[0]), abs(left - other[1])) >= side for other in found):
-            found.append((top, left, float(means.flatten()[position])))
-        if len(found) == count:
-            break
-    return found
+def _find_spot(
+    sr: Tensor, hr: Tensor, part: ScoreboardPart, *, side: int
+) -> tuple[int, int, float]:
+    """Top, left and mean error of the worst square with its middle in a part of the face.
+
+    Args:
+        sr: (3, H, H).
+        hr: (3, H, H).
+        part: Squares that it would put over the border lie at the border.
+        side: Of the square in pixels.
+    """
+    error = (sr - hr).square().mean(0)  # (H, H)
+
+    def start(share: float) -> int:
+        return min(max(round(share * len(error) - side / 2), 0), len(error) - side)
+
+    top, bottom = map(start, part.down)
+    left, right = map(start, part.across)
+    means = F.avg_pool2d(error[None, top : bottom + side, left : right + side], side, stride=1)[0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    return top + row, left + column, float(means.max())
