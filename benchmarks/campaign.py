@@ -149,6 +149,9 @@ EXPERIMENTS = {
     "charbonnier": Experiment("Charbonnier", {"train_generator.content": {"charbonnier": 1.0}}),
     "ms-ssim": Experiment("L1 + MS-SSIM", {"train_generator.content": {"l1": 1.0, "ms_ssim": 0.1}}),
     "mse": Experiment("squared error", {"train_generator.content": {"mse": 10.0}}),
+    "log-mse": Experiment(
+        "the logarithm of the squared error", {"train_generator.content": {"log_mse": 1.0}}
+    ),
     "wavelet": Experiment(
         "L1 + wavelet detail", {"train_generator.content": {"l1": 1.0, "high_frequency": 0.1}}
     ),
@@ -243,7 +246,7 @@ EXPERIMENTS = {
         pictures="wide",
     ),
     "tune-wide-psnr": Experiment(
-        "+ the logarithm of the squared error for L1",
+        "the logarithm of the squared error for L1",
         wide({"epochs": 2, "learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
         | {"train_generator.content": {"log_mse": 1.0}},
         start=STARTER,
