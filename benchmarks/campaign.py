@@ -7,7 +7,8 @@ Every experiment runs the stages themselves on the profile `starter` with the ch
 JPEG, blur + noise + JPEG, first and second order; x4). No picture of the scoreboard is trained on.
 What is done is kept in the working folder and not done again, so that the campaign can be stopped,
 prolonged and repeated; other inputs measure what is trained once more.
-The table compares each experiment with the one that it names, picture by picture.
+The table compares each experiment with the one that it names, picture by picture; its cells hold
+the conditions one after another.
 """
 
 import argparse
@@ -284,7 +285,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of a training (%(default)s)")
     parser.add_argument("--table", action="store_true", help="only print what is done")
-    parsed = parser.parse_args()
+    parsed = parser.parse_intermixed_args()
     torch.set_num_threads(parsed.threads)
     work, photographs = parsed.work.resolve(), parsed.photographs.resolve()
     names = parsed.names or list(EXPERIMENTS)
@@ -480,14 +481,12 @@ def _restore(work: Path, name: str) -> Restore:
 
 
 def _table(work: Path, names: Sequence[str]) -> str:
-    header = ["experiment", "what", *(f"{name}: gain, dB" for name in CONDITIONS), "than"]
-    header += [f"{name}: difference" for name in CONDITIONS]
-    header += ["gradient energy", "training, s"]
+    header = ["row", "question", "gain, dB", "than", "difference", "gradient energy", "training, s"]
     lines = []
     for name in names:
         experiment = EXPERIMENTS[name]
         own, bicubic, seconds = read_scores(work, name)
-        other = read_scores(work, experiment.than)[0] if experiment.than != name else own
+        other = read_scores(work, experiment.than)[0]
         gains, differences, energies = [], [], []
         for condition in CONDITIONS:
             keys = [key for key in own if key[1] == condition]
@@ -498,12 +497,14 @@ def _table(work: Path, names: Sequence[str]) -> str:
             differences.append(f"{change.mean:+.3f} ± {change.standard_error:.3f}")
             energy = [own[key]["gradient_energy_ratio"] for key in keys]
             energies.append(f"{reports.summarise(energy).mean:.2f}")
-        lines.append([name, experiment.question, *gains])
-        lines[-1] += (
-            ["", *[""] * len(CONDITIONS)] if other is own else [experiment.than, *differences]
+        compared = (
+            [experiment.than, " / ".join(differences)] if experiment.than != name else ["", ""]
         )
-        lines[-1] += [" / ".join(energies), f"{seconds:.0f}"]
-    return reports.markdown_table(header, lines)
+        lines.append(
+            [name, experiment.question, " / ".join(gains), *compared]
+            + [" / ".join(energies), f"{seconds:.0f}"]
+        )
+    return f"{' / '.join(CONDITIONS)}\n\n{reports.markdown_table(header, lines)}"
 
 
 Scores = dict[tuple[str, str, str], dict[str, float]]

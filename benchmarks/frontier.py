@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", help="of the campaign, to be drawn beside")
     parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
     parser.add_argument("--model", default="starter", help="to start from (%(default)s)")
-    parsed = parser.parse_args()
+    parsed = parser.parse_intermixed_args()
     params = load_params(any_device=True)
     board = choose_board(params.scoreboard)
     inputs = parsed.work / "inputs"
