@@ -153,6 +153,7 @@ EXPERIMENTS = {
     "log-mse": Experiment(
         "the logarithm of the squared error", {"train_generator.content": {"log_mse": 1.0}}
     ),
+    "adam": Experiment("Adam's epsilon of 1e-8 for 1e-5", {"train_generator.epsilon": 1.0e-8}),
     "wavelet": Experiment(
         "L1 + wavelet detail", {"train_generator.content": {"l1": 1.0, "high_frequency": 0.1}}
     ),

@@ -463,6 +463,7 @@ def _ours(
             monitor=monitor,
             metric=lambda output, target: output.mean(),
             weight_decay=1e-3,
+            epsilon=1e-5,
             parts=[list(network.parameters())],
         )
         watch = Watch(monitor, metric="mean", sample=lambda: None)

@@ -366,6 +366,8 @@ class RegressionParams(Section):
     crops_per_pair: PositiveInt
     """Random crops taken from each pair in an epoch."""
     weight_decay: NonNegativeFloat
+    epsilon: PositiveFloat
+    """Of Adam: gradients that are small beside it hardly move a weight."""
     report_every: PositiveInt
     """Steps between two rows of the curves."""
 
@@ -415,6 +417,7 @@ class TrainCriticParams(Section):
     crop_size: PositiveInt
     """Side of the crops, in pixels of the generator's output."""
     weight_decay: NonNegativeFloat
+    epsilon: PositiveFloat
     report_every: PositiveInt
 
 

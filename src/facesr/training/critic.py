@@ -78,6 +78,7 @@ def train_critic(
             monitor=monitor,
             metric=patch_accuracy,
             weight_decay=params.weight_decay,
+            epsilon=params.epsilon,
             parts=[list(module.parameters())],
         )
         torch.manual_seed(seed + processes.rank)  # of dropout

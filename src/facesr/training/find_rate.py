@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from tqdm import tqdm
 
-from facesr.config import Params
+from facesr.config import Params, RegressionParams, TrainCriticParams
 from facesr.devices import pick_device
 from facesr.errors import ParamsError, TrainingError
 from facesr.files import written_whole
@@ -72,10 +72,14 @@ def find_rate(
         raise ParamsError(f"There is no rate to find for {stage}. Choose {', '.join(STAGES)}.")
     device = pick_device()
     torch.manual_seed(params.seed)
-    module, batches, loss_of, decay = _set_up(stage, params, lr, hr)
+    module, batches, loss_of, section = _set_up(stage, params, lr, hr)
     module.to(device).train()
     optimizer = AdamW(
-        module.parameters(), lr=lowest, betas=(0.95, 0.99), eps=1e-5, weight_decay=decay
+        module.parameters(),
+        lr=lowest,
+        betas=(0.95, 0.99),
+        eps=section.epsilon,
+        weight_decay=section.weight_decay,
     )
     rates: list[float] = []
     losses: list[float] = []
@@ -120,12 +124,14 @@ def draw_rates(found: Rates, path: Path, *, title: str) -> None:
 
 def _set_up(
     stage: str, params: Params, lr: Path, hr: Path
-) -> tuple[nn.Module, Any, Callable[[Tensor, Tensor], Tensor], float]:
+) -> tuple[
+    nn.Module, Any, Callable[[Tensor, Tensor], Tensor], TrainCriticParams | RegressionParams
+]:
     sizes = params.sizes
     if stage == "train_critic":
         critic = params.train_critic
         batches = critic_batches(critic, sizes, lr, hr, params.seed)
-        return build(critic.network.model_dump()), batches, patch_cross_entropy, critic.weight_decay
+        return build(critic.network.model_dump()), batches, patch_cross_entropy, critic
     is_generator = stage == "train_generator"
     section = params.train_generator if is_generator else params.train_upsampler
     scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
@@ -134,7 +140,7 @@ def _set_up(
         start_network(section, scale=scale, init_from=None).module,
         phase_batches(section, section.phases[0], pairs, params.seed),
         ContentLoss(section.content).to(pick_device()),
-        section.weight_decay,
+        section,
     )
 
 

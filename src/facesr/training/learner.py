@@ -4,6 +4,7 @@ The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/180
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ def build_learner(
     monitor: Monitor,
     metric: Callable[[Tensor, Tensor], Tensor],
     weight_decay: float,
+    epsilon: float,
     parts: Sequence[Sequence[nn.Parameter]],
 ) -> Learner:
     """Sets a Learner up with AdamW, whose fused step is fastai's Adam in one kernel.
@@ -48,7 +50,7 @@ def build_learner(
         DataLoaders(valid, valid, device=device),
         module.to(device),
         loss_func=loss,
-        opt_func=_optimizer,
+        opt_func=partial(_optimizer, epsilon=epsilon),
         metrics=AvgMetric(metric),
         wd=[weight_decay, 0.0] * len(parts),
         splitter=lambda _: groups,
@@ -60,9 +62,9 @@ def build_learner(
     )
 
 
-def _optimizer(groups: Sequence[Any], lr: float) -> OptimWrapper:
-    # fastai's constants. `lr` is its name for the learning rate.
-    return OptimWrapper(groups, AdamW, lr=lr, betas=(0.9, 0.99), eps=1e-5, fused=True)
+def _optimizer(groups: Sequence[Any], lr: float, *, epsilon: float) -> OptimWrapper:
+    # fastai's betas. `lr` is its name for the learning rate.
+    return OptimWrapper(groups, AdamW, lr=lr, betas=(0.9, 0.99), eps=epsilon, fused=True)
 
 
 class PartedLearner(Learner):  # type: ignore[misc]

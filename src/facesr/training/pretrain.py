@@ -156,6 +156,7 @@ def fit(
         monitor=monitor,
         metric=valid_psnr,
         weight_decay=params.weight_decay,
+        epsilon=params.epsilon,
         parts=split_encoder(module),
     )
     watch = Watch(
