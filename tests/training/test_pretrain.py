@@ -1,5 +1,6 @@
 import csv
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_a_frozen_encoder_does_not_move_and_the_rest_does(tmp_path, monkeypatch)
     before, before_rest = split_encoder(fresh)
     assert all(torch.equal(a, b) for a, b in zip(before, encoder, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(before_rest, rest, strict=True))
+
+
+def test_an_epsilon_far_above_the_gradients_keeps_the_weights_still(tmp_path, monkeypatch):
+    root = make_project(tmp_path, train_generator__epsilon=1e9, train_generator__weight_decay=0.0)
+    params = load_params(root / "params.yaml").train_generator
+    torch.manual_seed(7)
+    _, before = split_encoder(build({**params.network.model_dump(), "scale": 2}))
+    run_stage("train_generator", root, monkeypatch)
+    _, after = encoder_and_rest(root)
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(before, after, strict=True))
 
 
 def test_a_second_phase_thaws_the_encoder(tmp_path, monkeypatch):
@@ -155,7 +166,8 @@ def test_the_fused_step_is_fastais_adam():
         [one for one in ours.parameters() if id(one) not in spared],
         [one for one in ours.parameters() if id(one) in spared],
     ]
-    train(ours, learner_module._optimizer, [0.1, 0.0], splitter=lambda _: groups)
+    fused = partial(learner_module._optimizer, epsilon=1e-5)  # fastai's own
+    train(ours, fused, [0.1, 0.0], splitter=lambda _: groups)
     train(theirs, Adam, 0.1)
     for (name, mine), one in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         # Near a gradient of zero the two round to different directions; a wrong decay costs 1e-3.
