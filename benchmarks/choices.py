@@ -1,10 +1,11 @@
-"""Repeats the tables of docs/experiments.md on which the Enhancer's defaults rest.
+"""Repeats the tables of docs/experiments.md on which the Enhancer's and Adam's defaults rest.
 
     python -m benchmarks.choices colour FACES [--model starter] [--names 'lon_*']
     python -m benchmarks.choices tiles FACES
     python -m benchmarks.choices burst
     python -m benchmarks.choices sizes FACES --trained-at 48
     python -m benchmarks.choices detectors FACES BACKGROUNDS
+    python -m benchmarks.choices gradients FACES
 
 FACES is a folder of portraits of 512 px, BACKGROUNDS one of larger pictures such as Set14. Every
 table is one of Markdown; PSNR in dB over R, G and B. The numbers are those of the model: `starter`
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from facesr import burst, choice, colour, images, metrics, tiles
 from facesr.enhancer import Enhancer
 from facesr.faces import find_faces
+from facesr.losses.content import PIXEL_TERMS
 
 SCALE = 4
 CELLS = (4, 8, 16)
@@ -32,6 +34,8 @@ TINT = (1.03, 0.015)
 SHIFTS = ((0.0, 0.0), (0.5, 0.25), (-1.25, 0.75), (2.3, -1.6), (0.25, -0.5), (-0.7, -0.2))
 CROPS = (24, 36, 48, 72, 96, 144, 192)
 PASTED = (48, 64, 192)
+GRADIENT_BATCH = 4
+GRADIENT_SHARES = (0.1, 0.5, 0.9)
 
 
 def main() -> None:
@@ -252,12 +256,32 @@ def _count(
     return f"{found}/{len(cases)} ({false})"
 
 
+def gradients_table(parsed: argparse.Namespace) -> Iterator[list[str]]:
+    """Sizes of the weights' gradients beside the epsilon that Adam adds to them."""
+    hrs = torch.stack(_faces(parsed, 256))  # (N, 3, 256, 256)
+    lrs = torch.stack([images.resize(hr, (64, 64), "bicubic").clamp(0, 1) for hr in hrs])
+    module = _enhancer(parsed).networks[0].module.train()
+    yield from _heading("loss", *(f"{share:.0%} of the weights below" for share in GRADIENT_SHARES))
+    for name, term in PIXEL_TERMS.items():
+        squares = [torch.zeros_like(parameter) for parameter in module.parameters()]
+        for lr, hr in zip(lrs.split(GRADIENT_BATCH), hrs.split(GRADIENT_BATCH), strict=True):
+            module.zero_grad()
+            term(module(lr), hr).backward()  # type: ignore[no-untyped-call]
+            for square, parameter in zip(squares, module.parameters(), strict=True):
+                if parameter.grad is not None:
+                    square += parameter.grad.square()
+        batches = -(-len(lrs) // GRADIENT_BATCH)
+        sizes = torch.cat([(square / batches).sqrt().flatten() for square in squares]).sort().values
+        yield [name, *(f"{sizes[int(share * len(sizes)) - 1]:.1e}" for share in GRADIENT_SHARES)]
+
+
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[list[str]]]] = {
     "colour": colour_table,
     "tiles": tiles_table,
     "burst": burst_table,
     "sizes": sizes_table,
     "detectors": detectors_table,
+    "gradients": gradients_table,
 }
 
 
