@@ -28,7 +28,7 @@ def flat(*colours):
     ("name", "expected"),
     [
         ("mse", 0.04),
-        ("log_mse", math.log(1 + 0.04 / 1e-4)),
+        ("log_mse", math.log(1 + 0.04 / 1e-3)),
         ("l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
@@ -53,7 +53,7 @@ def test_log_mse_weighs_pictures_by_the_share_of_their_error():
     sr = hr + torch.tensor([0.4, 0.2]).view(2, 1, 1, 1)
     halved = PIXEL_TERMS["log_mse"](sr, hr) - PIXEL_TERMS["log_mse"]((sr + hr) / 2, hr)
     # Half the error is 6 dB of PSNR in each, a quarter of the squared error.
-    assert halved.item() == pytest.approx(math.log(4), rel=0.01)
+    assert halved.item() == pytest.approx(math.log(4), rel=0.05)
 
 
 def test_high_frequency_sees_each_pattern_once_on_its_own_level():

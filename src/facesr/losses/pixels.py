@@ -10,8 +10,8 @@ from facesr.models.blocks import IMAGENET_STD
 
 CHARBONNIER_EPSILON = 1e-3
 WAVELET_LEVELS = 3
-LOG_EPSILON = 1e-4
-"""Mean squared error from which the logarithm counts: a PSNR of 40 dB."""
+LOG_EPSILON = 1e-3
+"""Mean squared error from which the logarithm counts: a PSNR of 30 dB."""
 ENERGY_EPSILON = 1 / 255**2
 """Of the gradient energy; what a picture with steps of one grey level has."""
 
@@ -28,12 +28,12 @@ def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def log_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the pictures of log(1 + MSE / 1e-4): what a mean PSNR is made of.
+    """Mean over the pictures of log(1 + MSE / 1e-3): what a mean PSNR is made of.
 
     Each picture counts by the share of its error that is taken away, so that hard pictures do not
     drown easy ones (the PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
-    The 1e-4 keeps plain walls, which have next to no error, from drowning the faces before them:
-    crops are no whole pictures.
+    The 1e-3 keeps plain walls and clean inputs, which have next to no error, from drowning faces
+    and compressed ones: it was chosen by experiment (docs/experiments.md, 2026-11-28).
     """
     errors = (sr.float() - hr.float()).square().flatten(1).mean(1)  # (N,)
     return torch.log1p(errors / LOG_EPSILON).mean()
