@@ -247,6 +247,13 @@ EXPERIMENTS = {
         than="shipped",
         pictures="wide",
     ),
+    "best-ensemble": Experiment(
+        "its mean over eight mirrored and turned results",
+        start="tune-best",
+        than="tune-best",
+        stages=(),
+        options={"self_ensemble": True},
+    ),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),

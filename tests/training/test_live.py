@@ -146,7 +146,7 @@ def test_a_server_that_dies_costs_a_line_and_no_bit(project, trained, tmp_path, 
     def look_and_kill():
         wait_for(lambda: [run for run in own.runs() if run.data.metrics], 60)
         own.kill()
-        wait_for(lambda: "MLflow" in hear(), 60)
+        wait_for(lambda: "MLflow" in hear(), 180)
 
     call_at_step(monkeypatch, 5, look_and_kill)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
