@@ -93,12 +93,13 @@ def phases(*changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"train_generator.phases": rows, "train_generator.crops_per_pair": 1}
 
 
-def wide(*changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A schedule over all pictures of the kind "wide", twelve crops of each in an epoch."""
+def long(count: int, epochs: int, learning_rate: float) -> dict[str, Any]:
+    """A schedule over so many pictures, twelve crops of each in an epoch."""
+    rates = {"learning_rate": learning_rate, "encoder_learning_rate": learning_rate}
     return {
-        "fetch_faces.count": 640,
+        "fetch_faces.count": count,
         "train_generator.crops_per_pair": 12,
-        "train_generator.phases": [{**PHASE, **change} for change in changes],
+        "train_generator.phases": [{**PHASE, "epochs": epochs, **rates}],
     }
 
 
@@ -221,27 +222,21 @@ EXPERIMENTS = {
     ),
     "tune-long": Experiment(
         "the starter, tuned on both, four times as long",
-        {
-            "fetch_faces.count": 576,
-            "train_generator.crops_per_pair": 12,
-            "train_generator.phases": [
-                {**PHASE, "epochs": 6, "learning_rate": 3.0e-4, "encoder_learning_rate": 3.0e-4}
-            ],
-        },
+        long(576, epochs=6, learning_rate=3.0e-4),
         start=STARTER,
         than="shipped",
         pictures="both",
     ),
     "tune-wide": Experiment(
         "the starter, tuned on faces of three sizes",
-        wide({"epochs": 2, "learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4}),
+        long(640, epochs=2, learning_rate=2.0e-4),
         start=STARTER,
         than="shipped",
         pictures="wide",
     ),
     "tune-best": Experiment(
         "the logarithm of the squared error, eight times as long, fresh degradations",
-        wide({"epochs": 16, "learning_rate": 4.0e-4, "encoder_learning_rate": 4.0e-4})
+        long(640, epochs=16, learning_rate=4.0e-4)
         | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True},
         start=STARTER,
         than="shipped",

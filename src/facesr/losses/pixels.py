@@ -28,10 +28,10 @@ def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def log_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the pictures of log(1 + MSE / 1e-3): what a mean PSNR is made of.
+    """Mean over the pictures of log(1 + MSE / 1e-3), between squared error and PSNR.
 
-    Each picture counts by the share of its error that is taken away, so that hard pictures do not
-    drown easy ones (the PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
+    A picture with a large error counts by the share of it that is taken away, so that hard pictures
+    do not drown easy ones (the PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
     The 1e-3 keeps plain walls and clean inputs, which have next to no error, from drowning faces
     and compressed ones: it was chosen by experiment (docs/experiments.md, 2026-11-28).
     """
