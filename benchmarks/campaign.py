@@ -61,6 +61,12 @@ STEPS = 1500
 
 GENERATOR = ("train_generator",)
 GAN = ("train_critic", "train_gan")
+BASE = {
+    "degrade.fresh": False,
+    "train_generator.init_from": "",
+    "train_generator.content": {"l1": 1.0},
+}
+"""What every training has unless it says otherwise, whatever the starter was trained with."""
 PHASE = {"crop_size": 40, "batch_size": 8, "learning_rate": 6.0e-4, "encoder_learning_rate": 6.0e-4}
 
 
@@ -242,6 +248,14 @@ EXPERIMENTS = {
         than="shipped",
         pictures="wide",
     ),
+    "tune-on": Experiment(
+        "tune-best once more as long, from where it ended",
+        long(640, epochs=16, learning_rate=4.0e-4)
+        | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True},
+        start="tune-best",
+        than="tune-best",
+        pictures="wide",
+    ),
     "best-ensemble": Experiment(
         "its mean over eight mirrored and turned results",
         start="tune-best",
@@ -365,7 +379,7 @@ def _params(work: Path, name: str, photographs: Path) -> dict[str, Any]:
     profile["fetch_selfies"]["count"] = 1
     profile["degrade"]["validation_sets"] = []
     profile["training"]["checkpoint_minutes"] = 5.0
-    for key, value in {**phases({}), **experiment.changes}.items():
+    for key, value in {**BASE, **phases({}), **experiment.changes}.items():
         *parents, last = key.split(".")
         functools.reduce(lambda node, parent: node[parent], parents, profile)[last] = value
     if experiment.start:
