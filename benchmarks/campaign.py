@@ -124,8 +124,15 @@ STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
 TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
 
 
-def gan(question: str, *, critic: Mapping[str, Any] | None = None, **changes: Any) -> Experiment:
-    """An adversarial training of some minutes that goes on from the starter, on faces."""
+def gan(
+    question: str,
+    *,
+    critic: Mapping[str, Any] | None = None,
+    start: str = "shipped",
+    pictures: str = "faces",
+    **changes: Any,
+) -> Experiment:
+    """An adversarial training of some minutes, from the starter on faces if nothing is said."""
     base = {
         "batches": 1600,
         "batch_size": 8,
@@ -144,10 +151,10 @@ def gan(question: str, *, critic: Mapping[str, Any] | None = None, **changes: An
             "train_critic.network": critic or patch,
             **{f"train_gan.{name}": value for name, value in (base | changes).items()},
         },
-        than="shipped",
-        start=STARTER,
+        than=start,
+        start=STARTER if start == "shipped" else start,
         stages=GAN,
-        pictures="faces",
+        pictures=pictures,
     )
 
 
@@ -265,6 +272,13 @@ EXPERIMENTS = {
     ),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
+    "gan-best": gan(
+        "from tune-on, on its pictures, weight 0.04, twice as long",
+        start="tune-on",
+        pictures="wide",
+        batches=3200,
+        adversarial_weight=4.0e-2,
+    ),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
     "gan-texture": gan("+ Gram matrices of the critic's features", texture_weight=1.0),

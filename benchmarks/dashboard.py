@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -27,10 +28,7 @@ VISITORS, SECONDS, PICTURES = 10, 120.0, 50
 
 def memory(pid: int) -> float:
     """Resident memory of a process in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
 def picture(seed: int) -> bytes:

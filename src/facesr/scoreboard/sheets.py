@@ -115,14 +115,14 @@ def _columns(shown: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
 
 
 class Spot(NamedTuple):
-    """A square of an original, in its pixels."""
+    """A square of a picture where the method that chooses does worst."""
 
-    source: str
-    stem: str
-    top: int
-    left: int
     error: float
-    """Mean squared error of the method that chose it."""
+    """Its mean squared error."""
+    note: str
+    """Which picture, and its left and top in pixels."""
+    crops: dict[str, Tensor]
+    """By column."""
 
 
 def write_hardest(
@@ -140,32 +140,28 @@ def write_hardest(
         output: Gets the sheets.
     """
     crops, first = params.crops, next(iter(methods))
-    pictures = {
-        (source, path.stem): _restore(source, crops.condition, path.stem, methods, params, inputs)
-        for source in params.shown
-        for path in tqdm(
-            images.find(inputs / source / crops.condition / HR), unit="picture", desc="hardest"
-        )
-    }
-    for name, part in crops.parts.items():
-        spots = []
-        for (source, stem), whole in pictures.items():
-            found = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)
-            spots.append(Spot(source, stem, *found))
-        spots = sorted(spots, key=lambda spot: -spot.error)[: crops.count]
-        shown = []
-        for spot in spots:
-            rows, across = (slice(start, start + crops.side) for start in (spot.top, spot.left))
-            whole = pictures[spot.source, spot.stem]
-            shown.append(
-                {one: whole[one][:, rows, across] for one in (ORIGINAL, BICUBIC, *methods)}
-            )
+    spots: dict[str, list[Spot]] = {name: [] for name in crops.parts}
+    for source in params.shown:
+        files = images.find(inputs / source / crops.condition / HR)
+        for path in tqdm(files, unit="picture", desc="hardest"):
+            whole = _restore(source, crops.condition, path.stem, methods, params, inputs)
+            for name, part in crops.parts.items():
+                top, left, error = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)
+                rows, across = (slice(start, start + crops.side) for start in (top, left))
+                # A copy, for a view would hold the whole picture.
+                own = {
+                    one: whole[one][:, rows, across].clone()
+                    for one in (ORIGINAL, BICUBIC, *methods)
+                }
+                spots[name].append(Spot(error, f"{source} {path.stem}, {left}, {top}", own))
+    for name, found in spots.items():
+        worst = sorted(found, key=lambda spot: -spot.error)[: crops.count]
         reports.write_sheet(
             output / "hardest" / f"{name}.jpg",
-            _columns(shown),
+            _columns([spot.crops for spot in worst]),
             cell=CROP_SIDE,
             title=f"Where {first} does worst: {name}, {crops.condition}",
-            notes=[f"{spot.source} {spot.stem}, {spot.left}, {spot.top}" for spot in spots],
+            notes=[spot.note for spot in worst],
         )
 
 
