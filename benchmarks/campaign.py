@@ -273,10 +273,11 @@ EXPERIMENTS = {
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-best": gan(
-        "from tune-on, on its pictures, weight 0.04, twice as long",
+        "from tune-on, squared error, twice as long",
         start="tune-on",
         pictures="wide",
         batches=3200,
+        content={"mse": 16.0},
         adversarial_weight=4.0e-2,
     ),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
