@@ -480,7 +480,7 @@ def _restore_all(side: int, folder: Path) -> None:
         split: load_pairs(folder / LR, folder / HR, hr_size=side)
         for split, folder in (("train", paths.TRAIN_PAIRS), ("valid", paths.VALID_PAIRS))
     }
-    restore_all(network, splits, folder)
+    restore_all(network, splits, folder, between=lambda: None)
 
 
 def _weights(work: Path, name: str) -> Path:

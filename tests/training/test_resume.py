@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, STAGES, make_project, outs, run_stage
 
-from facesr import cli
+from facesr import cli, images
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.losses import content
-from facesr.training import monitor
+from facesr.training import monitor, restore
 from facesr.training.resume import Checkpoints, key_of, random_state, set_random_state
 
 
@@ -106,6 +107,38 @@ def test_a_signal_saves_and_names_the_way_on(name, project, monkeypatch, capsys)
     assert stopped.value.status == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     run_stage(name, project, monkeypatch)
+    assert outs(name, project) == unbroken
+
+
+@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+def test_a_signal_after_the_last_step_ends_the_training_at_the_next_picture(
+    name, project, monkeypatch
+):
+    # Saves by the clock never come due here: the last step is saved whatever the clock says.
+    project_params = project / "params.yaml"
+    text = project_params.read_text()
+    assert "checkpoint_minutes: 0.0" in text
+    project_params.write_text(text.replace("checkpoint_minutes: 0.0", "checkpoint_minutes: 60.0"))
+    unbroken = outs(name, project)
+    remove_outs(name, project)
+    restored = []
+
+    def signal_and_round(picture):
+        restored.append(picture)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return images.to_uint8(picture)
+
+    own_images = types.SimpleNamespace(from_uint8=images.from_uint8, to_uint8=signal_and_round)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restore, "images", own_images)
+        with pytest.raises(Stopped, match=r"saved after step 6 of 6.*goes on") as stopped:
+            run_stage(name, project, monkeypatch)
+    assert stopped.value.status == 128 + signal.SIGTERM
+    assert len(restored) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor.Monitor, "count", None)  # no step is done again
+        run_stage(name, project, monkeypatch)
     assert outs(name, project) == unbroken
 
 

@@ -266,7 +266,7 @@ def train_gan(
         average.copy_to(generator_net)
         if processes.writes:
             save_networks(weights, [Network(trained.architecture, generator_net)])
-            restore_all(generator_net, splits, restored)
+            restore_all(generator_net, splits, restored, between=monitor.heed_signal)
         monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -34,8 +34,9 @@ class Monitor:
     """Watches one training, stops it in time, and lets it go on where it stopped.
 
     Within its `with` block, Ctrl-C and SIGTERM wait for the end of the step, save, and end the
-    process with status 130 or 143; a second one ends it at once. The checkpoint is deleted at the
-    end of a block that no exception left.
+    process with status 130 or 143; a second one ends it at once. Work after the last step calls
+    `heed_signal` from time to time. The checkpoint is deleted at the end of a block that no
+    exception left.
 
     Attributes:
         step: Steps done.
@@ -196,25 +197,33 @@ class Monitor:
     def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Saves where the time has come, and ends the training where that was asked for.
 
+        The last step is always saved: the network's own pictures may take long after it.
+
         Raises:
             Stopped: A signal came; all is saved.
             TrainingError: As `count`; the checkpoint before stays.
         """
-        if self.processes.count > 1 and self.step % self.report_every:
+        last = self.step == self.total_steps
+        if self.processes.count > 1 and self.step % self.report_every and not last:
             # The processes must agree, which takes a message.
             return
         time_has_come = time.monotonic() - self._saved_at >= 60 * self.params.checkpoint_minutes
-        due, number = self.processes.largest([time_has_come, self._signal or 0])
+        due, number = self.processes.largest([time_has_come or last, self._signal or 0])
         if not due and not number:
             return
         self._check()
         self._save(state())
         if number:
-            raise Stopped(
-                f"{self.name}: stopped and saved after step {self.step} of {self.total_steps}. "
-                "The same command goes on from here.",
-                status=128 + number,
-            )
+            self._stop(number)
+
+    def heed_signal(self) -> None:
+        """Ends the training where that was asked for after its last step, which is saved.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        if self._signal:
+            self._stop(self._signal)
 
     def sample(
         self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
@@ -234,6 +243,13 @@ class Monitor:
         """Writes the numbers of the finished training."""
         if self.processes.writes:
             write_json(self.report / "summary.json", values)
+
+    def _stop(self, number: int) -> NoReturn:
+        raise Stopped(
+            f"{self.name}: stopped and saved after step {self.step} of {self.total_steps}. "
+            "The same command goes on from here.",
+            status=128 + number,
+        )
 
     def _restore_report(self, curves: Mapping[str, str], samples: Sequence[str]) -> None:
         self._curves.restore(curves)

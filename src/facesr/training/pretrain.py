@@ -75,7 +75,7 @@ def train_generator(
         )
         if processes.writes:
             save_networks(weights, [network])
-            restore_all(network.module, splits, restored)
+            restore_all(network.module, splits, restored, between=monitor.heed_signal)
 
 
 def train_upsampler(

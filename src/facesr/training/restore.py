@@ -1,5 +1,6 @@
 """The networks' own pictures of the training faces, which the next stage learns from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,13 +11,16 @@ from facesr import images, packs
 from facesr.pairs import Pairs
 
 
-def restore_all(network: nn.Module, splits: dict[str, Pairs], output: Path) -> None:
+def restore_all(
+    network: nn.Module, splits: dict[str, Pairs], output: Path, *, between: Callable[[], None]
+) -> None:
     """Writes the pack `OUTPUT/SPLIT` of every pair's picture, as the network restores it.
 
     Args:
         network: Takes and gives (N, 3, h, w) RGB in [0, 1]; is left in evaluation mode.
         splits: Pairs by the name of their split.
         output: The folder.
+        between: Is called after each picture, and may raise to end the work.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -29,6 +33,7 @@ def restore_all(network: nn.Module, splits: dict[str, Pairs], output: Path) -> N
                 with torch.inference_mode():
                     sr = network(lr)[0]
                 pictures[position] = images.to_uint8(sr).cpu().numpy()
+                between()
 
 
 def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:
