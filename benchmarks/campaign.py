@@ -286,6 +286,13 @@ EXPERIMENTS = {
         content={"mse": 16.0},
         adversarial_weight=4.0e-2,
     ),
+    "gan-best-light": gan(
+        "the same, weight 0.033",
+        start="tune-on",
+        pictures="wide",
+        content={"mse": 16.0},
+        adversarial_weight=3.3e-2,
+    ),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
     "gan-texture": gan("+ Gram matrices of the critic's features", texture_weight=1.0),
