@@ -122,6 +122,21 @@ NETWORK = {
 }
 STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
 TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
+BEST = long(640, epochs=16, learning_rate=4.0e-4) | {
+    "train_generator.content": {"log_mse": 1.0},
+    "degrade.fresh": True,
+}
+
+
+def ensemble(name: str) -> Experiment:
+    """Another row's network, used eight times."""
+    return Experiment(
+        "its mean over eight mirrored and turned results",
+        start=name,
+        than=name,
+        stages=(),
+        options={"self_ensemble": True},
+    )
 
 
 def gan(
@@ -249,34 +264,20 @@ EXPERIMENTS = {
     ),
     "tune-best": Experiment(
         "the logarithm of the squared error, eight times as long, fresh degradations",
-        long(640, epochs=16, learning_rate=4.0e-4)
-        | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True},
+        BEST,
         start=STARTER,
         than="shipped",
         pictures="wide",
     ),
     "tune-on": Experiment(
         "tune-best once more as long, from where it ended",
-        long(640, epochs=16, learning_rate=4.0e-4)
-        | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True},
+        BEST,
         start="tune-best",
         than="tune-best",
         pictures="wide",
     ),
-    "best-ensemble": Experiment(
-        "its mean over eight mirrored and turned results",
-        start="tune-best",
-        than="tune-best",
-        stages=(),
-        options={"self_ensemble": True},
-    ),
-    "on-ensemble": Experiment(
-        "its mean over eight mirrored and turned results",
-        start="tune-on",
-        than="tune-on",
-        stages=(),
-        options={"self_ensemble": True},
-    ),
+    "best-ensemble": ensemble("tune-best"),
+    "on-ensemble": ensemble("tune-on"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-best": gan(
