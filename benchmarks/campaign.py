@@ -33,9 +33,10 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from facesr import images, paths, reports
-from facesr.checkpoints import load_network
+from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import ScoreboardParams, load_params
 from facesr.enhancer import Enhancer
+from facesr.models import build
 from facesr.pairs import HR, LR, load_pairs
 from facesr.scoreboard import Restore, build_methods, choose_files, make_inputs, score
 from facesr.tables import BICUBIC
@@ -52,7 +53,7 @@ CONDITIONS = (
 SOURCES = {"london": 12, "officials": 12, "ffhq": 24}
 PICTURES = 320
 """Drawn pictures of a short training."""
-DRAWN = {"both": PICTURES, "wide": PICTURES // 2}
+DRAWN = {"both": PICTURES, "wide": PICTURES // 2, "people": PICTURES // 2}
 """Drawn pictures beside photographs."""
 MOSAIC = 512  # px
 SHARE_TRAINED = 0.9
@@ -79,9 +80,10 @@ class Experiment(NamedTuple):
     than: str = "base"
     """The experiment that it is compared with."""
     pictures: str = "generated"
-    """Trained on: generated, faces, both, or wide, which has faces of other sizes as well."""
+    """Trained on: generated, faces, both, wide, which has faces of other sizes as well, or people,
+    which has other people of every source that is measured."""
     start: str = ""
-    """Experiment or weights file that is gone on from."""
+    """Experiment or weights file that is gone on from; a deeper network adds blocks to it."""
     stages: tuple[str, ...] = GENERATOR
     options: Mapping[str, Any] = {}
     """Of Enhancer.enhance."""
@@ -276,7 +278,19 @@ EXPERIMENTS = {
         than="tune-best",
         pictures="wide",
     ),
+    "tune-deep": Experiment(
+        "twice the blocks behind the starter's, other people of all three sources",
+        {
+            "train_generator.network": {**NETWORK, "body_blocks": 16},
+            **BEST,
+            **long(660, 21, 4.0e-4),
+        },
+        start=STARTER,
+        than="shipped",
+        pictures="people",
+    ),
     "best-ensemble": ensemble("tune-best"),
+    "deep-ensemble": ensemble("tune-deep"),
     "on-ensemble": ensemble("tune-on"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
@@ -294,6 +308,14 @@ EXPERIMENTS = {
         content={"mse": 16.0},
         adversarial_weight=3.3e-2,
     ),
+    "gan-deep": gan(
+        "the same from tune-deep, on its pictures",
+        start="tune-deep",
+        pictures="people",
+        content={"mse": 16.0},
+        adversarial_weight=3.3e-2,
+    ),
+    "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
     "gan-texture": gan("+ Gram matrices of the critic's features", texture_weight=1.0),
@@ -377,6 +399,13 @@ def _train(work: Path, name: str, photographs: Path) -> float:
         return 0.0
     params = _params(work, name, photographs)
     data = _prepare(work, params)
+    if experiment.start and experiment.stages == GENERATOR:
+        training = params["profiles"]["starter"]["train_generator"]
+        begun = load_network(_weights(work, experiment.start))
+        start_file = folder / "start.safetensors"
+        torch.manual_seed(params["seed"])
+        save_networks(start_file, [deepen(begun, training["network"]["body_blocks"])])
+        training["init_from"] = str(start_file)
     with _inside(folder, params):
         Path("data").mkdir()
         Path("data/pairs").symlink_to(data / "data/pairs")
@@ -397,6 +426,16 @@ def _train(work: Path, name: str, photographs: Path) -> float:
         return time.perf_counter() - start
 
 
+def deepen(network: Network, body_blocks: int) -> Network:
+    """Gives a network of so many body blocks that restores as this one: new ones change nothing."""
+    architecture = {**network.architecture, "body_blocks": body_blocks}
+    module = build(architecture)
+    missing, unexpected = module.load_state_dict(network.module.state_dict(), strict=False)
+    if unexpected or any(not name.startswith("body.") for name in missing):
+        raise SystemExit("error: a row can only add body blocks to the network it starts from.")
+    return Network(architecture, module)
+
+
 def _params(work: Path, name: str, photographs: Path) -> dict[str, Any]:
     """params.yaml with the experiment's changes, as the stages read it."""
     experiment = EXPERIMENTS[name]
@@ -411,8 +450,6 @@ def _params(work: Path, name: str, photographs: Path) -> dict[str, Any]:
     for key, value in {**BASE, **phases({}), **experiment.changes}.items():
         *parents, last = key.split(".")
         functools.reduce(lambda node, parent: node[parent], parents, profile)[last] = value
-    if experiment.start:
-        profile["train_generator"]["init_from"] = str(_weights(work, experiment.start))
     if experiment.pictures != "generated":
         chosen = _collect_photographs(work, photographs, experiment.pictures)
         profile["fetch_faces"] |= {"source": "folder", "path": str(chosen)}
@@ -451,12 +488,14 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
         part.mkdir(parents=True)
         officials = _unseen("officials", photographs)
         files = list(officials)
+        if kind == "people":
+            files += _unseen("london", photographs)
         if kind != "faces":
             drawn = _prepare(work, _params(work, "base", photographs))
             files += images.find(drawn / paths.FACES)[: DRAWN[kind]]
         for path in files:
             shutil.copyfile(path, part / path.name)
-        if kind == "wide":
+        if kind in ("wide", "people"):
             _write_mosaics(officials, 256, part / "officials", arrangements=1)
             _write_mosaics(_unseen("ffhq", photographs), 128, part / "ffhq", arrangements=4)
         part.rename(folder)
@@ -464,9 +503,13 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
 
 
 def _unseen(name: str, photographs: Path) -> list[Path]:
-    """The photographs of a source that the scoreboard does not show."""
+    """The photographs of a source that the scoreboard does not show.
+
+    It shows all of London's: there those that the campaign does not measure.
+    """
     params = load_params(any_device=True)
-    source = params.scoreboard.sources[name]
+    board = choose_board(params.scoreboard) if name == "london" else params.scoreboard
+    source = board.sources[name]
     everyone = source.model_copy(update={"count": sys.maxsize})
     shown = set(choose_files(source, photographs, params.seed))
     return [path for path in choose_files(everyone, photographs, params.seed) if path not in shown]
