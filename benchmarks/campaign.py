@@ -340,9 +340,8 @@ EXPERIMENTS = {
 def main() -> None:
     """Runs what is not done yet and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("photographs", type=Path, help="root of params.yaml's scoreboard")
+    add_common_arguments(parser)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)} (default: all)")
-    parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of a training (%(default)s)")
     parser.add_argument("--table", action="store_true", help="only print what is done")
     parsed = parser.parse_intermixed_args()
@@ -359,9 +358,7 @@ def main() -> None:
     )
     for name in tqdm(names, unit="experiment"):
         experiment = EXPERIMENTS[name]
-        start = Path(experiment.start)
-        weights = sha256(start.read_bytes()).hexdigest() if start.is_file() else ""
-        key = json.dumps([experiment, STEPS, PICTURES, weights])
+        key = json.dumps([experiment, STEPS, PICTURES, _digest_start(work, experiment)])
         folder = work / name
         trained, scored = folder / "trained.json", folder / "scored.txt"
         if not trained.is_file() or json.loads(trained.read_text())["key"] != key:
@@ -380,6 +377,12 @@ def main() -> None:
         )
         scored.write_text(digest)
     print(_table(work, names))
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the campaign and everything that looks at its rows is told."""
+    parser.add_argument("photographs", type=Path, help="root of params.yaml's scoreboard")
+    parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
 
 
 def choose_board(board: ScoreboardParams) -> ScoreboardParams:
@@ -538,6 +541,16 @@ def _restore_all(side: int, folder: Path) -> None:
         for split, folder in (("train", paths.TRAIN_PAIRS), ("valid", paths.VALID_PAIRS))
     }
     restore_all(network, splits, folder, between=lambda: None)
+
+
+def _digest_start(work: Path, experiment: Experiment) -> str:
+    """Of the weights that are gone on from: a row is trained again when they are others."""
+    if not experiment.start:
+        return ""
+    weights = _weights(work, experiment.start)
+    if not weights.is_file():
+        raise SystemExit(f"error: {experiment.start} has not been trained. Name it before.")
+    return sha256(weights.read_bytes()).hexdigest()
 
 
 def _weights(work: Path, name: str) -> Path:

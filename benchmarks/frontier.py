@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.campaign import CONDITIONS, choose_board, read_scores
+from benchmarks.campaign import CONDITIONS, add_common_arguments, choose_board, read_scores
 from facesr import choice, images, metrics, reports
 from facesr.baselines import enlarge
 from facesr.config import load_params
@@ -59,9 +59,8 @@ class Start(NamedTuple):
 def main() -> None:
     """Prints the table and draws the frontier."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("photographs", type=Path, help="root of params.yaml's scoreboard")
+    add_common_arguments(parser)
     parser.add_argument("rows", nargs="*", help="of the campaign, to be drawn beside")
-    parser.add_argument("--work", type=Path, default=Path(".campaign"), help="(%(default)s)")
     parser.add_argument("--model", default="starter", help="to start from (%(default)s)")
     parsed = parser.parse_intermixed_args()
     params = load_params(any_device=True)
