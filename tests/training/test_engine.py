@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from facesr.losses import content
 from facesr.models import build
 from facesr.training import engine
 from facesr.training.engine import Parts, SharedStep, in_parts, pick_dtype, prepared
-from facesr.training.processes import Processes, check_division
+from facesr.training.processes import Processes, check_division, join_processes
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
@@ -29,6 +30,25 @@ def losses(root, stage):
 def parameters(root, name):
     module = load_network(root / f"models/{name}.safetensors").module
     return torch.cat([one.detach().flatten() for one in module.parameters()])
+
+
+def launch_two(*command, folder):
+    """Runs Python twice as torchrun does, on processors."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return subprocess.run(
+        (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+        + command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_batch_in_parts_gives_the_generator_of_a_whole_one(trained, tmp_path, monkeypatch):
@@ -83,24 +103,32 @@ def test_two_processes_train_as_one_with_the_doubled_batch(name, tmp_path, monke
     for stage in STAGES[: STAGES.index(name) + 1]:
         run_stage(stage, one, monkeypatch)
     expected, weights = losses(one, name), parameters(one, name.removeprefix("train_"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    launch = (
-        *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"),
-        *("--num_processes=2", "--mixed_precision=no", "--dynamo_backend=no"),
-        *("--main_process_port=0", "-m", f"stages.{name}"),
-    )
-    done = subprocess.run(
-        launch, cwd=one, env=environment, capture_output=True, text=True, check=False
-    )
+    done = launch_two("-m", f"stages.{name}", folder=one)
     assert done.returncode == 0, done.stderr
     for mine, theirs in zip(losses(one, name), expected, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
     assert (parameters(one, name.removeprefix("train_")) - weights).abs().max() < 1e-4
+
+
+def test_two_processes_find_each_other(tmp_path):
+    (tmp_path / "meet.py").write_text(
+        "import torch\n"
+        "from facesr.training.processes import join_processes\n"
+        "own = join_processes()\n"
+        "mean = own.average(torch.tensor(float(own.rank))).item()\n"
+        "open(f'{own.rank}.txt', 'w').write(f'{own.count} {mean}')\n"
+        "own.leave()\n"
+    )
+    done = launch_two("meet.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["2 0.5", "2 0.5"]
+
+
+def test_processes_that_do_not_find_each_other_train_nothing(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: SimpleNamespace(num_processes=1))
+    with pytest.raises(ParamsError, match="2 processes were started, but each finds only 1"):
+        join_processes()
 
 
 def test_every_process_takes_its_share():

@@ -1,4 +1,4 @@
-"""One training on several processes, as `accelerate launch` starts them; one is the usual case.
+"""One training on several processes, as torchrun starts them; one is the usual case.
 
 Every process holds the whole networks and takes its share of every batch. Gradients are averaged
 in one message before the optimizer's step, so that the steps of a training know nothing of the
@@ -78,14 +78,25 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """Joins the processes of `accelerate launch`; alone where there are none."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Processes(0, 1, pick_device())
+    """Joins the processes of torchrun or `accelerate launch`; alone where there are none.
+
+    Raises:
+        ParamsError: The processes do not find each other, and would each train alone.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    device = pick_device()
+    if count == 1:
+        return Processes(0, 1, device)
     # Loaded here: it takes a second, and most trainings run on one process.
     from accelerate import PartialState
 
-    state = PartialState()
-    return Processes(state.process_index, state.num_processes, state.device)
+    state = PartialState(cpu=device.type == "cpu")
+    if state.num_processes != count:
+        raise ParamsError(
+            f"{count} processes were started, but each finds only {state.num_processes}. Start "
+            "them with: torchrun --standalone --nproc-per-node COUNT -m stages.NAME"
+        )
+    return Processes(state.process_index, count, device if device.type == "cpu" else state.device)
 
 
 def check_division(batch_size: int, parts: int, processes: Processes) -> None:
