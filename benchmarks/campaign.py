@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from facesr import images, paths, reports
 from facesr.checkpoints import Network, load_network, save_networks
-from facesr.config import ScoreboardParams, load_params
+from facesr.config import ScoreboardParams, ScoreboardSource, load_params
 from facesr.enhancer import Enhancer
 from facesr.models import build
 from facesr.pairs import HR, LR, load_pairs
@@ -175,6 +175,17 @@ def gan(
     )
 
 
+def long_gan(question: str, start: str, pictures: str, adversarial_weight: float) -> Experiment:
+    """A GAN from a long training, which holds on to the original with squared error."""
+    return gan(
+        question,
+        start=start,
+        pictures=pictures,
+        content={"mse": 16.0},
+        adversarial_weight=adversarial_weight,
+    )
+
+
 EXPERIMENTS = {
     "base": Experiment("L1, mild degradations, 8 crops of 40 px"),
     "seed": Experiment("how much is chance?", seed_offset=1),
@@ -294,27 +305,11 @@ EXPERIMENTS = {
     "on-ensemble": ensemble("tune-on"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
-    "gan-best": gan(
-        "from tune-on, on its pictures, squared error, weight 0.04",
-        start="tune-on",
-        pictures="wide",
-        content={"mse": 16.0},
-        adversarial_weight=4.0e-2,
+    "gan-best": long_gan(
+        "from tune-on, on its pictures, squared error, weight 0.04", "tune-on", "wide", 4.0e-2
     ),
-    "gan-best-light": gan(
-        "the same, weight 0.033",
-        start="tune-on",
-        pictures="wide",
-        content={"mse": 16.0},
-        adversarial_weight=3.3e-2,
-    ),
-    "gan-deep": gan(
-        "the same from tune-deep, on its pictures",
-        start="tune-deep",
-        pictures="people",
-        content={"mse": 16.0},
-        adversarial_weight=3.3e-2,
-    ),
+    "gan-best-light": long_gan("the same, weight 0.033", "tune-on", "wide", 3.3e-2),
+    "gan-deep": long_gan("the same from tune-deep, on its pictures", "tune-deep", "people", 3.3e-2),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
@@ -489,10 +484,14 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
         part = folder.with_name(f"{kind}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        officials = _unseen("officials", photographs)
+        params = load_params(any_device=True)
+        board = params.scoreboard
+        unseen = functools.partial(_unseen, photographs=photographs, seed=params.seed)
+        officials = unseen(board.sources["officials"])
         files = list(officials)
         if kind == "people":
-            files += _unseen("london", photographs)
+            # The scoreboard shows everyone of London, the campaign measures some.
+            files += unseen(choose_board(board).sources["london"])
         if kind != "faces":
             drawn = _prepare(work, _params(work, "base", photographs))
             files += images.find(drawn / paths.FACES)[: DRAWN[kind]]
@@ -500,22 +499,17 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
             shutil.copyfile(path, part / path.name)
         if kind in ("wide", "people"):
             _write_mosaics(officials, 256, part / "officials", arrangements=1)
-            _write_mosaics(_unseen("ffhq", photographs), 128, part / "ffhq", arrangements=4)
+            ffhq = unseen(board.sources["ffhq"])
+            _write_mosaics(ffhq, 128, part / "ffhq", arrangements=4)
         part.rename(folder)
     return folder
 
 
-def _unseen(name: str, photographs: Path) -> list[Path]:
-    """The photographs of a source that the scoreboard does not show.
-
-    It shows all of London's: there those that the campaign does not measure.
-    """
-    params = load_params(any_device=True)
-    board = choose_board(params.scoreboard) if name == "london" else params.scoreboard
-    source = board.sources[name]
+def _unseen(source: ScoreboardSource, photographs: Path, seed: int) -> list[Path]:
+    """The photographs that are not among the source's chosen ones."""
     everyone = source.model_copy(update={"count": sys.maxsize})
-    shown = set(choose_files(source, photographs, params.seed))
-    return [path for path in choose_files(everyone, photographs, params.seed) if path not in shown]
+    shown = set(choose_files(source, photographs, seed))
+    return [path for path in choose_files(everyone, photographs, seed) if path not in shown]
 
 
 def _write_mosaics(files: Sequence[Path], side: int, folder: Path, *, arrangements: int) -> None:
