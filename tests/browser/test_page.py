@@ -170,6 +170,8 @@ def test_a_pasted_picture_is_taken(visit, base, kid):
 def test_the_camera_takes_a_selfie(visit, base):
     page = visit(base)
     page.get_by_text("Take a selfie with the camera").click()
+    # Streamlit's button can be pressed before the camera's first frame, and does nothing then.
+    page.wait_for_function("document.querySelector('video')?.videoHeight > 0")
     page.get_by_role("button", name="Take photo").click()
     page.get_by_text("selfie.jpg").first.wait_for()
 
