@@ -29,6 +29,7 @@ def flat(*colours):
     [
         ("mse", 0.04),
         ("log_mse", math.log(1 + 0.04 / 1e-3)),
+        ("local_log_mse", math.log(1 + 0.04 / 1e-4)),
         ("l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
@@ -54,6 +55,22 @@ def test_log_mse_weighs_pictures_by_the_share_of_their_error():
     halved = PIXEL_TERMS["log_mse"](sr, hr) - PIXEL_TERMS["log_mse"]((sr + hr) / 2, hr)
     # Half the error is 6 dB of PSNR in each, a quarter of the squared error.
     assert halved.item() == pytest.approx(math.log(4), rel=0.01)
+
+
+def test_local_log_mse_holds_a_patch_the_tighter_the_better_it_is_known():
+    hr = torch.full((1, 3, 16, 40), 0.5)
+    sr = hr.clone()
+    sr[..., :16] += 0.01
+    sr[..., 16:32] += 0.1
+    sr[..., 32:] += 0.4  # Half a patch is left off.
+    sr.requires_grad_()
+    loss = PIXEL_TERMS["local_log_mse"](sr, hr)
+    assert loss.item() == pytest.approx((math.log(2) + math.log(101)) / 2, rel=1e-5)
+    (pull,) = torch.autograd.grad(loss, sr)
+    known, open_patch, cut = pull[0, 0, 0, [0, 16, 32]] / (sr - hr).detach()[0, 0, 0, [0, 16, 32]]
+    # 1 / (MSE + 1e-4) each: 1 / 2e-4 and 1 / 1.01e-2.
+    assert (known / open_patch).item() == pytest.approx(50.5, rel=1e-4)
+    assert cut.item() == 0
 
 
 def test_high_frequency_sees_each_pattern_once_on_its_own_level():

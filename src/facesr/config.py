@@ -337,6 +337,7 @@ Content = Annotated[
             "mse",
             "normalised_mse",
             "log_mse",
+            "local_log_mse",
             "l1",
             "charbonnier",
             "ms_ssim",

@@ -17,6 +17,7 @@ PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixels.mse,
     "normalised_mse": pixels.normalised_mse,
     "log_mse": pixels.log_mse,
+    "local_log_mse": pixels.local_log_mse,
     "l1": pixels.l1,
     "charbonnier": pixels.charbonnier,
     "ms_ssim": pixels.ms_ssim,
