@@ -17,7 +17,9 @@ import csv
 import functools
 import importlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,13 +103,13 @@ def phases(*changes: Mapping[str, Any]) -> dict[str, Any]:
     return {"train_generator.phases": rows, "train_generator.crops_per_pair": 1}
 
 
-def long(count: int, epochs: int, learning_rate: float) -> dict[str, Any]:
+def long(count: int, epochs: int, learning_rate: float, batch_size: int = 8) -> dict[str, Any]:
     """A schedule over so many pictures, twelve crops of each in an epoch."""
     rates = {"learning_rate": learning_rate, "encoder_learning_rate": learning_rate}
     return {
         "fetch_faces.count": count,
         "train_generator.crops_per_pair": 12,
-        "train_generator.phases": [{**PHASE, "epochs": epochs, **rates}],
+        "train_generator.phases": [{**PHASE, "batch_size": batch_size, "epochs": epochs, **rates}],
     }
 
 
@@ -175,15 +177,10 @@ def gan(
     )
 
 
-def long_gan(question: str, start: str, pictures: str, adversarial_weight: float) -> Experiment:
-    """A GAN from a long training, which holds on to the original with squared error."""
-    return gan(
-        question,
-        start=start,
-        pictures=pictures,
-        content={"mse": 16.0},
-        adversarial_weight=adversarial_weight,
-    )
+def long_gan(question: str, start: str, pictures: str, **changes: Any) -> Experiment:
+    """A GAN from a long training, held to the original by squared error if nothing is said."""
+    content = {"content": {"mse": 16.0}}
+    return gan(question, start=start, pictures=pictures, **(content | changes))
 
 
 EXPERIMENTS = {
@@ -300,16 +297,53 @@ EXPERIMENTS = {
         than="shipped",
         pictures="people",
     ),
+    "deep-on": Experiment(
+        "tune-deep twice as long again, half of the input clean",
+        {
+            "train_generator.network": {**NETWORK, "body_blocks": 16},
+            **BEST,
+            **long(660, 40, 4.0e-4, batch_size=16),
+            "degrade.recipe": "columns",
+        },
+        start="tune-deep",
+        than="tune-deep",
+        pictures="people",
+    ),
     "best-ensemble": ensemble("tune-best"),
     "deep-ensemble": ensemble("tune-deep"),
     "on-ensemble": ensemble("tune-on"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-best": long_gan(
-        "from tune-on, on its pictures, squared error, weight 0.04", "tune-on", "wide", 4.0e-2
+        "from tune-on, on its pictures, squared error, weight 0.04",
+        "tune-on",
+        "wide",
+        adversarial_weight=4.0e-2,
     ),
-    "gan-best-light": long_gan("the same, weight 0.033", "tune-on", "wide", 3.3e-2),
-    "gan-deep": long_gan("the same from tune-deep, on its pictures", "tune-deep", "people", 3.3e-2),
+    "gan-best-light": long_gan(
+        "the same, weight 0.033", "tune-on", "wide", adversarial_weight=3.3e-2
+    ),
+    "gan-deep": long_gan(
+        "the same from tune-deep, on its pictures",
+        "tune-deep",
+        "people",
+        adversarial_weight=3.3e-2,
+    ),
+    "gan-local": long_gan(
+        "held patch by patch, the less the more the input leaves open",
+        "tune-deep",
+        "people",
+        content={"local_log_mse": 0.03},
+        adversarial_weight=3.3e-2,
+    ),
+    "gan-on": long_gan(
+        "from deep-on, held by both, two and a half times as long",
+        "deep-on",
+        "people",
+        content={"mse": 6.0, "local_log_mse": 0.012},
+        adversarial_weight=3.3e-2,
+        batches=4000,
+    ),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
@@ -338,6 +372,7 @@ def main() -> None:
     add_common_arguments(parser)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)} (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="of a training (%(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="of a training (%(default)s)")
     parser.add_argument("--table", action="store_true", help="only print what is done")
     parsed = parser.parse_intermixed_args()
     torch.set_num_threads(parsed.threads)
@@ -359,7 +394,7 @@ def main() -> None:
         if not trained.is_file() or json.loads(trained.read_text())["key"] != key:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            seconds = _train(work, name, photographs)
+            seconds = _train(work, name, photographs, parsed.processes)
             trained.write_text(json.dumps({"key": key, "seconds": seconds}))
         if scored.is_file() and scored.read_text() == digest:
             continue
@@ -390,7 +425,7 @@ def choose_board(board: ScoreboardParams) -> ScoreboardParams:
     return board.model_copy(update={"sources": sources, "conditions": conditions})
 
 
-def _train(work: Path, name: str, photographs: Path) -> float:
+def _train(work: Path, name: str, photographs: Path, processes: int) -> float:
     """Runs the experiment's stages in its folder and returns the seconds of the trainings."""
     experiment, folder = EXPERIMENTS[name], work / name
     if not experiment.stages:
@@ -420,8 +455,22 @@ def _train(work: Path, name: str, photographs: Path) -> float:
             paths.GENERATOR_IMAGES.symlink_to(restored)
         start = time.perf_counter()
         for stage in experiment.stages:
-            importlib.import_module(f"stages.{stage}").main()
+            if processes == 1:
+                importlib.import_module(f"stages.{stage}").main()
+            else:
+                _run_on_processes(stage, processes)
         return time.perf_counter() - start
+
+
+def _run_on_processes(stage: str, count: int) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    subprocess.run(
+        [sys.executable, *command, "-m", f"stages.{stage}"],
+        env=os.environ | environment,
+        check=True,
+    )
 
 
 def deepen(network: Network, body_blocks: int) -> Network:
