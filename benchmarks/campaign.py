@@ -17,6 +17,7 @@ import csv
 import functools
 import importlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -55,9 +56,19 @@ CONDITIONS = (
 SOURCES = {"london": 12, "officials": 12, "ffhq": 24}
 PICTURES = 320
 """Drawn pictures of a short training."""
-DRAWN = {"both": PICTURES, "wide": PICTURES // 2, "people": PICTURES // 2}
+DRAWN = {"both": PICTURES, **dict.fromkeys(("wide", "people", "scales"), PICTURES // 2)}
 """Drawn pictures beside photographs."""
 MOSAIC = 512  # px
+OTHER_SIZES = {"officials": {256: 1}, "ffhq": {128: 4}}
+MOSAICS = {
+    "wide": OTHER_SIZES,
+    "people": OTHER_SIZES,
+    "scales": {
+        "officials": {256: 1, 171: 1, 128: 1, 103: 1},
+        "ffhq": {128: 2, 171: 2, 103: 2, 86: 2},
+    },
+}
+"""Sides of the faces in mosaics, px, and how often the faces are arranged anew."""
 SHARE_TRAINED = 0.9
 STEPS = 1500
 """Of a short training; schedules with other crops see as many pixels."""
@@ -82,14 +93,16 @@ class Experiment(NamedTuple):
     than: str = "base"
     """The experiment that it is compared with."""
     pictures: str = "generated"
-    """Trained on: generated, faces, both, wide, which has faces of other sizes as well, or people,
-    which has other people of every source that is measured."""
+    """Trained on: generated, faces, both, wide, which has faces of other sizes as well, people,
+    which has other people of every source that is measured, or scales, which has more sizes."""
     start: str = ""
     """Experiment or weights file that is gone on from; a deeper network adds blocks to it."""
     stages: tuple[str, ...] = GENERATOR
     options: Mapping[str, Any] = {}
     """Of Enhancer.enhance."""
     seed_offset: int = 0
+    mean_of: tuple[str, ...] = ()
+    """Experiments whose weights are averaged, instead of a training."""
 
 
 def phases(*changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,6 +154,11 @@ def ensemble(name: str) -> Experiment:
         stages=(),
         options={"self_ensemble": True},
     )
+
+
+def mean(question: str, *names: str) -> Experiment:
+    """The mean of the weights of other rows, the last of which it is compared with."""
+    return Experiment(question, than=names[-1], stages=(), mean_of=names)
 
 
 def gan(
@@ -309,8 +327,22 @@ EXPERIMENTS = {
         than="tune-deep",
         pictures="people",
     ),
+    "deep-mean": mean("the mean of the weights of both", "tune-deep", "deep-on"),
+    "mean-scales": Experiment(
+        "deep-mean goes on for a sixth of that, faces of six sizes",
+        {
+            "train_generator.network": {**NETWORK, "body_blocks": 16},
+            **BEST,
+            **long(900, 5, 2.0e-4, batch_size=16),
+            "degrade.recipe": "columns",
+        },
+        start="deep-mean",
+        than="deep-mean",
+        pictures="scales",
+    ),
     "best-ensemble": ensemble("tune-best"),
     "deep-ensemble": ensemble("tune-deep"),
+    "mean-ensemble": ensemble("deep-mean"),
     "on-ensemble": ensemble("tune-on"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
@@ -428,6 +460,10 @@ def choose_board(board: ScoreboardParams) -> ScoreboardParams:
 def _train(work: Path, name: str, photographs: Path, processes: int) -> float:
     """Runs the experiment's stages in its folder and returns the seconds of the trainings."""
     experiment, folder = EXPERIMENTS[name], work / name
+    if experiment.mean_of:
+        networks = [load_network(_weights(work, other)) for other in experiment.mean_of]
+        (folder / paths.GENERATOR).parent.mkdir()
+        save_networks(folder / paths.GENERATOR, [average(networks)])
     if not experiment.stages:
         return 0.0
     params = _params(work, name, photographs)
@@ -480,6 +516,19 @@ def deepen(network: Network, body_blocks: int) -> Network:
     missing, unexpected = module.load_state_dict(network.module.state_dict(), strict=False)
     if unexpected or any(not name.startswith("body.") for name in missing):
         raise SystemExit("error: a row can only add body blocks to the network it starts from.")
+    return Network(architecture, module)
+
+
+def average(networks: Sequence[Network]) -> Network:
+    """Gives a network with the mean of the weights of some of one architecture."""
+    architecture = networks[0].architecture
+    if any(network.architecture != architecture for network in networks):
+        raise SystemExit("error: only networks of one architecture have a mean.")
+    states = [network.module.state_dict() for network in networks]
+    module = build(architecture)
+    module.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
     return Network(architecture, module)
 
 
@@ -536,9 +585,8 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
         params = load_params(any_device=True)
         board = params.scoreboard
         unseen = functools.partial(_unseen, photographs=photographs, seed=params.seed)
-        officials = unseen(board.sources["officials"])
-        files = list(officials)
-        if kind == "people":
+        files = unseen(board.sources["officials"])
+        if kind in ("people", "scales"):
             # The scoreboard shows everyone of London, the campaign measures some.
             files += unseen(choose_board(board).sources["london"])
         if kind != "faces":
@@ -546,10 +594,11 @@ def _collect_photographs(work: Path, photographs: Path, kind: str) -> Path:
             files += images.find(drawn / paths.FACES)[: DRAWN[kind]]
         for path in files:
             shutil.copyfile(path, part / path.name)
-        if kind in ("wide", "people"):
-            _write_mosaics(officials, 256, part / "officials", arrangements=1)
-            ffhq = unseen(board.sources["ffhq"])
-            _write_mosaics(ffhq, 128, part / "ffhq", arrangements=4)
+        for source, sides in MOSAICS.get(kind, {}).items():
+            others = unseen(board.sources[source])
+            for side, arrangements in sides.items():
+                label = source if side in OTHER_SIZES[source] else f"{source}{side}"
+                _write_mosaics(others, side, part / label, arrangements=arrangements)
         part.rename(folder)
     return folder
 
@@ -566,14 +615,14 @@ def _write_mosaics(files: Sequence[Path], side: int, folder: Path, *, arrangemen
 
     A face of 128 px has other detail than one of 512, and the pipeline has one size.
     """
-    across = MOSAIC // side
+    across = math.ceil(MOSAIC / side)
     faces = [images.read_square(path, side) for path in files]
     rng = np.random.default_rng(side)
     for arrangement in range(arrangements):
         order = rng.permutation(len(faces))
         for number, start in enumerate(range(0, len(faces) - across**2 + 1, across**2)):
             chosen = [faces[position] for position in order[start : start + across**2]]
-            mosaic = make_grid(chosen, nrow=across, padding=0)
+            mosaic = make_grid(chosen, nrow=across, padding=0)[:, :MOSAIC, :MOSAIC]
             images.write(folder / f"{folder.name}-{arrangement}-{number:03}.png", mosaic)
 
 
@@ -587,13 +636,14 @@ def _restore_all(side: int, folder: Path) -> None:
 
 
 def _digest_start(work: Path, experiment: Experiment) -> str:
-    """Of the weights that are gone on from: a row is trained again when they are others."""
-    if not experiment.start:
-        return ""
-    weights = _weights(work, experiment.start)
-    if not weights.is_file():
-        raise SystemExit(f"error: {experiment.start} has not been trained. Name it before.")
-    return sha256(weights.read_bytes()).hexdigest()
+    """Of the weights that are begun with: a row is trained again when they are others."""
+    digests = []
+    for name in filter(None, (experiment.start, *experiment.mean_of)):
+        weights = _weights(work, name)
+        if not weights.is_file():
+            raise SystemExit(f"error: {name} has not been trained. Name it before.")
+        digests.append(sha256(weights.read_bytes()).hexdigest())
+    return " ".join(digests)
 
 
 def _weights(work: Path, name: str) -> Path:
@@ -601,7 +651,7 @@ def _weights(work: Path, name: str) -> Path:
     if name not in EXPERIMENTS:
         return Path(name)
     experiment = EXPERIMENTS[name]
-    if not experiment.stages:
+    if not experiment.stages and not experiment.mean_of:
         return _weights(work, experiment.start)
     return work / name / (paths.GAN if experiment.stages == GAN else paths.GENERATOR)
 
