@@ -1,10 +1,10 @@
 """The quality campaign: short trainings that differ in one thing, measured on real faces.
 
-    python -m benchmarks.campaign [--work .campaign] [--table] ../shared/data [NAME...]
+    python -m benchmarks.campaign [--work .campaign] [--processes N] [--table] DATA [NAME...]
 
 Every experiment runs the stages themselves on the profile `starter` with the changes of
 `EXPERIMENTS`, and is measured on the scoreboard's stored inputs (London, US officials, FFHQ; clean,
-JPEG, blur + noise + JPEG, first and second order; x4). No picture of the scoreboard is trained on.
+JPEG, blur + noise + JPEG, first and second order; x4). No picture that is measured is trained on.
 What is done is kept in the working folder and not done again, so that the campaign can be stopped,
 prolonged and repeated; other inputs measure what is trained once more.
 The table compares each experiment with the one that it names, picture by picture; its cells hold
