@@ -143,6 +143,18 @@ BEST = long(640, epochs=16, learning_rate=4.0e-4) | {
     "train_generator.content": {"log_mse": 1.0},
     "degrade.fresh": True,
 }
+DEEP = {"train_generator.network": {**NETWORK, "body_blocks": 16}, **BEST}
+
+
+def go_on(question: str, start: str, pictures: str, schedule: Mapping[str, Any]) -> Experiment:
+    """A deep network goes on, half of its input clean, and is compared with where it began."""
+    return Experiment(
+        question,
+        {**DEEP, **schedule, "degrade.recipe": "columns"},
+        start=start,
+        than=start,
+        pictures=pictures,
+    )
 
 
 def ensemble(name: str) -> Experiment:
@@ -306,39 +318,23 @@ EXPERIMENTS = {
     ),
     "tune-deep": Experiment(
         "twice the blocks behind the starter's, other people of all three sources",
-        {
-            "train_generator.network": {**NETWORK, "body_blocks": 16},
-            **BEST,
-            **long(660, 21, 4.0e-4),
-        },
+        {**DEEP, **long(660, 21, 4.0e-4)},
         start=STARTER,
         than="shipped",
         pictures="people",
     ),
-    "deep-on": Experiment(
+    "deep-on": go_on(
         "tune-deep twice as long again, half of the input clean",
-        {
-            "train_generator.network": {**NETWORK, "body_blocks": 16},
-            **BEST,
-            **long(660, 40, 4.0e-4, batch_size=16),
-            "degrade.recipe": "columns",
-        },
-        start="tune-deep",
-        than="tune-deep",
-        pictures="people",
+        "tune-deep",
+        "people",
+        long(660, 40, 4.0e-4, batch_size=16),
     ),
     "deep-mean": mean("the mean of the weights of both", "tune-deep", "deep-on"),
-    "mean-scales": Experiment(
+    "mean-scales": go_on(
         "deep-mean goes on for a sixth of that, faces of six sizes",
-        {
-            "train_generator.network": {**NETWORK, "body_blocks": 16},
-            **BEST,
-            **long(900, 5, 2.0e-4, batch_size=16),
-            "degrade.recipe": "columns",
-        },
-        start="deep-mean",
-        than="deep-mean",
-        pictures="scales",
+        "deep-mean",
+        "scales",
+        long(900, 5, 2.0e-4, batch_size=16),
     ),
     "scales-mean": mean("the mean of the weights of both", "deep-mean", "mean-scales"),
     "best-ensemble": ensemble("tune-best"),
@@ -466,6 +462,7 @@ def _train(work: Path, name: str, photographs: Path, processes: int) -> float:
         networks = [load_network(_weights(work, other)) for other in experiment.mean_of]
         (folder / paths.GENERATOR).parent.mkdir()
         save_networks(folder / paths.GENERATOR, [average(networks)])
+        return 0.0
     if not experiment.stages:
         return 0.0
     params = _params(work, name, photographs)
