@@ -77,6 +77,7 @@ GENERATOR = ("train_generator",)
 GAN = ("train_critic", "train_gan")
 BASE = {
     "degrade.fresh": False,
+    "degrade.fresh_sizes": [1.0, 1.0],
     "train_generator.init_from": "",
     "train_generator.content": {"l1": 1.0},
 }

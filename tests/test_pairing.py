@@ -17,7 +17,12 @@ from facesr.pairs import load_pairs
 LICENCE = '"research only, not to be shown"'
 
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=12)
-PARAMS = DegradeParams(recipe="gfpgan", fresh=False, validation_sets=("bicubic", "gfpgan"))
+PARAMS = DegradeParams(
+    recipe="gfpgan",
+    fresh=False,
+    fresh_sizes=(1.0, 1.0),
+    validation_sets=("bicubic", "gfpgan"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +105,10 @@ def test_a_pair_does_not_change_when_another_face_goes(faces, tmp_path):
 
 @pytest.mark.usefixtures("no_sheets")
 def test_fresh_pairs_carry_their_recipe(faces, tmp_path):
-    run(faces, tmp_path, params={"fresh": True})
+    run(faces, tmp_path, params={"fresh": True, "fresh_sizes": (0.5, 1.0)})
     pairs = load_pairs(tmp_path / "train/lr", tmp_path / "train/hr", hr_size=48)
-    assert pairs.degradation.name == "gfpgan"
+    assert pairs.fresh.degradation.name == "gfpgan"
+    assert pairs.fresh.sizes == (0.5, 1.0)
 
 
 def test_a_face_that_is_gone_is_named_and_no_pack_is_left(faces, tmp_path):

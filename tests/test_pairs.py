@@ -8,7 +8,17 @@ from test_degradation import RECIPES, face
 from facesr import images, packs
 from facesr.degradation import Degradation
 from facesr.errors import DataError
-from facesr.pairs import FRESH, Pairs, TrainBatches, crop_and_flip, degrade_afresh, load_pairs
+from facesr.pairs import (
+    FRESH,
+    Crop,
+    FreshViews,
+    Pairs,
+    TrainBatches,
+    cut,
+    draw_crops,
+    draw_views,
+    load_pairs,
+)
 
 
 def places(side, scale):
@@ -31,7 +41,7 @@ def test_crop_and_mirroring_hit_both_sizes_alike():
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(20):
-        small, large = crop_and_flip(pairs, np.array([0]), crop_size=6, rng=rng)
+        small, large = cut(pairs, draw_crops(pairs, np.array([0]), crop_size=6, rng=rng))
         assert torch.equal(large[..., ::3, ::3], small)
         columns = (small[0, 1, 0] * 255).round()
         seen.add(bool(columns[0] > columns[-1]))
@@ -52,10 +62,10 @@ def test_an_epoch_follows_from_its_number_alone():
     assert not all(torch.equal(a[1], b[1]) for a, b in zip(first, other, strict=True))
 
 
-def fresh_pairs(recipe):
+def fresh_pairs(recipe, sizes=(1.0, 1.0)):
     hr = images.to_uint8(torch.stack([face(64), face(64).flip(-1), face(64).flip(-2)]))
     lr = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)
-    return Pairs(("a", "b", "c"), lr, hr, Degradation(recipe, RECIPES))
+    return Pairs(("a", "b", "c"), lr, hr, FreshViews(Degradation(recipe, RECIPES), sizes))
 
 
 def test_fresh_views_are_those_of_the_crops():
@@ -65,15 +75,40 @@ def test_fresh_views_are_those_of_the_crops():
             assert torch.equal(view, expected)
 
 
+def test_fresh_views_show_smaller_faces_in_both_sizes_alike():
+    pairs = fresh_pairs("bicubic", sizes=(0.5, 0.8))
+    rng = np.random.default_rng(0)
+    crops = draw_crops(pairs, np.arange(300) % 3, crop_size=6, rng=rng)
+    # 6 / 0.8 to 6 / 0.5 px, as many below the geometric mean as above.
+    assert {crop.side for crop in crops} == set(range(8, 13))
+    assert 0.4 < np.mean([crop.side < 6 / np.sqrt(0.5 * 0.8) for crop in crops]) < 0.6
+    made = draw_views(
+        pairs, iter([crops]), crop_size=6, seed=1, epoch=0, device=torch.device("cpu")
+    )
+    ((lr, hr),) = made
+    assert lr.shape == (300, 3, 6, 6)
+    for crop, small, large in zip(crops[:20], lr, hr, strict=False):
+        _, whole = cut(pairs, [crop])
+        expected = images.round_to_8bit(images.resize(whole[0], (24, 24), "bicubic"))
+        assert torch.equal(large, expected)
+        assert torch.equal(small, images.round_to_8bit(images.resize(expected, (6, 6), "bicubic")))
+
+
+def test_fresh_views_are_never_larger_than_the_original():
+    pairs = fresh_pairs("bicubic", sizes=(0.1, 0.1))
+    (crop,) = draw_crops(pairs, np.array([2]), crop_size=6, rng=np.random.default_rng(0))
+    assert crop[:4] == (2, 0, 0, 16)
+
+
 def test_fresh_views_change_with_the_epoch_and_not_with_the_threads():
     pairs = fresh_pairs("mixture")
-    hr = images.from_uint8(pairs.hr)
+    whole = [Crop(pair, top=0, left=0, side=16, mirrored=False) for pair in range(3)]
 
     def views(epoch, workers):
-        stored = iter([(images.from_uint8(pairs.lr), hr)] * 5)
-        made = degrade_afresh(
-            stored,
-            pairs.degradation,
+        made = draw_views(
+            pairs,
+            iter([whole] * 5),
+            crop_size=16,
             seed=1,
             epoch=epoch,
             device=torch.device("cpu"),
@@ -142,12 +177,14 @@ def test_pairs_come_from_packs_and_from_picture_files_alike(tmp_path):
     for where in ("packs", "files"):
         pairs = load_pairs(tmp_path / where / "lr", tmp_path / where / "hr", hr_size=64)
         assert pairs.stems == ("a", "b")
-        assert pairs.degradation is None
+        assert pairs.fresh is None
         assert torch.equal(pairs.lr, lr)
         assert torch.equal(pairs.hr, hr)
-    (tmp_path / "packs/lr" / FRESH).write_text(Degradation("gfpgan", RECIPES).to_json())
-    fresh = load_pairs(tmp_path / "packs/lr", tmp_path / "packs/hr", hr_size=64).degradation
-    assert fresh.name == "gfpgan"
+    views = FreshViews(Degradation("gfpgan", RECIPES), (0.25, 1.0))
+    (tmp_path / "packs/lr" / FRESH).write_text(views.to_json())
+    fresh = load_pairs(tmp_path / "packs/lr", tmp_path / "packs/hr", hr_size=64).fresh
+    assert fresh.degradation.name == "gfpgan"
+    assert fresh.sizes == (0.25, 1.0)
 
 
 def test_packs_of_other_faces_or_sizes_are_refused(tmp_path):

@@ -71,6 +71,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionRange = Annotated[
     tuple[Fraction, Fraction], BeforeValidator(_as_tuple), AfterValidator(_ordered)
 ]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+PositiveFractionRange = Annotated[
+    tuple[PositiveFraction, PositiveFraction], BeforeValidator(_as_tuple), AfterValidator(_ordered)
+]
 
 
 class Section(BaseModel):
@@ -259,6 +263,8 @@ class DegradeParams(Section):
     """Of the stored pairs and of the trainings; a name in `recipes`."""
     fresh: bool
     """Trainings draw a new view of every crop; the stored ones are for validation and test."""
+    fresh_sizes: PositiveFractionRange
+    """The least and the most of the size of such a crop beside the original's."""
     validation_sets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
     """Recipes by which the validation faces are stored as well."""
 

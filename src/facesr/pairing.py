@@ -17,7 +17,7 @@ from facesr.degradation import Degradation
 from facesr.errors import DataError
 from facesr.files import told_where_unwritable
 from facesr.manifest import Entry, may_be_shown, notice, read_manifest
-from facesr.pairs import FRESH, HR, LR
+from facesr.pairs import FRESH, HR, LR, FreshViews
 from facesr.parallel import map_in_processes
 
 # On the sample sheets.
@@ -121,7 +121,8 @@ def write_pairs(
             work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
             jobs += [(work, face) for face in faces]
             if params.fresh:
-                (lr / FRESH).write_text(degradation.to_json(), encoding="utf-8")
+                fresh = FreshViews(degradation, params.fresh_sizes)
+                (lr / FRESH).write_text(fresh.to_json(), encoding="utf-8")
             for name in params.validation_sets if split == VALID else ():
                 views = stack.enter_context(
                     packs.new_pack(validation_sets / name, stems, [sizes.lr_size])

@@ -1,11 +1,13 @@
 """Pairs: one face in both resolutions, from files, and in batches."""
 
+import json
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, packs
-from facesr.degradation import Degradation
+from facesr.degradation import Degradation, operations
 from facesr.devices import pick_device
 from facesr.errors import DataError
 from facesr.parallel import cores
@@ -26,6 +28,27 @@ FRESH = "fresh.json"
 BATCHES_AHEAD = 2
 
 
+class FreshViews(NamedTuple):
+    """How trainings draw new low-resolution views."""
+
+    degradation: Degradation
+    sizes: tuple[float, float]
+    """The least and the most of a crop's size beside the stored original's, in (0, 1]: a network
+    sees large faces and small ones, which have other detail."""
+
+    def to_json(self) -> str:
+        """Writes down all of its numbers."""
+        recipes = json.loads(self.degradation.to_json())
+        return json.dumps({"sizes": self.sizes, "recipes": recipes}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote."""
+        content = json.loads(text)
+        least, most = content["sizes"]
+        return cls(Degradation.from_json(json.dumps(content["recipes"])), (least, most))
+
+
 class Pairs(NamedTuple):
     """Pictures of one size each, matched by file stem."""
 
@@ -34,8 +57,8 @@ class Pairs(NamedTuple):
     """(N, 3, h, w) uint8."""
     hr: Tensor
     """(N, 3, H, W) uint8."""
-    degradation: Degradation | None = None
-    """Makes new low-resolution views; None where the stored ones are all there are."""
+    fresh: FreshViews | None = None
+    """None where the stored views are all there are."""
 
     @property
     def scale(self) -> int:
@@ -67,11 +90,9 @@ def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
             f"The pictures in {lr} have sides of {small.shape[-1]} px, which does not divide "
             f"{hr_size}. Run: dvc repro -f degrade"
         )
-    fresh = lr / FRESH
-    degradation = (
-        Degradation.from_json(fresh.read_text(encoding="utf-8")) if fresh.is_file() else None
-    )
-    return Pairs(stems, small, large, degradation)
+    file = lr / FRESH
+    fresh = FreshViews.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return Pairs(stems, small, large, fresh)
 
 
 def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
@@ -91,74 +112,63 @@ def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
     return stems, images.stack(pictures)
 
 
-def crop_and_flip(
-    pairs: Pairs, indices: np.ndarray, *, crop_size: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cuts one random square from each chosen pair, mirrored by chance, alike in both sizes.
-
-    Args:
-        pairs: The pictures.
-        indices: (N,) positions in `pairs`.
-        crop_size: Side in low-resolution pixels.
-        rng: Source of position and mirroring.
-
-    Returns:
-        lr (N, 3, crop, crop) and hr (N, 3, scale crop, scale crop), float32 in [0, 1].
-    """
-    return cut(pairs, draw_crops(pairs, indices, crop_size=crop_size, rng=rng), crop_size=crop_size)
-
-
 class Crop(NamedTuple):
     """A square of one pair, in low-resolution pixels."""
 
     pair: int
     top: int
     left: int
+    side: int
     mirrored: bool
 
 
 def draw_crops(
     pairs: Pairs, indices: np.ndarray, *, crop_size: int, rng: np.random.Generator
 ) -> list[Crop]:
-    """Draws what `crop_and_flip` cuts."""
-    height, width = pairs.lr.shape[-2:]
-    return [
-        Crop(
-            int(index),
-            int(rng.integers(height - crop_size + 1)),
-            int(rng.integers(width - crop_size + 1)),
-            bool(rng.random() < 0.5),
-        )
-        for index in indices
-    ]
+    """Draws one square from each chosen pair, at a random place and mirrored by chance.
+
+    Args:
+        pairs: The pictures.
+        indices: (N,) positions in `pairs`.
+        crop_size: Side in low-resolution pixels; squares that are to be reduced are larger.
+        rng: Source of place, size and mirroring.
+    """
+    side = pairs.lr.shape[-1]
+    crops = []
+    for index in indices:
+        reach = min(side, round(crop_size / _draw_size(pairs.fresh, rng)))
+        top, left = (int(rng.integers(side - reach + 1)) for _ in range(2))
+        crops.append(Crop(int(index), top, left, reach, bool(rng.random() < 0.5)))
+    return crops
 
 
-def cut(pairs: Pairs, crops: list[Crop], *, crop_size: int) -> tuple[Tensor, Tensor]:
-    """Gives the crops as lr (N, 3, h, h) and hr (N, 3, H, H), float32 in [0, 1]."""
-    scale = pairs.scale
-    lr_crops, hr_crops = [], []
-    for pair, top, left, mirrored in crops:
-        lr = pairs.lr[pair, :, top : top + crop_size, left : left + crop_size]
-        hr = pairs.hr[
-            pair,
-            :,
-            scale * top : scale * (top + crop_size),
-            scale * left : scale * (left + crop_size),
-        ]
-        if mirrored:
-            lr, hr = lr.flip(-1), hr.flip(-1)
-        lr_crops.append(lr)
-        hr_crops.append(hr)
-    return images.from_uint8(torch.stack(lr_crops)), images.from_uint8(torch.stack(hr_crops))
+def _draw_size(fresh: FreshViews | None, rng: np.random.Generator) -> float:
+    least, most = fresh.sizes if fresh else (1, 1)
+    # As many crops between a quarter and a half as between a half and all.
+    return most if least == most else math.exp(rng.uniform(math.log(least), math.log(most)))
+
+
+def cut(pairs: Pairs, crops: list[Crop]) -> tuple[Tensor, Tensor]:
+    """Gives crops of one side as lr (N, 3, h, h) and hr (N, 3, H, H), float32 in [0, 1]."""
+    return (
+        images.from_uint8(torch.stack([_square(pairs.lr, crop, 1) for crop in crops])),
+        images.from_uint8(torch.stack([_square(pairs.hr, crop, pairs.scale) for crop in crops])),
+    )
+
+
+def _square(pictures: Tensor, crop: Crop, scale: int) -> Tensor:
+    top, left, side = (scale * one for one in (crop.top, crop.left, crop.side))
+    square = pictures[crop.pair, :, top : top + side, left : left + side]
+    return square.flip(-1) if crop.mirrored else square
 
 
 class TrainBatches:
     """Endless variety, finite epochs: each iteration over it is the next epoch.
 
-    Order, position and mirroring follow from (seed, epoch) alone. Where the pairs have a
-    degradation, every crop gets a new low-resolution view, from (seed, epoch, position): on the
-    GPU where there is one, else in threads on all cores, a few batches ahead. A view does not
-    depend on the number of threads.
+    Order, place, size and mirroring follow from (seed, epoch) alone. Where the pairs have fresh
+    views, every crop gets a new one, from (seed, epoch, position): on the GPU where there is one,
+    else in threads on all cores, a few batches ahead. A view does not depend on the number of
+    threads.
     """
 
     def __init__(
@@ -201,14 +211,13 @@ class TrainBatches:
             )
             for batch in range(len(self))
         )
-        stored = (
-            cut(self.pairs, crops, crop_size=self.crop_size) for crops in islice(drawn, start, None)
-        )
-        if self.pairs.degradation is None:
-            return stored
-        return degrade_afresh(
-            stored,
-            self.pairs.degradation,
+        batches = islice(drawn, start, None)
+        if self.pairs.fresh is None:
+            return (cut(self.pairs, crops) for crops in batches)
+        return draw_views(
+            self.pairs,
+            batches,
+            crop_size=self.crop_size,
             seed=self.seed,
             epoch=epoch,
             start=start * self.batch_size,
@@ -216,53 +225,56 @@ class TrainBatches:
         )
 
 
-def degrade_afresh(
-    batches: Iterator[tuple[Tensor, Tensor]],
-    degradation: Degradation,
+def draw_views(
+    pairs: Pairs,
+    batches: Iterator[list[Crop]],
     *,
+    crop_size: int,
     seed: int,
     epoch: int,
     device: torch.device,
     start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Replaces the low-resolution views of an epoch's batches by new ones.
+    """Gives an epoch's batches with new low-resolution views, as `cut` does with the stored ones.
 
     Args:
-        batches: lr (N, 3, h, h) and hr (N, 3, H, H) in [0, 1].
-        degradation: Makes the views from hr.
+        pairs: With fresh views.
+        batches: What to cut.
+        crop_size: Side of the views in pixels; a larger crop of the original is reduced first.
         seed: Of all epochs.
         epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
         device: Where the work is done and the batches lie.
         start: Position in the epoch of the first crop of `batches`.
         workers: Threads; None takes one for each core, and one for a GPU.
     """
+    assert pairs.fresh
+    degradation, hr_size = pairs.fresh.degradation, pairs.scale * crop_size
 
-    def view(position: int, hr: Tensor, lr_size: int) -> Tensor:
+    def view(position: int, crop: Crop) -> tuple[Tensor, Tensor]:
+        hr = images.from_uint8(_square(pairs.hr, crop, pairs.scale).to(device))
+        if crop.side != crop_size:
+            hr = images.round_to_8bit(operations.resize(hr, hr_size, "bicubic"))
         rng = np.random.default_rng((seed, epoch, position))
-        return degradation(hr, lr_size=lr_size, rng=rng)
+        return degradation(hr, lr_size=crop_size, rng=rng), hr
+
+    def collected(views: list[Future[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
+        lr, hr = zip(*(one.result() for one in views), strict=True)
+        return torch.stack(lr), torch.stack(hr)
 
     workers = workers or (cores() if device.type == "cpu" else 1)
     position = start
     with ThreadPoolExecutor(workers) as pool:
-        queued: deque[tuple[list[Future[Tensor]], Tensor]] = deque()
-        for lr, hr in batches:
-            hr = hr.to(device)
+        queued: deque[list[Future[tuple[Tensor, Tensor]]]] = deque()
+        for crops in batches:
             queued.append(
-                (
-                    [
-                        pool.submit(view, position + offset, one, lr.shape[-1])
-                        for offset, one in enumerate(hr)
-                    ],
-                    hr,
-                )
+                [pool.submit(view, position + offset, crop) for offset, crop in enumerate(crops)]
             )
-            position += len(hr)
+            position += len(crops)
             if len(queued) > BATCHES_AHEAD:
-                views, originals = queued.popleft()
-                yield torch.stack([one.result() for one in views]), originals
-        for views, originals in queued:
-            yield torch.stack([one.result() for one in views]), originals
+                yield collected(queued.popleft())
+        for views in queued:
+            yield collected(views)
 
 
 class CriticBatches:
@@ -298,7 +310,7 @@ class CriticBatches:
             crops = draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
             if batch < start:
                 continue
-            generated, original = cut(self.pairs, crops, crop_size=self.crop_size)
+            generated, original = cut(self.pairs, crops)
             yield torch.cat([original, generated]), labels
 
 
