@@ -35,6 +35,7 @@ def flat(*colours):
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
         ("high_frequency", 0.0),
         ("gradient_energy", 0.0),
+        ("local_energy", 0.0),
     ],
 )
 def test_a_constant_difference_gives_the_value_computed_by_hand(name, expected):
@@ -97,9 +98,40 @@ def test_gradient_energy_counts_steps_wherever_they_are():
     assert both.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_local_energy_asks_for_detail_of_the_right_coarseness_in_the_right_patch():
+    def checkerboard(square):
+        steps = torch.arange(32) // square
+        return 0.1 * (1 - 2 * ((steps[:, None] + steps) % 2).float())
+
+    def painted(pattern, *patches):
+        """Grey, 32 x 32 px, with the pattern in some of the four patches."""
+        picture = torch.full((1, 3, 32, 32), 0.5)
+        for row, column in patches:
+            part = slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16)
+            picture[..., part[0], part[1]] += pattern[part]
+        return picture
+
+    loss = PIXEL_TERMS["local_energy"]
+    fine, coarse = checkerboard(1), checkerboard(4)
+    hr = painted(fine, (0, 0))
+    # One of three bands holds 0.1 everywhere.
+    full, quarter, none = 0.1**2 / 3 + 1 / 255**2, 0.05**2 / 3 + 1 / 255**2, 1 / 255**2
+    assert loss(1 - hr, hr).item() == pytest.approx(0, abs=1e-5)
+    assert loss(painted(fine / 2, (0, 0)), hr).item() == pytest.approx(
+        math.log(full / quarter) / 4, rel=1e-4
+    )
+    assert loss(painted(fine, (1, 0)), hr).item() == pytest.approx(
+        2 * math.log(full / none) / 4, rel=1e-4
+    )
+    assert loss(painted(coarse, (0, 0)), hr).item() == pytest.approx(
+        2 * math.log(full / none) / 4, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["high_frequency", "local_energy"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 2)])
-def test_high_frequency_takes_any_size(shape):
-    assert PIXEL_TERMS["high_frequency"](torch.rand(1, 3, *shape), torch.rand(1, 3, *shape)) >= 0
+def test_wavelet_terms_take_any_size(name, shape):
+    assert PIXEL_TERMS[name](torch.rand(1, 3, *shape), torch.rand(1, 3, *shape)) >= 0
 
 
 def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_pictures():

@@ -349,6 +349,7 @@ Content = Annotated[
             "ms_ssim",
             "high_frequency",
             "gradient_energy",
+            "local_energy",
             "perceptual",
             "texture",
         ],

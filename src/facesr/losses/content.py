@@ -23,6 +23,7 @@ PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ms_ssim": pixels.ms_ssim,
     "high_frequency": pixels.high_frequency,
     "gradient_energy": pixels.gradient_energy,
+    "local_energy": pixels.local_energy,
 }
 FEATURE_TERMS: dict[str, Callable[..., Tensor]] = {
     "perceptual": feature_distance,

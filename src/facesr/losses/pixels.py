@@ -1,5 +1,7 @@
 """Distances that need no network; pure functions of (N, 3, H, W) each, giving a scalar."""
 
+from collections.abc import Iterator
+
 import torch
 from pytorch_msssim import ms_ssim as torch_ms_ssim
 from torch import Tensor
@@ -80,21 +82,10 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
 def high_frequency(sr: Tensor, hr: Tensor) -> Tensor:
     """L1 of the detail bands of a Haar wavelet on three levels, summed over the levels.
 
-    It asks for edges and texture in place and is blind to flat colour; it needs no weights. Bands
-    are means over 2 x 2 pixels, so that grey values keep their scale from level to level.
+    It asks for edges and texture in place and is blind to flat colour; it needs no weights.
     """
-    low = sr - hr  # The transform is linear: that of the difference is the difference of two.
-    total = low.new_zeros(())
-    for _ in range(WAVELET_LEVELS):
-        height, width = low.shape[-2] // 2 * 2, low.shape[-1] // 2 * 2
-        if not height or not width:
-            break
-        a, b = low[..., :height:2, :width:2], low[..., :height:2, 1:width:2]
-        c, d = low[..., 1:height:2, :width:2], low[..., 1:height:2, 1:width:2]
-        bands = torch.stack([a - b + c - d, a + b - c - d, a - b - c + d]) / 4
-        total = total + bands.abs().mean()
-        low = (a + b + c + d) / 4
-    return total
+    # The transform is linear: that of the difference is the difference of two.
+    return sum((bands.abs().mean() for bands in _details(sr - hr)), start=sr.new_zeros(()))
 
 
 def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
@@ -110,3 +101,44 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
             for luma in (metrics.luma_of(sr.float()), metrics.luma_of(hr.float()))
         ]
     return (logs[0] - logs[1]).abs().mean()
+
+
+def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean over patches of 16 x 16 px of |log(E(sr) / E(hr))|, summed over three octaves.
+
+    E is the mean square of an octave's wavelet detail in luma. It asks for detail of the right
+    coarseness where the original has some, and is blind to what it looks like: unlike
+    `gradient_energy`, a checkerboard or sharper edges elsewhere do not serve it.
+    """
+    with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
+        total = sr.new_zeros((), dtype=torch.float32)
+        lumas = torch.stack([metrics.luma_of(sr.float()), metrics.luma_of(hr.float())])
+        for level, bands in enumerate(_details(lumas), start=1):
+            energies = bands.square().mean(0)  # (2, N, h, w)
+            side = PATCH // 2**level
+            patches = F.avg_pool2d(energies, [min(side, one) for one in energies.shape[-2:]])
+            logs = (patches + ENERGY_EPSILON).log()
+            total = total + (logs[0] - logs[1]).abs().mean()
+        return total
+
+
+def _details(pictures: Tensor) -> Iterator[Tensor]:
+    """Detail of a Haar wavelet, level by level, as long as there are 2 x 2 pixels.
+
+    Bands are means over 2 x 2 pixels, so that grey values keep their scale from level to level.
+
+    Args:
+        pictures: (..., H, W).
+
+    Yields:
+        (3, ..., H', W'): steps across, down and crosswise.
+    """
+    low = pictures
+    for _ in range(WAVELET_LEVELS):
+        height, width = low.shape[-2] // 2 * 2, low.shape[-1] // 2 * 2
+        if not height or not width:
+            return
+        a, b = low[..., :height:2, :width:2], low[..., :height:2, 1:width:2]
+        c, d = low[..., 1:height:2, :width:2], low[..., 1:height:2, 1:width:2]
+        yield torch.stack([a - b + c - d, a + b - c - d, a - b - c + d]) / 4
+        low = (a + b + c + d) / 4
