@@ -338,6 +338,13 @@ EXPERIMENTS = {
         long(900, 5, 2.0e-4, batch_size=16),
     ),
     "scales-mean": mean("the mean of the weights of both", "deep-mean", "mean-scales"),
+    "scales-on": go_on(
+        "scales-mean goes on five times as long as mean-scales",
+        "scales-mean",
+        "scales",
+        long(900, 24, 3.0e-4, batch_size=16),
+    ),
+    "scales-on-mean": mean("the mean of the weights of both", "scales-mean", "scales-on"),
     "best-ensemble": ensemble("tune-best"),
     "deep-ensemble": ensemble("tune-deep"),
     "mean-ensemble": ensemble("deep-mean"),
@@ -372,6 +379,14 @@ EXPERIMENTS = {
         "deep-on",
         "people",
         content={"mse": 6.0, "local_log_mse": 0.012},
+        adversarial_weight=3.3e-2,
+        batches=3200,
+    ),
+    "gan-octaves": long_gan(
+        "gan-on and detail of the original's coarseness, patch by patch",
+        "deep-on",
+        "people",
+        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.006},
         adversarial_weight=3.3e-2,
         batches=3200,
     ),
@@ -502,11 +517,11 @@ def _run_on_processes(stage: str, count: int) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    subprocess.run(
-        [sys.executable, *command, "-m", f"stages.{stage}"],
-        env=os.environ | environment,
-        check=True,
+    ended = subprocess.run(
+        [sys.executable, *command, "-m", f"stages.{stage}"], env=os.environ | environment
     )
+    if ended.returncode:
+        raise SystemExit(f"error: {stage} failed on {count} processes. It says why above.")
 
 
 def deepen(network: Network, body_blocks: int) -> Network:
