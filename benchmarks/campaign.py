@@ -97,7 +97,7 @@ class Experiment(NamedTuple):
     """Trained on: generated, faces, both, wide, which has faces of other sizes as well, people,
     which has other people of every source that is measured, or scales, which has more sizes."""
     start: str = ""
-    """Experiment or weights file that is gone on from; a deeper network adds blocks to it."""
+    """Experiment or weights file that is gone on from."""
     stages: tuple[str, ...] = GENERATOR
     options: Mapping[str, Any] = {}
     """Of Enhancer.enhance."""
@@ -485,11 +485,7 @@ def _train(work: Path, name: str, photographs: Path, processes: int) -> float:
     data = _prepare(work, params)
     if experiment.start and experiment.stages == GENERATOR:
         training = params["profiles"]["starter"]["train_generator"]
-        begun = load_network(_weights(work, experiment.start))
-        start_file = folder / "start.safetensors"
-        torch.manual_seed(params["seed"])
-        save_networks(start_file, [deepen(begun, training["network"]["body_blocks"])])
-        training["init_from"] = str(start_file)
+        training["init_from"] = str(_weights(work, experiment.start))
     with _inside(folder, params):
         Path("data").mkdir()
         Path("data/pairs").symlink_to(data / "data/pairs")
@@ -522,16 +518,6 @@ def _run_on_processes(stage: str, count: int) -> None:
     )
     if ended.returncode:
         raise SystemExit(f"error: {stage} failed on {count} processes. It says why above.")
-
-
-def deepen(network: Network, body_blocks: int) -> Network:
-    """Gives a network of so many body blocks that restores as this one: new ones change nothing."""
-    architecture = {**network.architecture, "body_blocks": body_blocks}
-    module = build(architecture)
-    missing, unexpected = module.load_state_dict(network.module.state_dict(), strict=False)
-    if unexpected or any(not name.startswith("body.") for name in missing):
-        raise SystemExit("error: a row can only add body blocks to the network it starts from.")
-    return Network(architecture, module)
 
 
 def average(networks: Sequence[Network]) -> Network:

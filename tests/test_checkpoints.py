@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import ARCHITECTURE, network
+from tiny import ARCHITECTURE, network, with_fidelity
 
 from facesr import tracking
 from facesr.checkpoints import load_start, save_networks
@@ -21,6 +21,30 @@ def test_of_a_chain_the_network_whose_architecture_fits_is_taken(chain, position
     found = load_start(path, networks[position].architecture)
     expected = networks[position].module.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in found.module.state_dict().items())
+
+
+def test_a_network_gets_more_blocks_restores_as_before_and_can_learn(tmp_path):
+    path = tmp_path / "chain.safetensors"
+    shallow, deeper = network(body_blocks=1), network(body_blocks=2, seed=1)
+    save_networks(path, [shallow, deeper])
+    lr = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = load_start(path, {**ARCHITECTURE, "body_blocks": 4})
+    assert found.architecture["body_blocks"] == 4
+    # Of two networks that would do, the one that lacks less.
+    assert torch.equal(found.module(lr), deeper.module(lr))
+    found.module(lr).square().mean().backward()
+    assert all(block.second.weight.grad.abs().max() > 0 for block in found.module.body)
+
+
+def test_a_network_loses_no_blocks(chain):
+    with pytest.raises(CheckpointError, match=r"holds \(body_blocks 1\) .*has \(.*body_blocks 0,"):
+        load_start(chain[0], {**ARCHITECTURE, "body_blocks": 0, "scale": 4})
+
+
+def test_a_start_has_no_second_operating_point(tmp_path):
+    path = tmp_path / "crisp.safetensors"
+    save_networks(path, [with_fidelity(network())])
+    assert load_start(path, ARCHITECTURE).fidelity is None
 
 
 def test_another_architecture_is_refused_in_one_line_that_names_both(chain):

@@ -24,6 +24,7 @@ from facesr.models import build
 # One key only: safetensors writes several in no fixed order.
 METADATA_KEY = "facesr"
 FIDELITY = "fidelity"
+DEPTH = "body_blocks"
 
 
 class Network(NamedTuple):
@@ -154,6 +155,8 @@ def load_network(path: Path) -> Network:
 def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
     """Gives the network of a file or chain that a training of this architecture can start from.
 
+    One with fewer `body_blocks` will do: it gets more of them and restores as before.
+
     Args:
         path: Weights.
         architecture: `kind` and the plain values of its builder.
@@ -162,15 +165,28 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
         CheckpointError: The file is missing or damaged, or holds no such network.
     """
     networks = load_networks(path)
-    for network in networks:
-        if dict(network.architecture) == dict(architecture):
-            return network
+    fitting = [one for one in networks if _may_grow_into(one.architecture, architecture)]
+    if fitting:
+        deepest = max(fitting, key=lambda one: _depth(one.architecture))
+        module = build(architecture)
+        # Blocks that are added begin as the identity.
+        module.load_state_dict(module.state_dict() | deepest.module.state_dict())
+        return Network(architecture, module)
     wanted = dict(architecture)
     held = " and ".join(_differences(dict(network.architecture), wanted) for network in networks)
     raise CheckpointError(
         f"{path} cannot start this training: it holds {held}; the training's network has "
         f"{_plain(wanted)}. Change init_from or network."
     )
+
+
+def _may_grow_into(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    alike = {**held, DEPTH: None} == {**wanted, DEPTH: None}
+    return alike and _depth(held) <= _depth(wanted)
+
+
+def _depth(architecture: Mapping[str, Any]) -> int:
+    return int(architecture.get(DEPTH, 0))
 
 
 def _differences(architecture: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -366,7 +366,8 @@ class RegressionParams(Section):
 
     network: NetworkParams
     init_from: str
-    """Weights to start from: a file, `facesr@champion` or `facesr/3`; empty starts afresh."""
+    """Weights to start from, of this network or one with fewer body blocks: a file,
+    `facesr@champion` or `facesr/3`; empty starts afresh."""
     content: Content
     phases: Phases
     warmup_fraction: Fraction
