@@ -390,6 +390,13 @@ EXPERIMENTS = {
         adversarial_weight=3.3e-2,
         batches=3200,
     ),
+    "gan-calm": long_gan(
+        "three times as much of it, half the critic's weight, half as long",
+        "deep-on",
+        "people",
+        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.018},
+        adversarial_weight=1.6e-2,
+    ),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
     "gan-features": gan("+ the critic's features", feature_weight=0.1),
