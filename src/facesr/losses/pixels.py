@@ -104,11 +104,11 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over patches of 16 x 16 px of |log(E(sr) / E(hr))|, summed over three octaves.
+    """Sum of |E(sr) - E(hr)| over patches of 16 x 16 px, over that of E(hr), for three octaves.
 
     E is the mean square of an octave's wavelet detail in luma. It asks for detail of the right
-    coarseness where the original has some, and is blind to what it looks like: unlike
-    `gradient_energy`, a checkerboard or sharper edges elsewhere do not serve it.
+    coarseness where the original has some, most of all where it has much, and is blind to what it
+    looks like: unlike `gradient_energy`, a checkerboard or sharper edges elsewhere do not serve it.
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
         total = sr.new_zeros((), dtype=torch.float32)
@@ -117,8 +117,8 @@ def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
             energies = bands.square().mean(0)  # (2, N, h, w)
             side = PATCH // 2**level
             patches = F.avg_pool2d(energies, [min(side, one) for one in energies.shape[-2:]])
-            logs = (patches + ENERGY_EPSILON).log()
-            total = total + (logs[0] - logs[1]).abs().mean()
+            excess = (patches[0] - patches[1]).abs().mean((1, 2))  # (N,)
+            total = total + (excess / (patches[1].mean((1, 2)) + ENERGY_EPSILON)).mean()
         return total
 
 
