@@ -11,7 +11,9 @@ inputs, prints the gain over bicubic that is left at each share of the original'
 and draws it with rows of the campaign, one point each.
 
 It is an estimate, not a law: a network that knows where in a picture detail belongs does better
-than a stationary model, one whose start is not quite the mean does worse.
+than a stationary model, one whose start is not quite the mean does worse. Beside it stands what an
+unsharp mask makes of the same start, of the radius that is best for each picture: detail that a GAN
+draws should cost less.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from benchmarks.campaign import CONDITIONS, add_common_arguments, choose_board, read_scores
@@ -37,6 +40,9 @@ from facesr.scoreboard import make_inputs
 SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ROUNDS = 60
 """Of a bisection over exp(-40) to exp(40)."""
+WAYS = ("estimate", "unsharp mask")
+RADII = (0.7, 1.0, 1.5, 2.5)
+"""Of the unsharp masks, px."""
 
 
 class Start(NamedTuple):
@@ -54,6 +60,8 @@ class Start(NamedTuple):
     """The same of the restored picture."""
     slope: Tensor
     """Gradient energy of one unit of power, (bins,)."""
+    sharpened: tuple[float, ...]
+    """PSNR over bicubic, dB, that an unsharp mask leaves at each of `SHARES`."""
 
 
 def main() -> None:
@@ -70,7 +78,7 @@ def main() -> None:
         board, recipes=params.recipes, root=parsed.photographs, folder=inputs, seed=params.seed
     )
     enhancer = choice.load(parsed.model, root=Path())
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[list[float]]] = {}
     table = []
     for condition in CONDITIONS:
         starts = [
@@ -78,16 +86,19 @@ def main() -> None:
             for source in tqdm(board.sources, unit="source", desc=condition)
             for path in images.find(inputs / source / condition / HR)
         ]
-        gains = [[remaining_gain(start, share) for share in SHARES] for start in starts]
-        summaries = [reports.summarise(column) for column in zip(*gains, strict=True)]
-        curves[condition] = [one.mean for one in summaries]
         own = reports.summarise([start.gain for start in starts])
         share = reports.summarise([start.share for start in starts])
-        table.append(
-            [condition, f"{own.mean:+.2f} at {share.mean:.2f}"]
-            + [f"{one.mean:+.2f} ± {one.standard_error:.2f}" for one in summaries]
-        )
-    header = ["condition", parsed.model, *(f"at {share:.1f}" for share in SHARES)]
+        estimated = [[remaining_gain(start, share) for share in SHARES] for start in starts]
+        sharpened = [start.sharpened for start in starts]
+        curves[condition] = []
+        for name, gains in zip(WAYS, (estimated, sharpened), strict=True):
+            summaries = [reports.summarise(column) for column in zip(*gains, strict=True)]
+            curves[condition].append([one.mean for one in summaries])
+            table.append(
+                [condition, name, f"{own.mean:+.2f} at {share.mean:.2f}"]
+                + [f"{one.mean:+.2f} ± {one.standard_error:.2f}" for one in summaries]
+            )
+    header = ["condition", "", parsed.model, *(f"at {share:.1f}" for share in SHARES)]
     print(reports.markdown_table(header, table))
     draw(curves, {row: _points(parsed.work, row) for row in parsed.rows}, parsed.work)
 
@@ -109,7 +120,39 @@ def measure(enhancer: Enhancer, original: Path, reduced: Path) -> Start:
         original=spectra[0],
         restored=spectra[1],
         slope=slope,
+        sharpened=tuple(
+            best_sharpened(sr, hr, share) - float(values["psnr"][1]) for share in SHARES
+        ),
     )
+
+
+def best_sharpened(sr: Tensor, hr: Tensor, share: float) -> float:
+    """PSNR in dB of the best unsharp mask that gives sr that share of hr's gradient energy."""
+    energy = share * float(_energy(hr))
+    pictures = torch.stack([images.round_to_8bit(sharpen(sr, one, energy)) for one in RADII])
+    return float(metrics.psnr(pictures, hr.expand_as(pictures)).max())
+
+
+def sharpen(picture: Tensor, radius: float, energy: float) -> Tensor:
+    """Gives a picture so much gradient energy by an unsharp mask; what has it already stays.
+
+    The energy of picture + m detail is E(picture) + 2 m C + m^2 E(detail): a quadratic in m.
+
+    Args:
+        picture: (3, H, W).
+        radius: Standard deviation of the mask in pixels.
+        energy: As `metrics.gradient_energy` counts it.
+    """
+    side = 2 * math.ceil(3 * radius) + 1
+    detail = picture - gaussian_blur(picture, [side, side], [radius, radius])
+    own, of_detail, of_both = (_energy(one) for one in (picture, detail, picture + detail))
+    cross = (of_both - own - of_detail) / 2
+    amount = ((cross.square() + of_detail * (energy - own).clamp(min=0)).sqrt() - cross) / of_detail
+    return picture + amount.float() * detail
+
+
+def _energy(picture: Tensor) -> Tensor:
+    return metrics.gradient_energy(metrics.luma_of(picture[None].double()))[0]
 
 
 def power_spectra(luma: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,17 +221,18 @@ def least_cost(original: Tensor, restored: Tensor, slope: Tensor, share: float) 
 
 
 def draw(
-    curves: Mapping[str, Sequence[float]],
+    curves: Mapping[str, Sequence[Sequence[float]]],
     points: Mapping[str, Mapping[str, tuple[float, float]]],
     folder: Path,
 ) -> None:
     """Draws a panel for each condition into FOLDER/frontier.png."""
     figure = Figure(figsize=(4 * len(curves), 4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (condition, gains) in zip(
+    for axes, (condition, ways) in zip(
         figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True
     ):
-        axes.plot(SHARES, gains, color=reports.COLOURS[0], label="estimated frontier")
+        for name, gains, line in zip(WAYS, ways, ("-", "--"), strict=True):
+            axes.plot(SHARES, gains, line, color=reports.COLOURS[0], label=name)
         for name, own in points.items():
             axes.plot(*own[condition], "o", color=reports.COLOURS[1])
             axes.annotate(name, own[condition], xytext=(5, 4), textcoords="offset points")

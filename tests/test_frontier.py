@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from torchvision.transforms.functional import gaussian_blur
 
-from benchmarks.frontier import Start, least_cost, power_spectra, remaining_gain
-from facesr import metrics
+from benchmarks.frontier import (
+    Start,
+    best_sharpened,
+    least_cost,
+    power_spectra,
+    remaining_gain,
+    sharpen,
+)
+from facesr import images, metrics
 
 SIDE = 256
 
@@ -75,6 +83,32 @@ def test_a_gaussian_picture_loses_as_much_as_foretold():
     lost = 10 * math.log10(((original - sharpened) ** 2).mean() / error)
 
     spectra, slope = power_spectra(torch.from_numpy(np.stack([original, mean])))
-    start = Start(0.0, 0.0, error, spectra[0], spectra[1], slope)
+    start = Start(0.0, 0.0, error, spectra[0], spectra[1], slope, ())
     assert lost > 1
     assert remaining_gain(start, 1.0) == pytest.approx(-lost, abs=0.15)
+
+
+def test_an_unsharp_mask_gives_the_energy_asked_for_and_takes_none():
+    luma = textured(np.random.default_rng(2), lambda r: np.exp(-16 * r))
+    picture = torch.from_numpy(0.5 + 0.02 * luma).float().expand(3, -1, -1)
+    own = metrics.gradient_energy(metrics.luma_of(picture[None]).double()).item()
+    for radius in (0.7, 2.5):
+        sharpened = sharpen(picture, radius, 3 * own)
+        energy = metrics.gradient_energy(metrics.luma_of(sharpened[None]).double()).item()
+        assert energy == pytest.approx(3 * own, rel=1e-3)
+        assert (sharpened - picture).abs().max() < 0.5
+        assert torch.equal(sharpen(picture, radius, 0.5 * own), picture)
+
+
+def test_the_best_mask_is_the_one_that_undoes_the_blur():
+    rng = np.random.default_rng(3)
+    luma = textured(rng, lambda r: np.exp(-6 * r))
+    hr = images.round_to_8bit(torch.from_numpy(0.5 + 0.3 * luma).float().expand(3, -1, -1))
+    blurred = images.round_to_8bit(gaussian_blur(hr, [7, 7], [0.7, 0.7]))
+    before = metrics.psnr(blurred[None], hr[None]).item()
+    assert best_sharpened(blurred, hr, 0.0) == pytest.approx(before)
+    energy = 0.8 * metrics.gradient_energy(metrics.luma_of(hr[None]).double()).item()
+    undone = images.round_to_8bit(sharpen(blurred, 0.7, energy))
+    expected = metrics.psnr(undone[None], hr[None]).item()
+    assert expected > before + 3
+    assert best_sharpened(blurred, hr, 0.8) == pytest.approx(expected)
