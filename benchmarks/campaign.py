@@ -53,7 +53,8 @@ CONDITIONS = (
     "first order x4",
     "second order x4",
 )
-SOURCES = {"london": 12, "officials": 12, "ffhq": 24}
+SOURCES = {"london": 12, "officials": 24, "ffhq": 64}
+"""All faces of the scoreboard that no row has been trained on."""
 PICTURES = 320
 """Drawn pictures of a short training."""
 DRAWN = {"both": PICTURES, **dict.fromkeys(("wide", "people", "scales"), PICTURES // 2)}
@@ -350,6 +351,7 @@ EXPERIMENTS = {
     "mean-ensemble": ensemble("deep-mean"),
     "scales-ensemble": ensemble("scales-mean"),
     "on-ensemble": ensemble("tune-on"),
+    "scales-on-ensemble": ensemble("scales-on-mean"),
     "gan": gan("patch critic, relativistic, 0.02"),
     "gan-strong": gan("weight 0.1", adversarial_weight=0.1),
     "gan-best": long_gan(
@@ -398,13 +400,21 @@ EXPERIMENTS = {
         adversarial_weight=1.6e-2,
     ),
     "gan-linear": long_gan(
-        "energies compared by their differences, half as long again",
+        "energies compared by their differences, a quarter of gan-on's steps",
         "deep-on",
         "people",
         content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.02},
         adversarial_weight=1.6e-2,
         epsilon=1.0e-8,
         batches=800,
+    ),
+    "gan-sharp": long_gan(
+        "the same from scales-on-mean, more of both, twice as long",
+        "scales-on-mean",
+        "people",
+        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.03},
+        adversarial_weight=2.0e-2,
+        epsilon=1.0e-8,
     ),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
@@ -691,6 +701,8 @@ def _table(work: Path, names: Sequence[str]) -> str:
         experiment = EXPERIMENTS[name]
         own, bicubic, seconds = read_scores(work, name)
         other = read_scores(work, experiment.than)[0]
+        if own.keys() - other.keys():
+            raise SystemExit(f"error: {experiment.than} was measured on other faces. Name it too.")
         gains, differences, energies = [], [], []
         for condition in CONDITIONS:
             keys = [key for key in own if key[1] == condition]
