@@ -114,18 +114,23 @@ def test_local_energy_asks_for_detail_of_the_right_coarseness_in_the_right_patch
     loss = PIXEL_TERMS["local_energy"]
     fine, coarse = checkerboard(1), checkerboard(4)
     hr = painted(fine, (0, 0))
-    # One of three bands holds 0.1 everywhere.
-    full, quarter, none = 0.1**2 / 3 + 1 / 255**2, 0.05**2 / 3 + 1 / 255**2, 1 / 255**2
+    # One of three bands holds 0.1 everywhere, in one of four patches.
+    energy, least = 0.1**2 / 3 / 4, 1 / 255**2
     assert loss(1 - hr, hr).item() == pytest.approx(0, abs=1e-5)
     assert loss(painted(fine / 2, (0, 0)), hr).item() == pytest.approx(
-        math.log(full / quarter) / 4, rel=1e-4
+        0.75 * energy / (energy + least), rel=1e-4
     )
     assert loss(painted(fine, (1, 0)), hr).item() == pytest.approx(
-        2 * math.log(full / none) / 4, rel=1e-4
+        2 * energy / (energy + least), rel=1e-4
     )
+    # What the coarse octave has too much stands beside nothing.
     assert loss(painted(coarse, (0, 0)), hr).item() == pytest.approx(
-        2 * math.log(full / none) / 4, rel=1e-4
+        energy / (energy + least) + energy / least, rel=1e-4
     )
+    # The mean of both pictures' distances, not the distance of their means.
+    both = loss(torch.cat([painted(fine), hr]), torch.cat([hr, painted(fine)]))
+    expected = (energy / (energy + least) + energy / least) / 2
+    assert both.item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["high_frequency", "local_energy"])
