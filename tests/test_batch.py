@@ -160,7 +160,8 @@ def test_the_outcome_tells_brightness_and_clipping(tmp_path):
     images.write(tmp_path / "white.png", torch.ones(3, 8, 8))
     images.write(tmp_path / "grey.png", torch.full((3, 8, 8), 0.5))
     jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}2.png") for name in ("white", "grey")]
-    white, grey = run(jobs)
+    outcomes = {outcome.job: outcome for outcome in run(jobs)}  # in the order in which they end
+    white, grey = (outcomes[job] for job in jobs)
     assert (white.clipped_fraction, white.input_clipped_fraction) == (1, 1)
     assert (grey.clipped_fraction, grey.luma_shift) == (0, pytest.approx(0, abs=1e-3))
     assert (grey.input_size, grey.output_size, grey.model) == ((8, 8), (16, 16), "bicubic")
