@@ -215,6 +215,16 @@ def long_gan(question: str, start: str, pictures: str, **changes: Any) -> Experi
     return gan(question, start=start, pictures=pictures, **(content | changes))
 
 
+HELD = {"mse": 6.0, "local_log_mse": 0.012}
+"""The content of gan-on, which others add to."""
+
+
+def detail_gan(question: str, start: str, *, local_energy: float, **changes: Any) -> Experiment:
+    """A GAN held as gan-on is, and asked for detail where the original has some."""
+    content = {**HELD, "local_energy": local_energy}
+    return long_gan(question, start, "people", content=content, **changes)
+
+
 EXPERIMENTS = {
     "base": Experiment("L1, mild degradations, 8 crops of 40 px"),
     "seed": Experiment("how much is chance?", seed_offset=1),
@@ -380,47 +390,42 @@ EXPERIMENTS = {
         "from deep-on, held by both, twice as long",
         "deep-on",
         "people",
-        content={"mse": 6.0, "local_log_mse": 0.012},
+        content=HELD,
         adversarial_weight=3.3e-2,
         batches=3200,
     ),
-    "gan-octaves": long_gan(
+    "gan-octaves": detail_gan(
         "gan-on and detail of the original's coarseness, patch by patch",
         "deep-on",
-        "people",
-        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.006},
+        local_energy=0.006,
         adversarial_weight=3.3e-2,
         batches=3200,
     ),
-    "gan-calm": long_gan(
+    "gan-calm": detail_gan(
         "three times as much of it, half the critic's weight, half as long",
         "deep-on",
-        "people",
-        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.018},
+        local_energy=0.018,
         adversarial_weight=1.6e-2,
     ),
-    "gan-linear": long_gan(
+    "gan-linear": detail_gan(
         "energies compared by their differences, a quarter of gan-on's steps",
         "deep-on",
-        "people",
-        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.02},
+        local_energy=0.02,
         adversarial_weight=1.6e-2,
         epsilon=1.0e-8,
         batches=800,
     ),
-    "gan-sharp": long_gan(
+    "gan-sharp": detail_gan(
         "the same from scales-on-mean, more of both, twice as long",
         "scales-on-mean",
-        "people",
-        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.03},
+        local_energy=0.03,
         adversarial_weight=2.0e-2,
         epsilon=1.0e-8,
     ),
-    "gan-mask": long_gan(
+    "gan-mask": detail_gan(
         "gan-linear from scales-on-mean, a quarter of the critic, twice the energy",
         "scales-on-mean",
-        "people",
-        content={"mse": 6.0, "local_log_mse": 0.012, "local_energy": 0.04},
+        local_energy=0.04,
         adversarial_weight=4.0e-3,
         epsilon=1.0e-8,
         batches=800,
