@@ -737,11 +737,13 @@ def _table(work: Path, names: Sequence[str]) -> str:
     return f"{' / '.join(CONDITIONS)}\n\n{reports.markdown_table(header, lines)}"
 
 
-Scores = dict[tuple[str, str, str], dict[str, float]]
+Key = tuple[str, str, str]
+"""Source, condition and stem."""
+Scores = dict[Key, dict[str, float]]
 
 
 def read_scores(work: Path, name: str) -> tuple[Scores, Scores, float]:
-    """Values by source, condition and stem: the experiment's, bicubic's; and the seconds."""
+    """Values by picture: the experiment's, bicubic's; and the seconds."""
     path = work / name / "scores.csv"
     if not path.is_file():
         raise SystemExit(f"error: {name} has not been measured. Name it too.")

@@ -13,13 +13,14 @@ and draws it with rows of the campaign, one point each.
 It is an estimate, not a law: a network that knows where in a picture detail belongs does better
 than a stationary model, one whose start is not quite the mean does worse. Beside it stands what an
 unsharp mask makes of the same start, of the radius that is best for each picture: detail that a GAN
-draws should cost less.
+draws should cost less. A second table sets each row beside masks of its own gradient energy.
 """
 
 import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,14 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from benchmarks.campaign import CONDITIONS, add_common_arguments, choose_board, read_scores
+from benchmarks.campaign import (
+    CONDITIONS,
+    Key,
+    Scores,
+    add_common_arguments,
+    choose_board,
+    read_scores,
+)
 from facesr import choice, images, metrics, reports
 from facesr.baselines import enlarge
 from facesr.config import load_params
@@ -61,7 +69,17 @@ class Start(NamedTuple):
     slope: Tensor
     """Gradient energy of one unit of power, (bins,)."""
     sharpened: tuple[float, ...]
-    """PSNR over bicubic, dB, that an unsharp mask leaves at each of `SHARES`."""
+    """PSNR over bicubic, dB, that an unsharp mask leaves at each share that was asked for."""
+
+
+class Mask(NamedTuple):
+    """An unsharp mask; with m of it the picture's energy is own + 2 m cross + m^2 detailed."""
+
+    detail: Tensor
+    """The picture less its blurred self, (3, H, W)."""
+    own: Tensor
+    cross: Tensor
+    detailed: Tensor
 
 
 def main() -> None:
@@ -74,37 +92,68 @@ def main() -> None:
     params = load_params(any_device=True)
     board = choose_board(params.scoreboard)
     inputs = parsed.work / "inputs"
-    make_inputs(
+    digest = make_inputs(
         board, recipes=params.recipes, root=parsed.photographs, folder=inputs, seed=params.seed
     )
     enhancer = choice.load(parsed.model, root=Path())
+    rows = {row: _read_row(parsed.work, row, digest) for row in parsed.rows}
     curves: dict[str, list[list[float]]] = {}
-    table = []
+    points: dict[str, dict[str, tuple[float, float]]] = {row: {} for row in rows}
+    table, beside = [], []
     for condition in CONDITIONS:
-        starts = [
-            measure(enhancer, path, path.parents[1] / LR / path.name)
-            for source in tqdm(board.sources, unit="source", desc=condition)
-            for path in images.find(inputs / source / condition / HR)
-        ]
-        own = reports.summarise([start.gain for start in starts])
-        share = reports.summarise([start.share for start in starts])
-        estimated = [[remaining_gain(start, share) for share in SHARES] for start in starts]
-        sharpened = [start.sharpened for start in starts]
-        curves[condition] = []
-        for name, gains in zip(WAYS, (estimated, sharpened), strict=True):
-            summaries = [reports.summarise(column) for column in zip(*gains, strict=True)]
-            curves[condition].append([one.mean for one in summaries])
-            table.append(
-                [condition, name, f"{own.mean:+.2f} at {share.mean:.2f}"]
-                + [f"{one.mean:+.2f} ± {one.standard_error:.2f}" for one in summaries]
-            )
+        starts: dict[Key, Start] = {}
+        for source in tqdm(board.sources, unit="source", desc=condition):
+            for path in images.find(inputs / source / condition / HR):
+                key = source, condition, path.stem
+                shares = [own[key]["gradient_energy_ratio"] for own, _ in rows.values()]
+                reduced = path.parents[1] / LR / path.name
+                starts[key] = measure(enhancer, path, reduced, [*SHARES, *shares])
+        curves[condition], lines = _ways(condition, list(starts.values()))
+        table += lines
+        for index, (row, scores) in enumerate(rows.items(), start=len(SHARES)):
+            masked = {key: start.sharpened[index] for key, start in starts.items()}
+            points[row][condition], line = _beside(row, condition, scores, masked)
+            beside.append(line)
     header = ["condition", "", parsed.model, *(f"at {share:.1f}" for share in SHARES)]
     print(reports.markdown_table(header, table))
-    draw(curves, {row: _points(parsed.work, row) for row in parsed.rows}, parsed.work)
+    if beside:
+        header = ["condition", "row", "gradient energy", "gain, dB", "unsharp mask", "difference"]
+        print(reports.markdown_table(header, beside))
+    draw(curves, points, parsed.work)
 
 
-def measure(enhancer: Enhancer, original: Path, reduced: Path) -> Start:
-    """Restores a stored input and measures result and original."""
+def _ways(condition: str, starts: Sequence[Start]) -> tuple[list[list[float]], list[list[str]]]:
+    """Curves and table rows of estimate and unsharp mask."""
+    gain = reports.summarise([start.gain for start in starts]).mean
+    share = reports.summarise([start.share for start in starts]).mean
+    estimated = [[remaining_gain(start, share) for share in SHARES] for start in starts]
+    sharpened = [start.sharpened[: len(SHARES)] for start in starts]
+    curves, lines = [], []
+    for name, gains in zip(WAYS, (estimated, sharpened), strict=True):
+        summaries = [reports.summarise(column) for column in zip(*gains, strict=True)]
+        curves.append([one.mean for one in summaries])
+        cells = [f"{one.mean:+.2f} ± {one.standard_error:.2f}" for one in summaries]
+        lines.append([condition, name, f"{gain:+.2f} at {share:.2f}", *cells])
+    return curves, lines
+
+
+def _beside(
+    row: str, condition: str, scores: tuple[Scores, Scores], masked: Mapping[Key, float]
+) -> tuple[tuple[float, float], list[str]]:
+    """Mean gradient energy and gain of a row, and its line beside masks of the same energy."""
+    own, bicubic = scores
+    gains = [own[key]["psnr"] - bicubic[key]["psnr"] for key in masked]
+    share = fmean(own[key]["gradient_energy_ratio"] for key in masked)
+    gain, mask = fmean(gains), fmean(masked.values())
+    difference = reports.paired_difference(gains, list(masked.values()))
+    return (share, gain), [
+        *(condition, row, f"{share:.2f}", f"{gain:+.2f}", f"{mask:+.2f}"),
+        f"{difference.mean:+.2f} ± {difference.standard_error:.2f}",
+    ]
+
+
+def measure(enhancer: Enhancer, original: Path, reduced: Path, shares: Sequence[float]) -> Start:
+    """Restores a stored input, measures result and original, and sharpens to the shares."""
     hr, lr = images.read(original), images.read(reduced)
     side = hr.shape[-1]
     sr = images.round_to_8bit(enhancer.enhance(lr, scale=side // lr.shape[-1]).image)
@@ -120,35 +169,34 @@ def measure(enhancer: Enhancer, original: Path, reduced: Path) -> Start:
         original=spectra[0],
         restored=spectra[1],
         slope=slope,
-        sharpened=tuple(
-            best_sharpened(sr, hr, share) - float(values["psnr"][1]) for share in SHARES
-        ),
+        sharpened=tuple(best - float(values["psnr"][1]) for best in best_sharpened(sr, hr, shares)),
     )
 
 
-def best_sharpened(sr: Tensor, hr: Tensor, share: float) -> float:
-    """PSNR in dB of the best unsharp mask that gives sr that share of hr's gradient energy."""
-    energy = share * float(_energy(hr))
-    pictures = torch.stack([images.round_to_8bit(sharpen(sr, one, energy)) for one in RADII])
-    return float(metrics.psnr(pictures, hr.expand_as(pictures)).max())
+def best_sharpened(sr: Tensor, hr: Tensor, shares: Sequence[float]) -> list[float]:
+    """PSNR in dB of the best unsharp mask that gives sr each share of hr's gradient energy."""
+    masks = [make_mask(sr, radius) for radius in RADII]
+    best = []
+    for share in shares:
+        energy = share * float(_energy(hr))
+        pictures = torch.stack([images.round_to_8bit(sharpen(sr, one, energy)) for one in masks])
+        best.append(float(metrics.psnr(pictures, hr.expand_as(pictures)).max()))
+    return best
 
 
-def sharpen(picture: Tensor, radius: float, energy: float) -> Tensor:
-    """Gives a picture so much gradient energy by an unsharp mask; what has it already stays.
-
-    The energy of picture + m detail is E(picture) + 2 m C + m^2 E(detail): a quadratic in m.
-
-    Args:
-        picture: (3, H, W).
-        radius: Standard deviation of the mask in pixels.
-        energy: As `metrics.gradient_energy` counts it.
-    """
+def make_mask(picture: Tensor, radius: float) -> Mask:
+    """The mask of a picture, (3, H, W), with that standard deviation in pixels."""
     side = 2 * math.ceil(3 * radius) + 1
     detail = picture - gaussian_blur(picture, [side, side], [radius, radius])
-    own, of_detail, of_both = (_energy(one) for one in (picture, detail, picture + detail))
-    cross = (of_both - own - of_detail) / 2
-    amount = ((cross.square() + of_detail * (energy - own).clamp(min=0)).sqrt() - cross) / of_detail
-    return picture + amount.float() * detail
+    own, detailed, both = (_energy(one) for one in (picture, detail, picture + detail))
+    return Mask(detail, own, (both - own - detailed) / 2, detailed)
+
+
+def sharpen(picture: Tensor, mask: Mask, energy: float) -> Tensor:
+    """Gives a picture so much gradient energy by its mask; what has it already stays."""
+    lacking = (energy - mask.own).clamp(min=0)
+    amount = ((mask.cross.square() + mask.detailed * lacking).sqrt() - mask.cross) / mask.detailed
+    return picture + amount.float() * mask.detail
 
 
 def _energy(picture: Tensor) -> Tensor:
@@ -247,16 +295,14 @@ def draw(
     figure.savefig(folder / "frontier.png", metadata={"Software": None})
 
 
-def _points(work: Path, row: str) -> dict[str, tuple[float, float]]:
-    """Mean gradient energy and gain of a row of the campaign, by condition."""
+def _read_row(work: Path, row: str, digest: str) -> tuple[Scores, Scores]:
+    """Values of a row of the campaign and of bicubic."""
     own, bicubic, _ = read_scores(work, row)
-    points = {}
-    for condition in CONDITIONS:
-        keys = [key for key in own if key[1] == condition]
-        gains = [own[key]["psnr"] - bicubic[key]["psnr"] for key in keys]
-        shares = [own[key]["gradient_energy_ratio"] for key in keys]
-        points[condition] = (reports.summarise(shares).mean, reports.summarise(gains).mean)
-    return points
+    if (work / row / "scored.txt").read_text() != digest:
+        raise SystemExit(
+            f"error: {row} was measured on other inputs. Run the campaign on it again."
+        )
+    return own, bicubic
 
 
 if __name__ == "__main__":
