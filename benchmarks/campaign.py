@@ -141,6 +141,7 @@ NETWORK = {
 }
 STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
 TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
+FRESH = TUNE | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True}
 BEST = long(640, epochs=16, learning_rate=4.0e-4) | {
     "train_generator.content": {"log_mse": 1.0},
     "degrade.fresh": True,
@@ -282,6 +283,18 @@ EXPERIMENTS = {
     ),
     "tune-both": Experiment(
         "the starter, tuned on both", TUNE, start=STARTER, than="shipped", pictures="both"
+    ),
+    "tune-fresh": Experiment(
+        "the starter, tuned on generated pictures, fresh degradations",
+        FRESH,
+        start=STARTER,
+        than="shipped",
+    ),
+    "tune-sizes": Experiment(
+        "the same, of all sizes from a quarter on",
+        {**FRESH, "degrade.fresh_sizes": [0.25, 1.0]},
+        start=STARTER,
+        than="tune-fresh",
     ),
     "back-projection": Experiment(
         "two back-projections afterwards",
@@ -429,6 +442,14 @@ EXPERIMENTS = {
         adversarial_weight=4.0e-3,
         epsilon=1.0e-8,
         batches=800,
+    ),
+    "gan-mean": detail_gan(
+        "the mean of possible energies asked for, not their median, half as long",
+        "scales-on-mean",
+        local_energy=0.02,
+        adversarial_weight=1.6e-2,
+        epsilon=1.0e-8,
+        batches=400,
     ),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
