@@ -104,15 +104,13 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
-    """Sum of (E(sr) - E(hr))^2 over patches, over that of E(hr)^2.
+    """Sum of |E(sr) - E(hr)| over patches of 16 x 16 px, over that of E(hr), for three octaves.
 
-    E is the mean square of an octave's wavelet detail in luma, in a patch of 16 x 16 px; three
-    octaves count alike. It asks for detail of the right coarseness where the original has some,
-    most of all where it has much, and is blind to what it looks like: unlike `gradient_energy`, a
-    checkerboard or sharper edges elsewhere do not serve it. Where the input leaves the energy
-    open, the mean of what it may be has the least loss, as with every Bregman divergence (Banerjee
-    et al. 2005, https://doi.org/10.1109/TIT.2005.850145). The absolute difference would
-    ask for the median, which is far lower: most patches have little detail and a few have much.
+    E is the mean square of an octave's wavelet detail in luma. It asks for detail of the right
+    coarseness where the original has some, most of all where it has much, and is blind to what it
+    looks like: unlike `gradient_energy`, a checkerboard or sharper edges elsewhere do not serve it.
+    Where the input leaves the energy open it asks for the median; the mean, which is higher, was
+    asked for too, and filled skin with a grid (docs/experiments.md).
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
         total = sr.new_zeros((), dtype=torch.float32)
@@ -120,10 +118,9 @@ def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
         for level, bands in enumerate(_details(lumas), start=1):
             energies = bands.square().mean(0)  # (2, N, h, w)
             side = PATCH // 2**level
-            window = [min(side, one) for one in energies.shape[-2:]]
-            own, asked = F.avg_pool2d(energies, window) + ENERGY_EPSILON  # (N, h', w')
-            distance = (own - asked).square().mean((1, 2)) / asked.square().mean((1, 2))  # (N,)
-            total = total + distance.mean()
+            patches = F.avg_pool2d(energies, [min(side, one) for one in energies.shape[-2:]])
+            excess = (patches[0] - patches[1]).abs().mean((1, 2))  # (N,)
+            total = total + (excess / (patches[1].mean((1, 2)) + ENERGY_EPSILON)).mean()
         return total
 
 
