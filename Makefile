@@ -76,6 +76,7 @@ screenshots: $(READY)  ## Draw the documentation's pictures of the page, after m
 starter: $(READY)  ## Train the starter network on and put it into the package (two hours)
 	$(RUN) dvc exp run --set-param profile=starter train_generator
 	$(BIN)/facesr export models/generator.safetensors --float16 --force \
+		--mean-with src/facesr/starter/starter.safetensors \
 		--output src/facesr/starter/starter.safetensors
 	@echo "params.yaml says profile: starter now. Put it back: git checkout params.yaml dvc.lock"
 

@@ -47,10 +47,9 @@ from benchmarks.experiments import (
     phases,
 )
 from facesr import images, paths, reports
-from facesr.checkpoints import Network, load_network, save_networks
+from facesr.checkpoints import average, load_network, save_networks
 from facesr.config import ScoreboardParams, ScoreboardSource, load_params
 from facesr.enhancer import Enhancer
-from facesr.models import build
 from facesr.pairs import HR, LR, load_pairs
 from facesr.scoreboard import Restore, build_methods, choose_files, make_inputs, score
 from facesr.tables import BICUBIC
@@ -186,19 +185,6 @@ def _run_on_processes(stage: str, count: int) -> None:
     )
     if ended.returncode:
         raise SystemExit(f"error: {stage} failed on {count} processes. It says why above.")
-
-
-def average(networks: Sequence[Network]) -> Network:
-    """Gives a network with the mean of the weights of some of one architecture."""
-    architecture = networks[0].architecture
-    if any(network.architecture != architecture for network in networks):
-        raise SystemExit("error: only networks of one architecture have a mean.")
-    states = [network.module.state_dict() for network in networks]
-    module = build(architecture)
-    module.load_state_dict(
-        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
-    )
-    return Network(architecture, module)
 
 
 def _params(work: Path, name: str, photographs: Path) -> dict[str, Any]:

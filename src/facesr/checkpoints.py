@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -150,6 +151,29 @@ def load_network(path: Path) -> Network:
     if len(networks) != 1:
         raise CheckpointError(f"{path} holds {len(networks)} networks where one was expected.")
     return networks[0]
+
+
+def average(networks: Sequence[Network]) -> Network:
+    """Gives a network with the mean of the weights of several.
+
+    Trainings of one start often agree so far that their mean is better than each of them (Wortsman
+    et al. 2022, https://arxiv.org/abs/2203.05482).
+
+    Args:
+        networks: Of one architecture; any second operating points are left out.
+
+    Raises:
+        CheckpointError: They are of several architectures.
+    """
+    architecture = networks[0].architecture
+    if any(dict(network.architecture) != dict(architecture) for network in networks):
+        raise CheckpointError("Networks of several architectures have no mean. Name others.")
+    states = [network.module.state_dict() for network in networks]
+    module = build(architecture)
+    module.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
+    return Network(architecture, module.eval())
 
 
 def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:

@@ -40,3 +40,24 @@ def test_a_file_that_is_there_is_not_overwritten(weights, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     cli.main(["export", str(weights), "-o", str(weights), "--force"])
     assert load_network(weights).architecture == WIDE
+
+
+def test_the_mean_of_two_files_has_the_mean_of_their_weights(weights, tmp_path):
+    other, output = tmp_path / "other.safetensors", tmp_path / "mean.safetensors"
+    save_networks(other, [network(seed=2, visible=0.05, width=16)])
+    cli.main(["export", str(weights), "--mean-with", str(other), "-o", str(output)])
+    one, two, mean = (load_network(path).module for path in (weights, other, output))
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    assert not torch.equal(one(picture), two(picture))
+    for a, b, middle in zip(one.parameters(), two.parameters(), mean.parameters(), strict=True):
+        assert torch.equal(middle, (a + b) / 2)
+
+
+def test_networks_of_two_architectures_have_no_mean(weights, tmp_path, capsys):
+    other, output = tmp_path / "other.safetensors", tmp_path / "mean.safetensors"
+    save_networks(other, [network(width=8)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", str(weights), "--mean-with", str(other), "-o", str(output)])
+    assert stopped.value.code == 1
+    assert "several architectures have no mean" in capsys.readouterr().err
+    assert not output.exists()

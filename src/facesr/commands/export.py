@@ -17,17 +17,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("weights", type=Path, nargs="+", help="in the order of a picture's way")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--fidelity", type=Path, help="the first network before its GAN training")
+    parser.add_argument("--mean-with", type=Path, help="average the first network with this one")
     parser.add_argument("--float16", action="store_true", help="half the bytes")
     parser.add_argument("--force", action="store_true", help="overwrite the file")
     parser.set_defaults(command=_export)
 
 
 def _export(parsed: argparse.Namespace) -> None:
-    from facesr.checkpoints import load_chain, save_networks
+    from facesr.checkpoints import average, load_chain, load_network, save_networks
     from facesr.errors import CheckpointError
 
     if parsed.output.exists() and not parsed.force:
         raise CheckpointError(f"{parsed.output} is there already. Name another file, or --force.")
     chain = load_chain(parsed.weights, fidelity=parsed.fidelity)
+    if parsed.mean_with:
+        mean = average([chain[0], load_network(parsed.mean_with)])
+        chain[0] = chain[0]._replace(module=mean.module)
     save_networks(parsed.output, chain, halved=parsed.float16)
     print(f"{parsed.output}: {parsed.output.stat().st_size / 1e6:.1f} MB")
