@@ -73,7 +73,7 @@ bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, te
 screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
-starter: $(READY)  ## Train the starter network on and put it into the package (two hours)
+starter: $(READY)  ## Train the starter network on and put the mean of both into the package (three hours)
 	$(RUN) dvc exp run --set-param profile=starter train_generator
 	$(BIN)/facesr export models/generator.safetensors --float16 --force \
 		--mean-with src/facesr/starter/starter.safetensors \
