@@ -1,6 +1,9 @@
 """The network that ships with the package."""
 
+from pathlib import Path
+
 import torch
+import yaml
 from safetensors import safe_open
 
 from facesr import choice, images
@@ -25,3 +28,11 @@ def test_the_starter_beats_bicubic_on_a_portrait_that_it_has_not_seen(tmp_path):
 
 def test_the_starter_serves_where_nothing_is_registered(tmp_path):
     assert choice.load_default(root=tmp_path).model.startswith("starter")
+
+
+def test_the_profile_that_starts_from_it_draws_no_picture_that_it_was_trained_on():
+    profiles = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["profiles"]
+    small, starter = profiles["small"], profiles["starter"]
+    assert Path(small["train_generator"]["init_from"]).name == choice._STARTER_FILE.name
+    trained = starter["fetch_faces"]["first"] + starter["fetch_faces"]["count"]
+    assert small["fetch_faces"]["first"] >= trained

@@ -136,6 +136,8 @@ class FetchParams(Section):
     takes hr_size."""
     count: PositiveInt
     """Pictures to draw, or at most to take."""
+    first: NonNegativeInt
+    """Number of the first drawn picture; one seed and number give one picture at every size."""
     softness: PositiveRange
     """Blur of generated pictures: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
 
