@@ -3,7 +3,7 @@ import torch
 from tiny import ARCHITECTURE, network, with_fidelity
 
 from facesr import tracking
-from facesr.checkpoints import load_start, save_networks
+from facesr.checkpoints import average, load_start, save_networks
 from facesr.errors import CheckpointError, RegistryError
 
 
@@ -72,3 +72,19 @@ def test_a_reference_is_nothing_a_file_or_a_version(tmp_path):
         tracking.find_weights(tmp_path, "facesr/3")
     with pytest.raises(RegistryError, match="does not name a model version"):
         tracking.find_weights(tmp_path, "models/generator")
+
+
+def test_the_mean_of_networks_has_the_mean_of_their_weights():
+    one, other = network(), network()
+    with torch.no_grad():
+        for mine, theirs in zip(one.module.parameters(), other.module.parameters(), strict=True):
+            mine.fill_(1.0)
+            theirs.fill_(4.0)
+    mean = average([one, other])
+    assert all((weights == 2.5).all() for weights in mean.module.parameters())
+    assert all((weights == 1).all() for weights in one.module.parameters())
+
+
+def test_networks_of_two_depths_have_no_mean():
+    with pytest.raises(CheckpointError, match="several architectures"):
+        average([network(), network(body_blocks=2)])
