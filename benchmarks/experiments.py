@@ -81,11 +81,9 @@ NETWORK = {
 }
 STARTER = str(ROOT / "src/facesr/starter/starter.safetensors")
 TUNE = phases({"learning_rate": 2.0e-4, "encoder_learning_rate": 2.0e-4})
-FRESH = TUNE | {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True}
-BEST = long(640, epochs=16, learning_rate=4.0e-4) | {
-    "train_generator.content": {"log_mse": 1.0},
-    "degrade.fresh": True,
-}
+FRESH = {"train_generator.content": {"log_mse": 1.0}, "degrade.fresh": True}
+TUNE_FRESH = TUNE | FRESH
+BEST = long(640, epochs=16, learning_rate=4.0e-4) | FRESH
 DEEP = {"train_generator.network": {**NETWORK, "body_blocks": 16}, **BEST}
 
 
@@ -226,13 +224,13 @@ EXPERIMENTS = {
     ),
     "tune-fresh": Experiment(
         "the starter, tuned on generated pictures, fresh degradations",
-        FRESH,
+        TUNE_FRESH,
         start=STARTER,
         than="shipped",
     ),
     "tune-sizes": Experiment(
         "the same, of all sizes from a quarter on",
-        {**FRESH, "degrade.fresh_sizes": [0.25, 1.0]},
+        {**TUNE_FRESH, "degrade.fresh_sizes": [0.25, 1.0]},
         start=STARTER,
         than="tune-fresh",
     ),
@@ -382,22 +380,6 @@ EXPERIMENTS = {
         adversarial_weight=4.0e-3,
         epsilon=1.0e-8,
         batches=800,
-    ),
-    "gan-mean": detail_gan(
-        "the mean of possible energies asked for, not their median, half as long",
-        "scales-on-mean",
-        local_energy=0.02,
-        adversarial_weight=1.6e-2,
-        epsilon=1.0e-8,
-        batches=400,
-    ),
-    "gan-square": detail_gan(
-        "the same by squares, which leave skin alone, and half as much again of it",
-        "scales-on-mean",
-        local_energy=0.03,
-        adversarial_weight=1.6e-2,
-        epsilon=1.0e-8,
-        batches=400,
     ),
     "gan-adam": gan("Adam's epsilon of 1e-8", epsilon=1.0e-8),
     "gan-hinge": gan("hinge", adversarial_loss="hinge"),
