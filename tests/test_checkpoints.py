@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import ARCHITECTURE, network, with_fidelity
+from tiny import ARCHITECTURE, network, with_fidelity, with_grain
 
 from facesr import tracking
 from facesr.checkpoints import average, load_start, save_networks
@@ -39,6 +39,16 @@ def test_a_network_gets_more_blocks_restores_as_before_and_can_learn(tmp_path):
 def test_a_network_loses_no_blocks(chain):
     with pytest.raises(CheckpointError, match=r"holds \(body_blocks 1\) .*has \(.*body_blocks 0,"):
         load_start(chain[0], {**ARCHITECTURE, "body_blocks": 0, "scale": 4})
+
+
+def test_a_start_leaves_its_grain_behind(tmp_path):
+    path = tmp_path / "grained.safetensors"
+    given = network(body_blocks=1)
+    save_networks(path, [with_grain(given, 0.05)])
+    found = load_start(path, {**ARCHITECTURE, "body_blocks": 2})
+    lr = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert "grain" not in found.architecture
+    assert torch.equal(found.module(lr), given.module(lr))
 
 
 def test_a_start_has_no_second_operating_point(tmp_path):

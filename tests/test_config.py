@@ -59,6 +59,12 @@ def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
         load_params(save(tmp_path, params))
 
 
+def test_grain_for_a_network_that_has_none_is_refused(params, tmp_path):
+    params["profiles"]["paper"]["train_gan"]["grain"]["crops"] = 100
+    with pytest.raises(ParamsError, match="grain does not go with fastai_unet"):
+        load_params(save(tmp_path, params))
+
+
 def test_what_cannot_be_compiled_is_refused(params, tmp_path):
     params["profiles"]["paper"]["training"]["compile"] = True
     with pytest.raises(ParamsError, match="compile does not go with fastai_unet"):

@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from tiny import network
+from tiny import network, with_grain
 
 from facesr import images
-from facesr.checkpoints import Network, load_chain, save_networks
+from facesr.checkpoints import Network, load_chain, load_network, save_networks
 from facesr.enhancer import Enhancer
 from facesr.errors import CheckpointError, ParamsError
 from facesr.models import build
@@ -63,6 +63,21 @@ def test_both_operating_points_survive_a_file(enhancer, tmp_path):
     again = tmp_path / "again.safetensors"
     loaded.save(again)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_grain_grows_with_the_strength_and_the_faithful_end_has_none(files, tmp_path):
+    generator = load_network(files[0])
+    grained = tmp_path / "grained.safetensors"
+    save_networks(grained, [with_grain(generator, 0.05)])
+    enhancer = Enhancer.from_files([grained], fidelity=files[0], device="cpu")
+    faithful, half, crisp = (
+        enhancer.enhance(picture(), strength=strength, colour="none").image
+        for strength in (0, 0.5, 1)
+    )
+    alone = Enhancer.from_files([files[0]], device="cpu").enhance(picture(), colour="none").image
+    assert torch.equal(faithful, alone)
+    assert float((crisp - faithful).std()) == pytest.approx(0.05, rel=0.1)
+    assert float((half - faithful).std()) == pytest.approx(0.025, rel=0.1)
 
 
 def test_weights_of_another_architecture_are_no_second_operating_point(files, tmp_path):

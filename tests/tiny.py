@@ -2,7 +2,7 @@
 
 import torch
 
-from facesr.checkpoints import Network
+from facesr.checkpoints import Network, grow
 from facesr.models import build
 
 ARCHITECTURE = {
@@ -34,6 +34,13 @@ def network(*, seed: int = 0, visible: float = 0.02, **changes: object) -> Netwo
     with torch.no_grad():
         module.head[-2].weight.normal_(std=visible)
     return Network(architecture, module)
+
+
+def with_grain(given: Network, amplitude: float) -> Network:
+    """The same network with noise of one amplitude everywhere."""
+    grown = grow(given, {**given.architecture, "grain": True})
+    torch.nn.init.constant_(grown.module.grain.amplitude.bias, amplitude)
+    return grown._replace(module=grown.module.eval())
 
 
 def with_fidelity(given: Network) -> Network:

@@ -26,6 +26,7 @@ from facesr.models import build
 METADATA_KEY = "facesr"
 FIDELITY = "fidelity"
 DEPTH = "body_blocks"
+GRAIN = "grain"
 
 
 class Network(NamedTuple):
@@ -127,17 +128,18 @@ def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[N
 
     Raises:
         CheckpointError: A file is missing, damaged or holds more than one network, or `fidelity` is
-            of another architecture.
+            of an architecture that does not grow into the first network's.
     """
     networks = [load_network(path) for path in paths]
     if fidelity:
         other = load_network(fidelity)
-        if dict(other.architecture) != dict(networks[0].architecture):
+        if not _may_grow_into(other.architecture, networks[0].architecture):
             raise CheckpointError(
                 f"{fidelity} and {paths[0]} hold different networks, whose weights cannot be "
                 "mixed. Run: dvc repro train_gan"
             )
-        networks[0] = networks[0]._replace(fidelity=other.module.state_dict())
+        grown = grow(other, networks[0].architecture)
+        networks[0] = networks[0]._replace(fidelity=grown.module.state_dict())
     return networks
 
 
@@ -179,7 +181,8 @@ def average(networks: Sequence[Network]) -> Network:
 def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
     """Gives the network of a file or chain that a training of this architecture can start from.
 
-    One with fewer `body_blocks` will do: it gets more of them and restores as before.
+    One with fewer `body_blocks` will do: it gets more of them and restores as before. Grain stays
+    behind.
 
     Args:
         path: Weights.
@@ -191,11 +194,7 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
     networks = load_networks(path)
     fitting = [one for one in networks if _may_grow_into(one.architecture, architecture)]
     if fitting:
-        deepest = max(fitting, key=lambda one: _depth(one.architecture))
-        module = build(architecture)
-        # Blocks that are added begin as the identity.
-        module.load_state_dict(module.state_dict() | deepest.module.state_dict())
-        return Network(architecture, module)
+        return grow(max(fitting, key=lambda one: _depth(one.architecture)), architecture)
     wanted = dict(architecture)
     held = " and ".join(_differences(dict(network.architecture), wanted) for network in networks)
     raise CheckpointError(
@@ -204,9 +203,17 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
     )
 
 
+def grow(network: Network, architecture: Mapping[str, Any]) -> Network:
+    """Gives a network more blocks, or grain, which change nothing at first; or takes grain away."""
+    module = build(architecture)
+    held, state = network.module.state_dict(), module.state_dict()
+    module.load_state_dict({name: held.get(name, tensor) for name, tensor in state.items()})
+    return Network(architecture, module)
+
+
 def _may_grow_into(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    alike = {**held, DEPTH: None} == {**wanted, DEPTH: None}
-    return alike and _depth(held) <= _depth(wanted)
+    changing = {DEPTH: None, GRAIN: None}
+    return {**held, **changing} == {**wanted, **changing} and _depth(held) <= _depth(wanted)
 
 
 def _depth(architecture: Mapping[str, Any]) -> int:

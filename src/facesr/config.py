@@ -432,6 +432,15 @@ class TrainCriticParams(Section):
     report_every: PositiveInt
 
 
+class GrainParams(Section):
+    """Noise that a finished GAN gets for texture that its input leaves open."""
+
+    crops: NonNegativeInt
+    """Crops that its amplitude is fitted to; 0: no grain. The generator is a residual_unet."""
+    share: PositiveFloat
+    """Of the originals' gradient energy that the pictures are to have with it."""
+
+
 class TrainGanParams(Section):
     """Generator and critic against each other."""
 
@@ -461,6 +470,7 @@ class TrainGanParams(Section):
     """The critic keeps its turn until its batch loss falls below this; 0 lets turns alternate."""
     ema_decay: Fraction
     """The kept generator is a running average of its steps."""
+    grain: GrainParams
     report_every: PositiveInt
     """Batches between two rows of the curves."""
 
@@ -531,6 +541,16 @@ class Profile(Section):
             raise ValueError(
                 "training.compile does not go with fastai_unet: torch.compile cannot follow its "
                 "hooks. Set compile: false, or kind: residual_unet"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_grain(self) -> Self:
+        network = self.train_generator.network
+        if self.train_gan.grain.crops and not isinstance(network, ResidualUNetParams):
+            raise ValueError(
+                f"train_gan.grain does not go with {network.kind}, which has no noise. "
+                "Set crops: 0, or kind: residual_unet"
             )
         return self
 

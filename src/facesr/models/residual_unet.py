@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from facesr.errors import ParamsError
 from facesr.models.blocks import (
+    GRAIN_PERIOD,
+    Grain,
     ImageNetScale,
     ResidualBlock,
     SubPixelUp,
@@ -32,7 +34,8 @@ class ResidualUNet(nn.Module):
 
     Attributes:
         scale: Side of the output over side of the input.
-        multiple: Input sides are padded to multiples of this; tiles must start on them.
+        multiple: Tiles must start on multiples of this, in pixels of the input.
+        grain: Adds noise, or None.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class ResidualUNet(nn.Module):
         body_blocks: int,
         unshuffle: int,
         head: Head,
+        grain: bool,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.unshuffle = unshuffle
-        self.multiple = unshuffle * encoder.strides[-1]
+        self.coarsest = unshuffle * encoder.strides[-1]
+        self.multiple = math.lcm(self.coarsest, GRAIN_PERIOD // scale if grain else 1)
         self.imagenet = ImageNetScale()
         self.encoder = encoder
 
@@ -66,6 +71,7 @@ class ResidualUNet(nn.Module):
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(body_blocks)))
 
         factor = scale * unshuffle
+        self.grain = Grain(width, factor) if grain else None
         steps: list[nn.Module] = []
         if head == "stepwise":
             for _ in range(int(math.log2(factor))):
@@ -84,13 +90,15 @@ class ResidualUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w), unclamped."""
         height, width = x.shape[-2:]
-        padded = pad_to_multiple(x, self.multiple)
+        padded = pad_to_multiple(x, self.coarsest)
         z = F.pixel_unshuffle(self.imagenet.normalise(padded), self.unshuffle)
         features = self.encoder(z)
         y = features.pop()
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             y = decoder(up(y) + features.pop())
-        y = self.head(self.body(y))  # (N, 3, scale * padded h, scale * padded w)
+        y = self.body(y)
+        noise = self.grain(y) if self.grain else 0.0  # (N, 1, scale * padded h, scale * padded w)
+        y = self.head(y) + noise  # (N, 3, ...): of all colours alike
         y = y[..., : height * self.scale, : width * self.scale]
         restored: Tensor = enlarge_bicubic(x, self.scale) + y
         return restored
@@ -107,9 +115,12 @@ def build_residual_unet(
     unshuffle: int,
     head: Head,
     scale: int,
+    grain: bool = False,
     fetch: bool = False,
 ) -> ResidualUNet:
     """Builds the network from plain values; `fetch` fills a pretrained encoder.
+
+    `grain` is what an adversarial training adds; files of networks without it do not name it.
 
     Raises:
         ParamsError: A value does not fit; scale and unshuffle must be powers of two.
@@ -133,4 +144,5 @@ def build_residual_unet(
         body_blocks=body_blocks,
         unshuffle=unshuffle,
         head=head,
+        grain=grain,
     )

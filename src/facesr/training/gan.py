@@ -29,6 +29,7 @@ from facesr.training.engine import (
     pick_dtype,
     prepared,
 )
+from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
@@ -265,8 +266,12 @@ def train_gan(
         # Write.
         average.copy_to(generator_net)
         if processes.writes:
-            save_networks(weights, [Network(trained.architecture, generator_net)])
-            restore_all(generator_net, splits, restored, between=monitor.heed_signal)
+            finished = Network(trained.architecture, generator_net)
+            if params.grain.crops:
+                batches.go_to(0, 0)  # The same crops wherever the training was resumed.
+                finished = fit_grain(finished, batches, params.grain, between=monitor.heed_signal)
+            save_networks(weights, [finished])
+            restore_all(finished.module, splits, restored, between=monitor.heed_signal)
         monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})
 
 

@@ -1,0 +1,114 @@
+"""The grain of a finished GAN: how strong it is follows from the training pictures.
+
+Grain is to give each patch the energy that the original has there and the network does not. The
+energy of a patch that may be anything between nothing and a lot, of mean T, has a likelihood of
+-log T - e / T. Its maximum asks for the mean of the energy e, which counts in shares of T: quiet
+and busy patches have the same say (the divergence of Itakura and Saito, in Fevotte et al. 2009,
+https://doi.org/10.1162/neco.2008.04-08-771).
+"""
+
+import math
+from collections.abc import Callable
+from itertools import chain, islice, repeat
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from facesr import metrics
+from facesr.checkpoints import GRAIN, Network, grow
+from facesr.config import GrainParams
+from facesr.models.blocks import GRAIN_WINDOW, Grain
+from facesr.pairs import TrainBatches
+
+FLOOR = 1e-6
+"""Of energies: a tenth of what rounding to 8 bits makes."""
+UNIT = 1 / 255
+"""Of the amplitude while it is fitted: one grey level."""
+RIDGE = 1e-3
+"""Weight of the squares of the amplitude's weights: few pictures would make them huge."""
+ITERATIONS = 200
+"""Of L-BFGS, at most."""
+
+
+def fit_grain(
+    network: Network, batches: TrainBatches, params: GrainParams, *, between: Callable[[], None]
+) -> Network:
+    """Gives a network with grain; the rest of it stays as it is.
+
+    Args:
+        network: A residual_unet, on its device.
+        batches: Of pairs.
+        params: To how many crops it is fitted, and how much energy there is to be.
+        between: Is called after each batch, and may raise to end the work.
+
+    Raises:
+        CheckpointError: The network is of another kind.
+    """
+    device = next(network.module.parameters()).device
+    grown = grow(network, {**network.architecture, GRAIN: True})
+    module = grown.module.to(device).eval()
+    grain: Grain = module.grain  # type: ignore[assignment]
+    seen: list[Tensor] = []
+    hook = grain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    patches = []
+    count = math.ceil(params.crops / batches.batch_size)
+    endless = chain.from_iterable(repeat(batches))
+    for lr, hr in tqdm(islice(endless, count), total=count, unit="batch", desc="grain"):
+        with torch.inference_mode():
+            sr = module(lr.to(device)).clamp(0, 1)  # (N, 3, H, W), without any grain yet
+            patches.append(_measure(grain, seen.pop(), sr, hr.to(device)))
+        between()
+    hook.remove()
+    _fit(grain, *(torch.cat(parts) for parts in zip(*patches, strict=True)), share=params.share)
+    return grown
+
+
+def _measure(
+    grain: Grain, features: Tensor, sr: Tensor, hr: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Strengths of the features, (P, 2 width), and the energies of both, (P,), patch by patch."""
+    window = min(GRAIN_WINDOW, *features.shape[-2:])
+    energies = [_energies(one, window * grain.factor) for one in (sr, hr)]
+    height, width = energies[0].shape[1:]
+    strengths = F.avg_pool2d(grain.strengths(features.float()), window)
+    strengths = strengths[..., :height, :width].permute(0, 2, 3, 1).flatten(0, 2)
+    own, wanted = (one.flatten().cpu() for one in energies)
+    return strengths.double().cpu(), own, wanted
+
+
+def _energies(pictures: Tensor, side: int) -> Tensor:
+    """Squared steps of luma to the right and down, mean of each patch; to (N, H / side, ...)."""
+    luma = metrics.luma_of(pictures.double())
+    down, right = luma.diff(dim=1)[..., :-1], luma.diff(dim=2)[:, :-1]
+    return F.avg_pool2d(F.pad(down.square() + right.square(), (0, 1, 0, 1)), side)
+
+
+def _fit(grain: Grain, strengths: Tensor, own: Tensor, wanted: Tensor, *, share: float) -> None:
+    """Sets the amplitude to the most likely one."""
+    scale = strengths.mean(0) + FLOOR
+    inputs = strengths / scale
+    weight = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    # At zero it has no slope.
+    bias = torch.ones((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        amplitude = UNIT * F.relu(inputs @ weight + bias)
+        energy = own + grain.energy * amplitude.square() + FLOOR
+        unlikely = energy.log() + (share * wanted + FLOOR) / energy
+        return unlikely.mean() + RIDGE * weight.square().sum()
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(step)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        grain.amplitude.weight.copy_((UNIT * weight / scale).view(1, -1, 1, 1))
+        grain.amplitude.bias.fill_(UNIT * bias)  # type: ignore[union-attr]
