@@ -94,7 +94,7 @@ class Grain(nn.Module):
         noise = torch.randn(1, 1, GRAIN_PERIOD, GRAIN_PERIOD, generator=generator)
         # Fine rather than coarse: more steps, and less of a change, for the same deviation.
         for axis in (2, 3):
-            noise = noise - (noise.roll(1, axis) + noise.roll(-1, axis)) / 8
+            noise = noise - (noise.roll(1, axis) + noise.roll(-1, axis)) / 6
         noise = (noise - noise.mean()) / noise.std()
         self.energy = sum(float((noise - noise.roll(1, axis)).square().mean()) for axis in (2, 3))
         self.register_buffer("noise", noise, persistent=False)
