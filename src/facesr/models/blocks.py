@@ -73,9 +73,9 @@ class Grain(nn.Module):
     (Norkin and Birkbeck 2018, https://doi.org/10.1109/DCC.2018.00008): noise of one kind, times an
     amplitude that changes slowly over the picture.
 
-    The amplitude is linear in the strengths of the features around a pixel, and nothing at first.
-    The noise is one field, repeated: a picture has one result, and tiles that start on multiples of
-    `GRAIN_PERIOD` see their part of it.
+    The amplitude is a ReLU of a linear function of the features' strengths around a pixel, and
+    nothing at first: it is proportional to its weights. The noise is one field, repeated: a picture
+    has one result, and tiles that start on multiples of `GRAIN_PERIOD` see their part of it.
 
     Attributes:
         energy: Sum of the squared steps to the right and down of noise of amplitude 1, mean over
