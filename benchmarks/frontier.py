@@ -298,9 +298,10 @@ def draw(
 def _read_row(work: Path, row: str, digest: str) -> tuple[Scores, Scores]:
     """Values of a row of the campaign and of bicubic."""
     own, bicubic, _ = read_scores(work, row)
-    if (work / row / "scored.txt").read_text() != digest:
+    scored = work / row / "scored.txt"
+    if not scored.is_file() or scored.read_text() != digest:
         raise SystemExit(
-            f"error: {row} was measured on other inputs. Run the campaign on it again."
+            f"error: {row} was measured on other inputs, or in part. Run the campaign on it again."
         )
     return own, bicubic
 

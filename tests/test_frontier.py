@@ -8,6 +8,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from benchmarks.frontier import (
     Start,
+    _read_row,
     best_sharpened,
     least_cost,
     make_mask,
@@ -112,3 +113,17 @@ def test_the_best_mask_is_the_one_that_undoes_the_blur():
     expected = metrics.psnr(undone[None], hr[None]).item()
     assert expected > before + 3
     assert best_sharpened(blurred, hr, [0.0, 0.8]) == pytest.approx([before, expected])
+
+
+@pytest.mark.parametrize("digest", [None, "of other inputs"])
+def test_a_row_that_was_not_measured_on_these_inputs_is_told_in_one_line(tmp_path, digest):
+    row = tmp_path / "gan"
+    row.mkdir()
+    (row / "scores.csv").write_text("source,condition,stem,method,values\n")
+    (row / "trained.json").write_text('{"key": "", "seconds": 1.0}')
+    if digest:
+        (row / "scored.txt").write_text(digest)
+    with pytest.raises(SystemExit, match=r"^error: gan was measured .* Run the campaign on it"):
+        _read_row(tmp_path, "gan", "of these")
+    (row / "scored.txt").write_text("of these")
+    assert _read_row(tmp_path, "gan", "of these") == ({}, {})
