@@ -23,7 +23,7 @@ from facesr.models.blocks import GRAIN_WINDOW, Grain
 from facesr.pairs import TrainBatches
 
 FLOOR = 1e-6
-"""Of energies: a tenth of what rounding to 8 bits makes."""
+"""Of energies: a fifth of what rounding to 8 bits makes."""
 UNIT = 1 / 255
 """Of the amplitude while it is fitted: one grey level."""
 RIDGE = 1e-3
@@ -58,7 +58,7 @@ def fit_grain(
     for lr, hr in tqdm(islice(endless, count), total=count, unit="batch", desc="grain"):
         with torch.inference_mode():
             sr = module(lr.to(device)).clamp(0, 1)  # (N, 3, H, W), without any grain yet
-            patches.append(_measure(grain, seen.pop(), sr, hr.to(device)))
+            patches.append(_measure(grain, seen.pop(), sr, hr))
         between()
     hook.remove()
     _fit(grain, *(torch.cat(parts) for parts in zip(*patches, strict=True)), share=params.share)
@@ -70,12 +70,11 @@ def _measure(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Strengths of the features, (P, 2 width), and the energies of both, (P,), patch by patch."""
     window = min(GRAIN_WINDOW, *features.shape[-2:])
-    energies = [_energies(one, window * grain.factor) for one in (sr, hr)]
-    height, width = energies[0].shape[1:]
-    strengths = F.avg_pool2d(grain.strengths(features.float()), window)
-    strengths = strengths[..., :height, :width].permute(0, 2, 3, 1).flatten(0, 2)
-    own, wanted = (one.flatten().cpu() for one in energies)
-    return strengths.double().cpu(), own, wanted
+    own, wanted = (_energies(one.cpu(), window * grain.factor) for one in (sr, hr))
+    height, width = own.shape[1:]
+    strengths = F.avg_pool2d(grain.strengths(features), window)[..., :height, :width]
+    strengths = strengths.permute(0, 2, 3, 1).flatten(0, 2).cpu().double()
+    return strengths, own.flatten(), wanted.flatten()
 
 
 def _energies(pictures: Tensor, side: int) -> Tensor:
