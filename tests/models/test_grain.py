@@ -3,6 +3,7 @@ import torch
 from tiny import network, with_grain
 
 from facesr import metrics
+from facesr.checkpoints import load_network, save_networks
 from facesr.models.blocks import GRAIN_PERIOD
 from facesr.tiles import Tiler
 
@@ -70,3 +71,13 @@ def test_tiles_see_their_part_of_the_grain(scale):
     assert tiler.side * scale % GRAIN_PERIOD == 0
     assert (tiler.run(lr, target) - whole).abs().max() < 1e-5
     assert whole.std() > 0.01
+
+
+@torch.no_grad()
+def test_a_file_brings_its_own_noise(tmp_path):
+    given = with_grain(network(), 0.02)
+    given.module.grain.noise.copy_(given.module.grain.noise.roll(7, 3))
+    save_networks(tmp_path / "rolled.safetensors", [given])
+    loaded = load_network(tmp_path / "rolled.safetensors").module
+    assert torch.equal(loaded(flat()), given.module(flat()))
+    assert not torch.equal(loaded(flat()), with_grain(network(), 0.02).module(flat()))

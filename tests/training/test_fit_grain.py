@@ -56,7 +56,11 @@ def test_the_rest_of_the_network_stays_as_it_is():
     result = fitted(given)
     after = result.module.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert after.keys() - before.keys() == {"grain.amplitude.weight", "grain.amplitude.bias"}
+    assert after.keys() - before.keys() == {
+        "grain.amplitude.weight",
+        "grain.amplitude.bias",
+        "grain.noise",
+    }
     assert result.architecture == {**given.architecture, "grain": True}
 
 

@@ -97,7 +97,8 @@ class Grain(nn.Module):
             noise = noise - (noise.roll(1, axis) + noise.roll(-1, axis)) / 6
         noise = (noise - noise.mean()) / noise.std()
         self.energy = sum(float((noise - noise.roll(1, axis)).square().mean()) for axis in (2, 3))
-        self.register_buffer("noise", noise, persistent=False)
+        # Saved with the weights: another release of PyTorch may draw another field.
+        self.register_buffer("noise", noise)
 
     @staticmethod
     def strengths(features: Tensor) -> Tensor:
