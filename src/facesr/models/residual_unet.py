@@ -96,9 +96,10 @@ class ResidualUNet(nn.Module):
         y = features.pop()
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             y = decoder(up(y) + features.pop())
-        y = self.body(y)
-        noise = self.grain(y) if self.grain else 0.0  # (N, 1, scale * padded h, scale * padded w)
-        y = self.head(y) + noise  # (N, 3, ...): of all colours alike
+        detail = self.body(y)
+        y = self.head(detail)  # (N, 3, scale * padded h, scale * padded w)
+        if self.grain is not None:
+            y = y + self.grain(detail)  # (N, 1, ...): all colours alike
         y = y[..., : height * self.scale, : width * self.scale]
         restored: Tensor = enlarge_bicubic(x, self.scale) + y
         return restored
