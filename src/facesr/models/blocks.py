@@ -96,9 +96,14 @@ class Grain(nn.Module):
         for axis in (2, 3):
             noise = noise - (noise.roll(1, axis) + noise.roll(-1, axis)) / 6
         noise = (noise - noise.mean()) / noise.std()
-        self.energy = sum(float((noise - noise.roll(1, axis)).square().mean()) for axis in (2, 3))
         # Saved with the weights: another release of PyTorch may draw another field.
         self.register_buffer("noise", noise)
+
+    @property
+    def energy(self) -> float:
+        """Of noise of amplitude 1: squared steps to the right and down, mean over its pixels."""
+        noise = self.noise
+        return sum(float((noise - noise.roll(1, axis)).square().mean()) for axis in (2, 3))
 
     @staticmethod
     def strengths(features: Tensor) -> Tensor:

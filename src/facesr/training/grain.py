@@ -87,7 +87,7 @@ def _energies(pictures: Tensor, side: int) -> Tensor:
 def _fit(grain: Grain, strengths: Tensor, own: Tensor, wanted: Tensor, *, share: float) -> None:
     """Sets the amplitude to the most likely one."""
     scale = strengths.mean(0) + FLOOR
-    inputs = strengths / scale
+    inputs, noise = strengths / scale, grain.energy
     weight = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)
     # At zero it has no slope.
     bias = torch.ones((), dtype=torch.float64, requires_grad=True)
@@ -95,17 +95,14 @@ def _fit(grain: Grain, strengths: Tensor, own: Tensor, wanted: Tensor, *, share:
         [weight, bias], max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe"
     )
 
-    def loss() -> Tensor:
-        amplitude = UNIT * F.relu(inputs @ weight + bias)
-        energy = own + grain.energy * amplitude.square() + FLOOR
-        unlikely = energy.log() + (share * wanted + FLOOR) / energy
-        return unlikely.mean() + RIDGE * weight.square().sum()
-
     def step() -> Tensor:
+        amplitude = UNIT * F.relu(inputs @ weight + bias)
+        energy = own + noise * amplitude.square() + FLOOR
+        unlikely = energy.log() + (share * wanted + FLOOR) / energy
+        loss: Tensor = unlikely.mean() + RIDGE * weight.square().sum()
         optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
 
     optimizer.step(step)  # type: ignore[no-untyped-call]
     with torch.no_grad():
