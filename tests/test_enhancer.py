@@ -80,9 +80,10 @@ def test_grain_grows_with_the_strength_and_the_faithful_end_has_none(files, tmp_
     assert float((half - faithful).std()) == pytest.approx(0.025, rel=0.1)
 
 
-def test_weights_of_another_architecture_are_no_second_operating_point(files, tmp_path):
+@pytest.mark.parametrize("change", [{"width": 8}, {"body_blocks": 0}, {"grain": True}])
+def test_weights_of_another_architecture_are_no_second_operating_point(files, tmp_path, change):
     other = tmp_path / "other.safetensors"
-    save_networks(other, [network(width=8)])
+    save_networks(other, [network(**change)])
     with pytest.raises(CheckpointError, match="hold different networks"):
         load_chain(files[1:], fidelity=other)
 

@@ -128,18 +128,19 @@ def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[N
 
     Raises:
         CheckpointError: A file is missing, damaged or holds more than one network, or `fidelity` is
-            of an architecture that does not grow into the first network's.
+            of another architecture, grain aside: that is what an adversarial training may add.
     """
     networks = [load_network(path) for path in paths]
     if fidelity:
         other = load_network(fidelity)
-        if not _may_grow_into(other.architecture, networks[0].architecture):
+        wanted = dict(networks[0].architecture)
+        without = {name: value for name, value in wanted.items() if name != GRAIN}
+        if dict(other.architecture) not in (wanted, without):
             raise CheckpointError(
                 f"{fidelity} and {paths[0]} hold different networks, whose weights cannot be "
                 "mixed. Run: dvc repro train_gan"
             )
-        grown = grow(other, networks[0].architecture)
-        networks[0] = networks[0]._replace(fidelity=grown.module.state_dict())
+        networks[0] = networks[0]._replace(fidelity=grow(other, wanted).module.state_dict())
     return networks
 
 
