@@ -46,7 +46,7 @@ from benchmarks.experiments import (
     Experiment,
     phases,
 )
-from facesr import images, paths, reports
+from facesr import images, paths, reports, stats
 from facesr.checkpoints import average, load_network, save_networks
 from facesr.config import ScoreboardParams, ScoreboardSource, load_params
 from facesr.enhancer import Enhancer
@@ -335,12 +335,12 @@ def _table(work: Path, names: Sequence[str]) -> str:
         for condition in CONDITIONS:
             keys = [key for key in own if key[1] == condition]
             psnr = [own[key]["psnr"] for key in keys]
-            gain = reports.paired_difference(psnr, [bicubic[key]["psnr"] for key in keys])
+            gain = stats.paired_difference(psnr, [bicubic[key]["psnr"] for key in keys])
             gains.append(f"{gain.mean:+.2f}")
-            change = reports.paired_difference(psnr, [other[key]["psnr"] for key in keys])
+            change = stats.paired_difference(psnr, [other[key]["psnr"] for key in keys])
             differences.append(f"{change.mean:+.3f} ± {change.standard_error:.3f}")
             energy = [own[key]["gradient_energy_ratio"] for key in keys]
-            energies.append(f"{reports.summarise(energy).mean:.2f}")
+            energies.append(f"{stats.summarise(energy).mean:.2f}")
         compared = (
             [experiment.than, " / ".join(differences)] if experiment.than != name else ["", ""]
         )

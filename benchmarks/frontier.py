@@ -38,7 +38,7 @@ from benchmarks.campaign import (
     choose_board,
     read_scores,
 )
-from facesr import choice, images, metrics, reports
+from facesr import choice, images, metrics, reports, stats
 from facesr.baselines import enlarge
 from facesr.config import load_params
 from facesr.enhancer import Enhancer
@@ -124,13 +124,13 @@ def main() -> None:
 
 def _ways(condition: str, starts: Sequence[Start]) -> tuple[list[list[float]], list[list[str]]]:
     """Curves and table rows of estimate and unsharp mask."""
-    gain = reports.summarise([start.gain for start in starts]).mean
-    share = reports.summarise([start.share for start in starts]).mean
+    gain = stats.summarise([start.gain for start in starts]).mean
+    share = stats.summarise([start.share for start in starts]).mean
     estimated = [[remaining_gain(start, share) for share in SHARES] for start in starts]
     sharpened = [start.sharpened[: len(SHARES)] for start in starts]
     curves, lines = [], []
     for name, gains in zip(WAYS, (estimated, sharpened), strict=True):
-        summaries = [reports.summarise(column) for column in zip(*gains, strict=True)]
+        summaries = [stats.summarise(column) for column in zip(*gains, strict=True)]
         curves.append([one.mean for one in summaries])
         cells = [f"{one.mean:+.2f} ± {one.standard_error:.2f}" for one in summaries]
         lines.append([condition, name, f"{gain:+.2f} at {share:.2f}", *cells])
@@ -145,7 +145,7 @@ def _beside(
     gains = [own[key]["psnr"] - bicubic[key]["psnr"] for key in masked]
     share = fmean(own[key]["gradient_energy_ratio"] for key in masked)
     gain, mask = fmean(gains), fmean(masked.values())
-    difference = reports.paired_difference(gains, list(masked.values()))
+    difference = stats.paired_difference(gains, list(masked.values()))
     return (share, gain), [
         *(condition, row, f"{share:.2f}", f"{gain:+.2f}", f"{mask:+.2f}"),
         f"{difference.mean:+.2f} ± {difference.standard_error:.2f}",

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
-    {"config", "paths", "devices", "files", "parallel", "download", "tables"},
+    {"config", "paths", "devices", "files", "parallel", "download", "stats", "tables"},
     {"images", "packs", "metadata", "stores"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {

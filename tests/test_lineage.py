@@ -14,8 +14,8 @@ from test_tracking import make_project, migrated_database, networks, publish_pro
 from facesr import comparison, lineage, sweeps
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
+from facesr.stats import interval, read_table
 from facesr.tracking import find_version, promote, read_card, read_record, versions_trained_on
-from facesr.tracking.intervals import interval, read_table
 from facesr.verification import folder_md5
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")

@@ -19,13 +19,12 @@ EXEMPT = {
     "__init__": "holds the version only",
     "cli": "the frame around every stage",
     "config": "checks numbers that DVC tracks by themselves",
-    "devices": "where it runs is no input",
     "download": "what comes is verified",
     "errors": "messages only",
     "files": "how bytes reach the disk",
     "parallel": "the results are the same on any number of cores",
     "paths": "names that dvc.yaml repeats",
-    "reports": "how numbers are written for people",
+    "reports": "presentation only; stats computes the numbers",
     "tracking": "publish runs every time",
     "training/resume": "a training that goes on ends with the bits of an unbroken one",
 }
@@ -37,6 +36,12 @@ def module_file(name: str, root: Path = ROOT) -> Path | None:
         if file.is_file():
             return file
     return None
+
+
+def with_parents(name: str) -> list[str]:
+    """A module of ours and the packages around it, whose `__init__` Python runs first."""
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts)) if parts[0] == "facesr"]
 
 
 def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
@@ -51,7 +56,8 @@ def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
             new = {
                 loaded
                 for name in names
-                if name.startswith("facesr") and (loaded := module_file(name, root))
+                for loaded in (module_file(part, root) for part in with_parents(name))
+                if loaded
             } - found
             new = {one for one in new if not exempt(one, root)}
             found |= new
@@ -60,6 +66,8 @@ def imported_files(file: Path, root: Path = ROOT) -> set[Path]:
 
 
 def exempt(file: Path, root: Path) -> bool:
+    if all(isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body):
+        return True  # a docstring at most
     module = file.relative_to(root / "src" / "facesr").with_suffix("")
     return module.parts[0] in EXEMPT or module.as_posix() in EXEMPT
 
@@ -101,6 +109,24 @@ def test_a_dep_that_is_left_out_is_found():
     deps = [dep for dep in PIPELINE["degrade"]["deps"] if not dep.endswith("pairing.py")]
     missing = missing_deps(ROOT / "stages" / "degrade.py", deps)
     assert missing == ["src/facesr/pairing.py"]
+
+
+@pytest.mark.parametrize("name", ["stats", "devices"])
+def test_what_computes_a_statistic_or_decides_a_number_format_is_a_dep_of_evaluate(name):
+    assert f"src/facesr/{name}.py" in PIPELINE["evaluate"]["deps"]
+    assert name not in EXEMPT
+
+
+def test_the_init_of_a_package_counts_as_imported(tmp_path):
+    package = tmp_path / "src" / "facesr" / "inner"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("FACTOR = 2\n")
+    (package / "leaf.py").write_text("something = 1\n")
+    script = tmp_path / "script.py"
+    script.write_text("from facesr.inner.leaf import something\n")
+    assert missing_deps(script, ["src/facesr/inner/leaf.py"], tmp_path) == [
+        "src/facesr/inner/__init__.py"
+    ]
 
 
 @pytest.mark.parametrize("name", CACHED)

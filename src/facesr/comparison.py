@@ -14,9 +14,9 @@ from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.files import written_whole
 from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
+from facesr.stats import Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
-from facesr.tracking.intervals import Table, paired_interval, read_table
 from facesr.tracking.lockfile import EVALUATION_KEY
 from facesr.tracking.runs import SCORES_FOLDER
 from facesr.verification import folder_md5

@@ -9,9 +9,9 @@ from typing import Any
 from facesr.errors import RegistryError
 from facesr.files import written_whole
 from facesr.manifest import read_manifest, source_of
+from facesr.stats import interval, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
-from facesr.tracking.intervals import interval, paired_interval, read_table
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.records import Record, read_artifact, read_record
 from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES_FOLDER

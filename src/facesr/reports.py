@@ -7,12 +7,11 @@ equal bytes.
 import csv
 import json
 import math
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,36 +19,13 @@ from torch import Tensor
 
 from facesr import images
 from facesr.files import written_whole
+from facesr.stats import Summary
 
 # Of the sheets, in pixels.
 MARGIN = 12
 CAPTION = 34
 PAGE_QUALITY = 88  # of a sheet as JPEG
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700")
-
-
-class Summary(NamedTuple):
-    """A column of a table."""
-
-    mean: float
-    standard_error: float
-    finite: int
-    """Values that the mean is of."""
-    infinite: int
-    """Values that it leaves out."""
-
-
-def summarise(values: Sequence[float]) -> Summary:
-    """Gives mean and standard error (sd / sqrt(n), with n - 1 degrees of freedom)."""
-    finite = [value for value in values if math.isfinite(value)]
-    mean = statistics.fmean(finite) if finite else math.nan
-    error = statistics.stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else math.nan
-    return Summary(mean, error, len(finite), len(values) - len(finite))
-
-
-def paired_difference(values: Sequence[float], references: Sequence[float]) -> Summary:
-    """Summarises value minus reference, picture by picture."""
-    return summarise([a - b for a, b in zip(values, references, strict=True)])
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from facesr import reports
+from facesr import reports, stats
 from facesr.config import load_params, read_yaml
 from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.stats import interval, read_table
 from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import read_artifact, read_record
 from facesr.tracking.gate import HIGHER_IS_BETTER
-from facesr.tracking.intervals import interval, read_table
 from facesr.tracking.runs import SCORES_FOLDER
 
 _POLL_SECONDS = 2.0
@@ -188,7 +188,7 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
         )
         groups.setdefault(label or "as in params.yaml", []).append(outcome)
     summaries = {
-        label: reports.summarise([outcome.score for outcome in group if not outcome.failure])
+        label: stats.summarise([outcome.score for outcome in group if not outcome.failure])
         for label, group in groups.items()
     }
     sign = -1 if HIGHER_IS_BETTER[metric] else 1
@@ -218,7 +218,7 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
     return text
 
 
-def _shown(summary: reports.Summary) -> str:
+def _shown(summary: stats.Summary) -> str:
     if not summary.finite:
         return "-"
     # One seed has no standard error.
@@ -229,7 +229,7 @@ def _shown(summary: reports.Summary) -> str:
 def _draw(
     groups: Mapping[str, Sequence[Outcome]],
     order: Sequence[str],
-    summaries: Mapping[str, reports.Summary],
+    summaries: Mapping[str, stats.Summary],
     path: Path,
     label: str,
 ) -> None:

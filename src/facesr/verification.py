@@ -15,9 +15,9 @@ from facesr.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation import score, summarise
 from facesr.pairs import HR, LR, load_pairs
+from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking import download, read_artifact, read_record
-from facesr.tracking.intervals import read_table
 from facesr.tracking.runs import SCORES_FOLDER, metric_name
 
 # Between computers, PyTorch versions and numbers of threads; files hold six digits.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from facesr import images, reports
+from facesr import images, reports, stats
 from facesr.baselines import Method, build_baselines
 from facesr.config import EvaluateParams, Sizes
 from facesr.enhancer import Enhancer
@@ -234,7 +234,7 @@ def _write_pictures(
     by_recipe.write(report / "sheets" / f"{VALID}.png", f"validation faces by recipe: {title}")
     gains = {
         one.set.name: {
-            method: reports.paired_difference(
+            method: stats.paired_difference(
                 column(one.scores[FULL_SIZE], method, "psnr"),
                 column(one.scores[FULL_SIZE], BICUBIC, "psnr"),
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facesr import images, reports
+from facesr import images, reports, stats
 from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
@@ -84,8 +84,6 @@ def score_folder(
 
 def _mean(scores: Sequence[Score], method: str, metric: str) -> str:
     if metric == "psnr":
-        return f"{reports.summarise(column(scores, method, metric)).mean:.2f}"
-    gain = reports.paired_difference(
-        column(scores, method, "psnr"), column(scores, BICUBIC, "psnr")
-    )
+        return f"{stats.summarise(column(scores, method, metric)).mean:.2f}"
+    gain = stats.paired_difference(column(scores, method, "psnr"), column(scores, BICUBIC, "psnr"))
     return f"{gain.mean:+.2f} ± {gain.standard_error:.2f}"

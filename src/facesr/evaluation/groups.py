@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from facesr import metrics, reports
+from facesr import metrics, reports, stats
 from facesr.evaluation.scores import Score, column, methods_of
 from facesr.manifest import Entry, groups_of
 from facesr.tables import BICUBIC
@@ -59,8 +59,8 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
         for method in methods_of(one.scores):
             for metric in metrics.NAMES:
                 values = column(one.scores, method, metric)
-                summary = reports.summarise(values)
-                gain = reports.paired_difference(values, column(one.scores, BICUBIC, metric))
+                summary = stats.summarise(values)
+                gain = stats.paired_difference(values, column(one.scores, BICUBIC, metric))
                 yield {
                     "set": set_name,
                     "group": one.name,
@@ -86,13 +86,13 @@ def group_table(groups: Sequence[Group], method: str) -> str:
         for metric in SHOWN_METRICS:
             own, bicubic = (column(one.scores, name, metric) for name in (method, BICUBIC))
             row += [
-                _shown(reports.summarise(bicubic)),
-                _shown(reports.summarise(own)),
-                _shown(reports.paired_difference(own, bicubic), sign="+"),
+                _shown(stats.summarise(bicubic)),
+                _shown(stats.summarise(own)),
+                _shown(stats.paired_difference(own, bicubic), sign="+"),
             ]
         rows.append(row)
     return reports.markdown_table(header, rows)
 
 
-def _shown(summary: reports.Summary, sign: str = "") -> str:
+def _shown(summary: stats.Summary, sign: str = "") -> str:
     return f"{summary.mean:{sign}.4g} ± {summary.standard_error:.2g}"

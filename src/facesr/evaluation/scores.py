@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from facesr import images, metrics, reports
+from facesr import images, metrics, reports, stats
 from facesr.baselines import Method
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
@@ -59,7 +59,7 @@ def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> 
     Raises:
         DataError: The mean PSNR of bicubic is below `minimum` dB.
     """
-    mean = reports.summarise(column(scores, BICUBIC, "psnr")).mean
+    mean = stats.summarise(column(scores, BICUBIC, "psnr")).mean
     if mean < minimum:
         raise DataError(
             f"Pairs look mis-matched: bicubic reaches {mean:.1f} dB in {where}, below "
@@ -73,9 +73,9 @@ def summarise(scores: Sequence[Score]) -> dict[str, object]:
     for method in methods_of(scores):
         columns: dict[str, object] = {}
         for name in metrics.NAMES:
-            summary = reports.summarise(column(scores, method, name))
+            summary = stats.summarise(column(scores, method, name))
             columns[name] = {"mean": summary.mean, "standard_error": summary.standard_error}
-        gain = reports.paired_difference(
+        gain = stats.paired_difference(
             column(scores, method, "psnr"), column(scores, BICUBIC, "psnr")
         )
         columns["psnr_gain"] = {"mean": gain.mean, "standard_error": gain.standard_error}
@@ -90,7 +90,7 @@ def table(scores: Sequence[Score], *, side: int) -> str:
     for method in methods_of(scores):
         row = [method]
         for name in metrics.NAMES:
-            summary = reports.summarise(column(scores, method, name))
+            summary = stats.summarise(column(scores, method, name))
             row.append(f"{summary.mean:.4g} ± {summary.standard_error:.2g}")
         rows.append(row)
     count = len({score.stem for score in scores})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facesr import images, metrics, reports
+from facesr import images, metrics, reports, stats
 from facesr.config import ScoreboardParams
 from facesr.pairs import HR
 from facesr.scoreboard.scoring import NAMES, Row
@@ -52,11 +52,11 @@ def write_board(
             references = [row.values["psnr"] for row in part if row.method == BICUBIC]
             for method in dict.fromkeys(row.method for row in part):
                 own = [row for row in part if row.method == method]
-                gain = reports.paired_difference([row.values["psnr"] for row in own], references)
+                gain = stats.paired_difference([row.values["psnr"] for row in own], references)
                 cells = [f"{source}, {method}", f"{gain.mean:+.2f} ± {gain.standard_error:.2f}"]
                 for name in (*NAMES, "seconds"):
                     values = [row.values[name] for row in own if name in row.values]
-                    cells.append(f"{reports.summarise(values).mean:.4g}" if values else "")
+                    cells.append(f"{stats.summarise(values).mean:.4g}" if values else "")
                 lines.append(cells)
         blocks.append(f"## {label}\n\n{reports.markdown_table(header, lines)}")
     if tones := _read_tones(params, inputs):
@@ -93,7 +93,7 @@ def _tone_table(
             cells = [f"{label}, {method}"]
             for group in groups.values():
                 keys = [(source, label, stem) for source, stem in group]
-                gain = reports.paired_difference(
+                gain = stats.paired_difference(
                     [psnr[*key, method] for key in keys], [psnr[*key, BICUBIC] for key in keys]
                 )
                 cells.append(f"{gain.mean:+.2f} ± {gain.standard_error:.2f}")

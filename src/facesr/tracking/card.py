@@ -10,8 +10,8 @@ from pathlib import Path
 
 from facesr.manifest import Entry, groups_of, read_manifest, source_of
 from facesr.reports import markdown_table
+from facesr.stats import Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
-from facesr.tracking.intervals import Table, paired_interval, read_table
 
 # A group of fewer pictures says nothing; an attribute of more values is no group.
 _SMALLEST_GROUP = 3

@@ -8,12 +8,10 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from facesr.errors import DataError
-
-if TYPE_CHECKING:
-    from facesr.reports import Summary
+from facesr.stats import Summary, paired_difference
 
 # Of the metrics that have a better end.
 HIGHER_IS_BETTER = {
@@ -97,14 +95,11 @@ def decide(
     return Decision(True, f"Better: {against}; {gain}.")
 
 
-def compare(scores: Mapping[str, float], references: Mapping[str, float], metric: str) -> "Summary":
+def compare(scores: Mapping[str, float], references: Mapping[str, float], metric: str) -> Summary:
     """Gives the paired difference over the pictures that both have, positive where `scores` win.
 
     Pictures whose value is infinite, restored to the last bit, are left out.
     """
-    # Loads PyTorch, which an unchanged pipeline does not need.
-    from facesr.reports import paired_difference
-
     stems = [stem for stem in scores if stem in references]
     difference = paired_difference(
         [scores[stem] for stem in stems], [references[stem] for stem in stems]
@@ -113,7 +108,7 @@ def compare(scores: Mapping[str, float], references: Mapping[str, float], metric
     return difference._replace(mean=sign * difference.mean)
 
 
-def _shown(difference: "Summary") -> str:
+def _shown(difference: Summary) -> str:
     return (
         f"{difference.mean:+.4g} ± {difference.standard_error:.2g} ({difference.finite} pictures)"
     )

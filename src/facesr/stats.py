@@ -1,0 +1,81 @@
+"""Statistics of per-image metrics: means, standard errors and paired confidence intervals."""
+
+import csv
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import NamedTuple
+
+from facesr.errors import DataError
+
+# set, size, method -> metric -> image -> value
+Table = Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
+
+CONFIDENCE = 0.95
+
+
+class Summary(NamedTuple):
+    """Mean and standard error of a column of a table."""
+
+    mean: float
+    standard_error: float
+    finite: int
+    """Number of values in the mean."""
+    infinite: int
+    """Number of infinite or undefined values, which the mean leaves out."""
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence interval by Student's t distribution."""
+
+    mean: float
+    low: float
+    high: float
+    pictures: int
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Return mean and standard error (sd / sqrt(n), with n - 1 degrees of freedom)."""
+    finite = [value for value in values if math.isfinite(value)]
+    mean = statistics.fmean(finite) if finite else math.nan
+    error = statistics.stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else math.nan
+    return Summary(mean, error, len(finite), len(values) - len(finite))
+
+
+def paired_difference(values: Sequence[float], references: Sequence[float]) -> Summary:
+    """Return the summary of value minus reference, image by image."""
+    return summarise([a - b for a, b in zip(values, references, strict=True)])
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Return mean and 95 % interval of the finite values; fewer than two have no interval."""
+    # Takes a second to load, and not every command needs it.
+    from scipy import stats
+
+    mean, error, count, _ = summarise(values)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error if count > 1 else math.nan
+    return Interval(mean, mean - half, mean + half, count)
+
+
+def paired_interval(values: Mapping[str, float], references: Mapping[str, float]) -> Interval:
+    """Return value minus reference over the images that both have."""
+    return interval([values[stem] - references[stem] for stem in values if stem in references])
+
+
+def read_table(text: str) -> Table:
+    """Read per_image.csv; an empty cell, which stands for an infinite or undefined value, is nan.
+
+    Raises:
+        DataError: The table is damaged.
+    """
+    found: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+    try:
+        for row in csv.DictReader(StringIO(text)):
+            rows = found.setdefault((row.pop("set"), row.pop("size"), row.pop("method")), {})
+            stem = row.pop("stem")
+            for metric, cell in row.items():
+                rows.setdefault(metric, {})[stem] = float(cell) if cell else math.nan
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"per_image.csv is damaged ({error}). Run: dvc repro -f evaluate") from None
+    return found
