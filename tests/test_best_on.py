@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from shipped import shipped_params
 from test_stages import Project
 
 from facesr import images
@@ -34,7 +35,7 @@ def settings(*arguments):
 @pytest.mark.parametrize("profile", ["best", "smoke"])
 def test_everything_that_the_command_sets_exists_and_fits(profile, tmp_path):
     sizes = SMALL if profile == "smoke" else ()
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load(shipped_params())
     changes = settings(f"PROFILE={profile}", "PHOTOS=/my photos", *sizes)
     for key, value in changes.items():
         *parents, last = key.split(".")

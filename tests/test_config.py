@@ -1,18 +1,15 @@
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
+from shipped import load_shipped, shipped_params
 
 from facesr.config import load_params
 from facesr.errors import ParamsError
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
-
 
 @pytest.fixture
 def params():
-    return yaml.safe_load(PARAMS.read_text())
+    return yaml.safe_load(shipped_params())
 
 
 def save(tmp_path, content):
@@ -22,10 +19,10 @@ def save(tmp_path, content):
 
 
 def test_the_default_profile_is_small():
-    assert load_params(PARAMS).profile == "small"
+    assert load_shipped().profile == "small"
 
 
-@pytest.mark.parametrize("profile", ["smoke", "small", "paper", "best"])
+@pytest.mark.parametrize("profile", ["smoke", "small", "starter", "paper", "best"])
 def test_every_profile_loads(params, tmp_path, profile):
     params["profile"] = profile
     assert load_params(save(tmp_path, params), any_device=True).profile == profile
@@ -112,7 +109,7 @@ def test_a_profile_for_the_gpu_refuses_a_computer_without_one(params, tmp_path, 
 
 
 def test_parameters_cannot_be_changed_after_loading():
-    params = load_params(PARAMS)
+    params = load_shipped()
     with pytest.raises(Exception, match="frozen"):
         params.seed = 8
 

@@ -1,19 +1,18 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from scipy.special import j1
+from shipped import load_shipped
 
 from facesr import images, metrics
-from facesr.config import load_params
 from facesr.degradation import Degradation, operations
 from facesr.degradation.kernels import gaussian, sinc
 from facesr.errors import DataError
 
-RECIPES = load_params(Path(__file__).parents[1] / "params.yaml").recipes
+RECIPES = load_shipped().recipes
 DRAWN = [name for name, recipe in RECIPES.items() if recipe.kind != "bicubic"]
 
 

@@ -51,6 +51,11 @@ def start(*arguments, **options):
     )
 
 
+def receive_ctrl_c():
+    # A test suite in the background of a shell ignores SIGINT, and its children would too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
     write_pictures(Path("in"), ["a.png", "deep/b.png"])
     enhance("in", "-o", "out", "--scale", 3, "--model", "bicubic")
@@ -191,7 +196,7 @@ def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
 def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
     write_pictures(Path("in"), [f"{number}.png" for number in range(400)], 64)
     arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic")
-    with start(*arguments) as process:
+    with start(*arguments, preexec_fn=receive_ctrl_c) as process:
         while sum(1 for _ in Path("out").rglob("[!.]*.png")) < 3:
             assert process.poll() is None
             time.sleep(0.005)

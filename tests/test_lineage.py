@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
+from shipped import write_params
 from test_tracking import make_project, migrated_database, networks, publish_project, train_again
 
 from facesr import comparison, lineage, sweeps
@@ -227,15 +228,12 @@ def test_one_picture_has_no_interval():
         read_table("set,size\nfaces,full size\n")
 
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
-
-
-def test_a_sweep_is_every_combination_with_every_seed():
+def test_a_sweep_is_every_combination_with_every_seed(tmp_path):
     trials = sweeps.plan(
         "weights",
         {"train_gan.batches": ["2", "4"], "train_gan.beta1": ["0.0", "0.9"]},
         [1, 2],
-        params=PARAMS,
+        params=write_params(tmp_path),
     )
     assert len(trials) == len({trial.name for trial in trials}) == 8
     assert trials[0].values == {
@@ -254,9 +252,10 @@ def test_a_sweep_is_every_combination_with_every_seed():
         ("A b", {}, [1, 2], "no name for a sweep"),
     ],
 )
-def test_a_sweep_that_cannot_work_is_refused_before_it_starts(name, grid, seeds, message):
+def test_a_sweep_that_cannot_work_is_refused_before_it_starts(name, grid, seeds, message, tmp_path):
+    params = write_params(tmp_path)
     with pytest.raises(ParamsError, match=message):
-        sweeps.plan(name, grid, seeds, params=PARAMS)
+        sweeps.plan(name, grid, seeds, params=params)
 
 
 def test_the_states_of_dvcs_queue_are_read():

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from shipped import copy_project
 
-ROOT = Path(__file__).parents[1]
 TRAININGS = {"train_generator", "train_critic", "train_gan", "train_upsampler"}
 
 
@@ -23,18 +23,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-            text=True,
-        ).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith("reports/"):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, root / name)
-        (root / "dvc.lock").unlink(missing_ok=True)
+        copy_project(root)
         self.set("profile", "smoke")
         self.run("git", "init", "--quiet")
         self.run("git", "add", "--all")

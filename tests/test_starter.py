@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 import yaml
 from safetensors import safe_open
+from shipped import shipped_params
 
 from facesr import choice, images
 from facesr.metrics import psnr
@@ -31,7 +32,7 @@ def test_the_starter_serves_where_nothing_is_registered(tmp_path):
 
 
 def test_the_profile_that_starts_from_it_draws_no_picture_that_it_was_trained_on():
-    profiles = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["profiles"]
+    profiles = yaml.safe_load(shipped_params())["profiles"]
     small, starter = profiles["small"], profiles["starter"]
     assert Path(small["train_generator"]["init_from"]).name == choice._STARTER_FILE.name
     trained = starter["fetch_faces"]["first"] + starter["fetch_faces"]["count"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from shipped import shipped_params
 
 from facesr import images
 
@@ -28,7 +29,7 @@ def make_project(root, **changes):
 
     `changes` are dotted names below the profile, with __ for the dot.
     """
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content = yaml.safe_load(shipped_params())
     content["profile"] = "smoke"
     for key, value in changes.items():
         *parents, last = key.split("__")
