@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data bench-tracking ablation bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
+.PHONY: help bench-data bench-tracking bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,10 +27,6 @@ repro: $(READY)  ## Run the pipeline: pictures, training, evaluation, registered
 	$(RUN) dvc repro
 
 test: check pytest  ## Check style and types, run all tests
-
-ABLATION_FACES ?= ../shared/data/faces256
-ablation: $(READY)  ## Measure what each design decision is worth: make ablation ABLATION_FACES=folder
-	$(BIN)/python -m benchmarks.ablation "$(ABLATION_FACES)"
 
 bench-enhance: $(READY)  ## Measure seconds and memory of enhancing
 	$(BIN)/python -m benchmarks.enhance
