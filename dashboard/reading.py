@@ -2,12 +2,15 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from facesr import paths
+from facesr.errors import DataError
+from facesr.tracking import intervals
 
 # Stages that have curves, in their order.
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
@@ -19,20 +22,25 @@ def metrics() -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def scores() -> list[dict[str, str]]:
-    """Returns the evaluation's numbers by picture and method."""
-    return table(paths.SCORES)
+def scores() -> intervals.Table:
+    """Returns the evaluation's numbers by set, size and method, then by metric and image.
+
+    An empty cell, infinite or undefined, is nan. Nothing where the table is missing or damaged.
+    """
+    return _scores(*_state(paths.SCORES))
 
 
 def groups() -> list[dict[str, str]]:
-    """Returns the evaluation's means by group of pictures."""
-    return table(paths.SCORES.with_name("groups.csv"))
+    """Returns the evaluation's means by group of images; `number` reads their cells."""
+    path = paths.SCORES.with_name("groups.csv")
+    named = ("set", "group", "value", "pictures", "method", "metric")
+    return table(path, *named, "mean", "gain", "gain_standard_error")
 
 
 def curves(stage: str, series: str = "curves") -> list[dict[str, float]]:
     """Returns a stage's numbers by step."""
-    rows = table(paths.REPORTS / stage / f"{series}.csv")
-    return [{name: _number(value) for name, value in row.items()} for row in rows]
+    rows = table(paths.REPORTS / stage / f"{series}.csv", "step")
+    return [{name: number(cell) for name, cell in row.items()} for row in rows]
 
 
 def sheets() -> dict[str, Path]:
@@ -43,9 +51,18 @@ def sheets() -> dict[str, Path]:
     }
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of a CSV file; none where it is missing or damaged."""
-    return _csv(*_state(path))
+def table(path: Path, *columns: str) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file; none where it is missing, damaged or lacks a column."""
+    rows = _csv(*_state(path))
+    return rows if rows and set(columns) <= set(rows[0]) else []
+
+
+def number(cell: str) -> float:
+    """Reads a cell; nan where it is empty, which stands for infinite and undefined, or damaged."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def _state(path: Path) -> tuple[str, float]:
@@ -63,17 +80,20 @@ def _json(path: str, changed: float) -> Any:
         return None
 
 
+@st.cache_data(show_spinner=False, max_entries=1)
+def _scores(path: str, changed: float) -> intervals.Table:
+    try:
+        return intervals.read_table(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, DataError):
+        return {}
+
+
 @st.cache_data(show_spinner=False, max_entries=64)
 def _csv(path: str, changed: float) -> list[dict[str, str]]:
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            # A row that is cut short, or too long, has the table's columns all the same.
+            rows = csv.DictReader(file, restkey="", restval="")
+            return [{name: cell for name, cell in row.items() if name} for row in rows]
     except (OSError, ValueError, csv.Error):
         return []
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")

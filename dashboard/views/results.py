@@ -1,5 +1,6 @@
 """How good is the model, and how did it become so?"""
 
+import math
 from typing import Any
 
 import streamlit as st
@@ -9,8 +10,9 @@ import evaluated
 import intake
 import reading
 import serving
-from facesr import tracking
+from facesr import tables, tracking
 from facesr.errors import RegistryError
+from facesr.tracking import intervals
 
 HEADLINES = (
     ("PSNR, faces", "faces", "psnr", "{:.2f} dB"),
@@ -160,16 +162,17 @@ def show_groups(faces: str) -> None:
     for row in reading.groups():
         if row.get("set") != faces or row.get("metric") != "psnr":
             continue
+        cells = {name: reading.number(cell) for name, cell in row.items()}
         own = rows.setdefault(
             (row["group"], row["value"]),
-            {"group": f"{row['group']} = {row['value']}", "pictures": int(row["pictures"])},
+            {"group": f"{row['group']} = {row['value']}", "pictures": cells["pictures"]},
         )
         if row["method"] == serving.BICUBIC:
-            own["bicubic, dB"] = float(row["mean"])
+            own["bicubic, dB"] = cells["mean"]
         if row["method"] == serving.METHOD:
-            own["model, dB"] = float(row["mean"])
-            own["gain, dB"] = float(row["gain"])
-            own["± standard error"] = float(row["gain_standard_error"])
+            own["model, dB"] = cells["mean"]
+            own["gain, dB"] = cells["gain"]
+            own["± standard error"] = cells["gain_standard_error"]
     if not rows:
         st.caption("By group of pictures: Not measured.")
         return
@@ -177,26 +180,26 @@ def show_groups(faces: str) -> None:
     st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
 
 
-def show_extremes(rows: list[dict[str, str]]) -> None:
+def show_extremes(scores: intervals.Table) -> None:
     """The pictures on which the model helps most, and those on which it helps least."""
-    by_picture: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        if row.get("size") == "full size":
-            by_picture.setdefault((row["set"], row["stem"]), {})[row["method"]] = float(row["psnr"])
-    gains = sorted(
-        (
-            {
-                "picture": stem,
-                "set": faces,
-                "model, dB": values[serving.METHOD],
-                "bicubic, dB": values[serving.BICUBIC],
-                "gain, dB": round(values[serving.METHOD] - values[serving.BICUBIC], 3),
-            }
-            for (faces, stem), values in by_picture.items()
-            if {serving.METHOD, serving.BICUBIC} <= set(values)
-        ),
-        key=lambda row: float(str(row["gain, dB"])),
-    )
+    gains = []
+    for faces, size, method in scores:
+        own = scores[faces, size, method].get("psnr", {})
+        bicubic = scores.get((faces, size, serving.BICUBIC), {}).get("psnr", {})
+        if (size, method) == (tables.FULL_SIZE, serving.METHOD):
+            gains += [
+                {
+                    "picture": stem,
+                    "set": faces,
+                    "model, dB": value,
+                    "bicubic, dB": bicubic[stem],
+                    "gain, dB": round(value - bicubic[stem], 3),
+                }
+                for stem, value in own.items()
+                # A gain over or to an infinite PSNR has no number.
+                if stem in bicubic and math.isfinite(value - bicubic[stem])
+            ]
+    gains.sort(key=lambda row: float(str(row["gain, dB"])))
     if not gains:
         return
     st.subheader("Worst and best pictures")
@@ -257,8 +260,11 @@ def show_sheets() -> None:
     names = list(sheets)
     preferred = next((n for n in names if n.startswith("evaluate/")), names[0])
     name = st.selectbox("Sheet", names, index=names.index(preferred), key="sheet")
-    with Image.open(sheets[name]) as sheet:
-        st.image(sheet, alt=f"Sample sheet {name}", width="stretch")
+    try:
+        with Image.open(sheets[name]) as sheet:
+            st.image(sheet, alt=f"Sample sheet {name}", width="stretch")
+    except OSError:
+        st.warning(f"The sheet {intake.plain(name)} is damaged. Run: `dvc repro -f evaluate`")
 
 
 @st.cache_data(ttl=30, show_spinner="Asking MLflow ...")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import serving
 from facesr import packs, tracking
 from facesr.evaluation.groups import GROUP_COLUMNS
 from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
+from facesr.reports import write_csv
 
 SETS, METHODS = ("faces", "selfies"), ("bicubic", "GAN + up-sampler")
 
@@ -132,6 +134,59 @@ def test_results_show_the_gain_on_every_group(page, reports):
     ]
     shown.run(shown.at.selectbox(key="set").set_value("selfies"))
     assert "By group of pictures: Not measured." in shown.texts
+
+
+def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, reports):
+    # Written where a value is infinite or undefined: PSNR of equal images, the standard error of a
+    # group of one image.
+    scores = reports / "evaluate" / "per_image.csv"
+    with scores.open("a", newline="") as file:
+        csv.writer(file).writerows(
+            ("faces", "full size", method, stem, psnr)
+            for stem, own, bicubic in (("equal", "", 26), ("flat", 30, ""), ("both", "", ""))
+            for method, psnr in (("GAN + up-sampler", own), ("bicubic", bicubic))
+        )
+    write_csv(
+        reports / "evaluate" / "groups.csv",
+        [
+            dict(
+                zip(
+                    GROUP_COLUMNS,
+                    ("faces", "source", value, 1, method, "psnr", *cells),
+                    strict=True,
+                )
+            )
+            for value, *rows in (
+                ("one", (26.0, math.nan, 0.0, math.nan), (27.5, math.nan, 1.5, math.nan)),
+                ("equal", (26.0, math.nan, 0.0, math.nan), (math.nan,) * 4),
+            )
+            for method, cells in zip(METHODS, rows, strict=True)
+        ],
+    )
+    shown = page("results")
+    groups = next(f.value for f in shown.at.dataframe if "± standard error" in f.value)
+    assert groups["± standard error"].isna().all()
+    assert groups["gain, dB"].isna().tolist() == [False, True]
+    worst, best = (f.value for f in shown.at.dataframe if "picture" in f.value)
+    assert {*worst["picture"], *best["picture"]} == {f"face{number}" for number in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("evaluate/per_image.csv", "set,size,method,stem,psnr\nfaces,full size"),
+        ("evaluate/per_image.csv", "set,size,method,stem,psnr\nfaces,full size,bicubic,a,b\n"),
+        ("evaluate/groups.csv", "set,metric\nfaces,psnr\n"),
+        ("evaluate/groups.csv", ",".join(GROUP_COLUMNS) + "\nfaces,source,a,many,bicubic,psnr"),
+        ("train_gan/curves.csv", "st"),
+        ("train_gan/curves.csv", "step,loss\n5,0.5\n10,"),
+        ("train_gan/curves.csv", "step,loss\n5,0.5,7,8\n10"),
+        ("evaluate/sheets/faces.png", "torn"),
+    ],
+)
+def test_a_report_that_is_cut_short_or_damaged_breaks_no_page(page, reports, file, content):
+    (reports / file).write_text(content)
+    assert "Measured on test pictures" in page("results").texts
 
 
 def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
