@@ -163,7 +163,8 @@ def average(networks: Sequence[Network]) -> Network:
     et al. 2022, https://arxiv.org/abs/2203.05482).
 
     Args:
-        networks: Of one architecture; any second operating points are left out.
+        networks: Of one architecture; any second operating points are left out. Whole numbers, such
+            as the count of batches that a batch norm saw, are those of the first.
 
     Raises:
         CheckpointError: They are of several architectures.
@@ -174,7 +175,12 @@ def average(networks: Sequence[Network]) -> Network:
     states = [network.module.state_dict() for network in networks]
     module = build(architecture)
     module.load_state_dict(
-        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+        {
+            name: torch.stack([state[name] for state in states]).mean(0)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in states[0].items()
+        }
     )
     return Network(architecture, module.eval())
 

@@ -1,9 +1,11 @@
 import pytest
 import torch
 from tiny import ARCHITECTURE, network
+from torch import nn
 
 from facesr import cli
-from facesr.checkpoints import load_network, load_networks, save_networks
+from facesr.checkpoints import Network, load_network, load_networks, save_networks
+from facesr.models import build
 
 WIDE = {**ARCHITECTURE, "width": 16}
 
@@ -51,6 +53,28 @@ def test_the_mean_of_two_files_has_the_mean_of_their_weights(weights, tmp_path):
     assert not torch.equal(one(picture), two(picture))
     for a, b, middle in zip(one.parameters(), two.parameters(), mean.parameters(), strict=True):
         assert torch.equal(middle, (a + b) / 2)
+
+
+def test_networks_that_count_their_batches_have_a_mean_too(tmp_path):
+    architecture = {
+        **{"kind": "fastai_unet", "backbone": "resnet18", "pretrained": False},
+        **{"self_attention": False, "scale": 2},
+    }
+    files = [tmp_path / f"{seen}.safetensors" for seen in (3, 5)]
+    for seen, file in zip((3, 5), files, strict=True):
+        module = build(architecture)
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.num_batches_tracked.fill_(seen)
+                norm.running_mean.fill_(seen)
+        save_networks(file, [Network(architecture, module)])
+    output = tmp_path / "mean.safetensors"
+    cli.main(["export", str(files[0]), "--mean-with", str(files[1]), "-o", str(output)])
+    norms = [
+        one for one in load_network(output).module.modules() if isinstance(one, nn.BatchNorm2d)
+    ]
+    assert {one.num_batches_tracked.item() for one in norms} == {3}
+    assert all((one.running_mean == 4).all() for one in norms)
 
 
 def test_networks_of_two_architectures_have_no_mean(weights, tmp_path, capsys):
