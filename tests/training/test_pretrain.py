@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import make_project, outs, run_stage
+from conftest import STAGES, make_project, outs, run_stage
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import Adam
 from torch import nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from facesr.checkpoints import load_network
 from facesr.config import load_params
@@ -48,6 +49,19 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(trained, tmp_path
     run_stage("train_generator", again, monkeypatch)
     name = "models/generator.safetensors"
     assert (again / name).read_bytes() != (trained / name).read_bytes()
+
+
+def test_a_bar_shows_only_what_is_known(tmp_path, monkeypatch):
+    root = make_project(tmp_path)
+    shown = []
+    monkeypatch.setattr(tqdm, "set_postfix", lambda self, values: shown.append(values))
+    for stage in STAGES:
+        run_stage(stage, root, monkeypatch)
+    assert not [values for values in shown if "nan" in values.values()]
+    names = [tuple(values) for values in shown]
+    # The first epoch has three steps; its validation follows them.
+    assert names[:6] == 3 * [("loss",)] + 3 * [("loss", "psnr")]
+    assert ("generator", "critic", "original", "generated") in names
 
 
 def phase(**changes):

@@ -191,8 +191,9 @@ class Monitor:
             self._curves(self.step, values, series)
 
     def show(self, **values: float) -> None:
-        """Shows numbers beside the progress bar."""
-        self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+        """Shows numbers beside the progress bar; those that are not known yet are left out."""
+        known = {name: value for name, value in values.items() if not math.isnan(value)}
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in known.items()})
 
     def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
         """Saves where the time has come, and ends the training where that was asked for.
