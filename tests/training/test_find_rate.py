@@ -1,9 +1,14 @@
+import shutil
+
 import pytest
+import torch
 from conftest import make_project
 from PIL import Image
+from safetensors.torch import load_file
 
 from facesr import cli
 from facesr.config import load_params
+from facesr.training import pretrain
 from facesr.training.find_rate import find_rate
 
 
@@ -25,6 +30,7 @@ def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained,
         params,
         lr=pairs / "lr",
         hr=pairs / "hr",
+        init_from=None,
         lowest=1e-4,
         highest=1e4,
         steps=33,
@@ -33,6 +39,27 @@ def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained,
     assert 2 < len(found.rates) < 33
     best = found.rates[found.losses.index(min(found.losses))]
     assert found.suggestion == pytest.approx(best / 10)
+
+
+def test_a_search_starts_from_the_weights_that_the_stage_starts_from(
+    trained, tmp_path, monkeypatch
+):
+    root = tmp_path / "project"
+    root.mkdir()
+    make_project(root, train_generator__init_from="start.safetensors")
+    shutil.copyfile(trained / "models/generator.safetensors", root / "start.safetensors")
+    monkeypatch.chdir(root)
+    started = []
+
+    def start(params, *, scale, init_from):
+        network = pretrain.start_network(params, scale=scale, init_from=init_from)
+        started.append({name: one.clone() for name, one in network.module.state_dict().items()})
+        return network
+
+    monkeypatch.setattr("facesr.training.find_rate.start_network", start)
+    cli.main(["find-rate", "train_generator", "-o", str(tmp_path / "rates.png"), "--steps", "2"])
+    for name, tensor in load_file(root / "start.safetensors").items():
+        assert torch.equal(started[0][name.removeprefix("0.")], tensor), name
 
 
 def test_the_adversarial_stage_has_no_rate_to_find(capsys):

@@ -17,9 +17,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "find-rate",
         help="show which learning rates a training stage bears",
         description=(
-            "Trains a fresh network of the stage for some steps with a growing learning rate, "
-            "throws it away, and draws the loss over the rate. Run in the project's root, after "
-            "the stages before."
+            "Trains the network that the stage starts from (see init_from in params.yaml) for some "
+            "steps with a growing learning rate, throws it away, and draws the loss over the "
+            "rate. Run in the project's root, after the stages before."
         ),
     )
     parser.add_argument("stage", choices=FOLDERS)
@@ -31,6 +31,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _find_rate(parsed: argparse.Namespace) -> None:
+    from facesr import tracking
     from facesr.config import load_params
     from facesr.errors import ParamsError
     from facesr.training.find_rate import draw_rates, find_rate
@@ -39,11 +40,13 @@ def _find_rate(parsed: argparse.Namespace) -> None:
         raise ParamsError("--lowest must be above 0 and below --highest, --steps 2 or more.")
     params = load_params(any_device=True)
     lr, hr = FOLDERS[parsed.stage]
+    start = getattr(getattr(params, parsed.stage), "init_from", "")  # The critic has none.
     found = find_rate(
         parsed.stage,
         params,
         lr=Path(lr),
         hr=Path(hr),
+        init_from=tracking.find_weights(Path(), start),
         lowest=parsed.lowest,
         highest=parsed.highest,
         steps=parsed.steps,

@@ -49,22 +49,25 @@ def find_rate(
     *,
     lr: Path,
     hr: Path,
+    init_from: Path | None,
     lowest: float,
     highest: float,
     steps: int,
 ) -> Rates:
-    """Trains a fresh network of a stage with growing rates, until the loss explodes.
+    """Train the network that a stage starts from with growing rates, until the loss explodes.
 
     Args:
         stage: One of STAGES. For the GAN the loss says nothing about the rate.
         params: The active profile; the stage's first phase sets crop and batch.
         lr: Pack or folder of the network's inputs (critic: of the generated pictures).
         hr: Pack or folder of the originals.
+        init_from: Weights that the stage starts from; None takes fresh ones.
         lowest: Rate of the first step.
         highest: Rate of the last step.
         steps: Steps at most.
 
     Raises:
+        CheckpointError: `init_from` is missing, damaged or of another architecture.
         ParamsError: There is no such stage.
         TrainingError: The loss was not finite from the start.
     """
@@ -72,7 +75,7 @@ def find_rate(
         raise ParamsError(f"There is no rate to find for {stage}. Choose {', '.join(STAGES)}.")
     device = pick_device()
     torch.manual_seed(params.seed)
-    module, batches, loss_of, section = _set_up(stage, params, lr, hr)
+    module, batches, loss_of, section = _set_up(stage, params, lr, hr, init_from)
     module.to(device).train()
     optimizer = AdamW(
         module.parameters(),
@@ -123,7 +126,7 @@ def draw_rates(found: Rates, path: Path, *, title: str) -> None:
 
 
 def _set_up(
-    stage: str, params: Params, lr: Path, hr: Path
+    stage: str, params: Params, lr: Path, hr: Path, init_from: Path | None
 ) -> tuple[
     nn.Module, Any, Callable[[Tensor, Tensor], Tensor], TrainCriticParams | RegressionParams
 ]:
@@ -137,7 +140,7 @@ def _set_up(
     scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
     pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
     return (
-        start_network(section, scale=scale, init_from=None).module,
+        start_network(section, scale=scale, init_from=init_from).module,
         phase_batches(section, section.phases[0], pairs, params.seed),
         ContentLoss(section.content).to(pick_device()),
         section,
