@@ -1,4 +1,4 @@
-"""The device that trains and enhances, and the seeds on it."""
+"""The device that trains and enhances."""
 
 from typing import Any
 

@@ -3,12 +3,11 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT, STAGES, make_project, run_stage
+from conftest import ROOT, STAGES, WEIGHTS, make_project, run_stage
 from torch import nn
 
 from facesr.checkpoints import load_network
@@ -266,7 +265,10 @@ def test_a_training_in_bfloat16_ends_near_that_in_float32(name, trained, tmp_pat
             break
     for mine, theirs in zip(losses(root, name), losses(trained, name), strict=True):
         assert mine == pytest.approx(theirs, rel=0.1)
-    assert load_network(root / Path("models/generator.safetensors")).module is not None
+    weights = WEIGHTS[name]
+    difference = (parameters(root, weights) - parameters(trained, weights)).abs().max()
+    # Six steps of Adam at a rate of 1e-3 move a weight by 6e-3 at most, each in its own direction.
+    assert 0 < difference < 2 * 6e-3
 
 
 NETWORKS = {

@@ -46,10 +46,10 @@ def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
     """Builds the network that `architecture` describes.
 
     Args:
-        fetch: Fills a pretrained encoder with torchvision's weights; not wanted where the weights
-            follow from a file.
         architecture: `kind` and the plain values of that builder; this is also what weights files
             carry as metadata.
+        fetch: Fills a pretrained encoder with torchvision's weights; not wanted where the weights
+            follow from a file.
 
     Raises:
         CheckpointError: The kind is unknown or a value does not belong to it.
