@@ -24,7 +24,7 @@ def main() -> None:
         recipes=params.recipes,
         sizes=params.sizes,
         validation_sets=paths.VALIDATION_SETS,
-        seed=params.seed,
+        seed=params.data_seed,
         report=paths.REPORTS / "degrade",
     )
 

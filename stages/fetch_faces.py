@@ -16,7 +16,7 @@ def main() -> None:
     fetch(
         params.fetch_faces,
         size=params.sizes.hr_size,
-        seed=params.seed,
+        seed=params.data_seed,
         splits={"train": 1 - valid - test, "valid": valid, "test": test},
         output=paths.FACES,
         report=paths.REPORTS / "fetch_faces",

@@ -15,7 +15,7 @@ def main() -> None:
     fetch(
         params.fetch_selfies,
         size=params.sizes.hr_size,
-        seed=params.seed + SELFIE_SEED_OFFSET,
+        seed=params.data_seed + SELFIE_SEED_OFFSET,
         splits={"selfies": 1.0},
         output=paths.SELFIES,
         report=paths.REPORTS / "fetch_selfies",

@@ -23,7 +23,6 @@ def main() -> None:
         networks=[paths.GAN, paths.UPSAMPLER],
         fidelity=paths.GENERATOR,
         profile=params.profile,
-        seed=params.seed,
         gate=params.publish,
     )
 

@@ -25,7 +25,7 @@ def main() -> None:
             weights=paths.CRITIC,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_critic",
-            seed=params.seed,
+            seed=params.training_seed,
         )
 
 

@@ -27,7 +27,7 @@ def main() -> None:
             restored=paths.GAN_IMAGES,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_gan",
-            seed=params.seed,
+            seed=params.training_seed,
         )
 
 

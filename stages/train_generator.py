@@ -26,7 +26,7 @@ def main() -> None:
             restored=paths.GENERATOR_IMAGES,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_generator",
-            seed=params.seed,
+            seed=params.training_seed,
         )
 
 

@@ -26,7 +26,7 @@ def main() -> None:
             weights=paths.UPSAMPLER,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_upsampler",
-            seed=params.seed,
+            seed=params.training_seed,
         )
 
 

@@ -111,7 +111,15 @@ def test_a_profile_for_the_gpu_refuses_a_computer_without_one(params, tmp_path, 
 def test_parameters_cannot_be_changed_after_loading():
     params = load_shipped()
     with pytest.raises(Exception, match="frozen"):
-        params.seed = 8
+        params.training_seed = 8
+
+
+def test_the_one_seed_of_before_is_answered_with_the_two_of_today(params, tmp_path):
+    params["seed"] = params.pop("data_seed")
+    del params["training_seed"]
+    with pytest.raises(ParamsError, match=r"Write data_seed: 7 and training_seed: 7") as caught:
+        load_params(save(tmp_path, params))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
@@ -121,7 +129,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
 
 def test_broken_yaml_names_the_line(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text("profile: small\n  seed: 7\n")
+    path.write_text("profile: small\n  data_seed: 7\n")
     with pytest.raises(ParamsError, match="line 2"):
         load_params(path)
 

@@ -267,6 +267,48 @@ def test_the_states_of_dvcs_queue_are_read():
     assert sweeps._states(text) == {"w-1-seed1": "Running", "w-1-seed2": "Failed"}
 
 
+def test_a_sweep_varies_the_seed_of_the_training_and_gives_up_when_no_worker_is_left(
+    tmp_path, monkeypatch
+):
+    commands = []
+
+    def dvc(root, *arguments):
+        commands.append(arguments)
+        return (
+            "Task     Name       Created   Status\n"
+            "abc1234  w-1-seed1  09:15 PM  Success\n"
+            "abc1235  w-1-seed2  09:15 PM  Running\n\nWorker status: 0 active, 0 idle\n"
+        )
+
+    monkeypatch.setattr(sweeps, "_dvc", dvc)
+    monkeypatch.setattr(sweeps, "_POLL_SECONDS", 0.0)
+    trials = sweeps.plan("w", {}, [1, 2], params=write_params(tmp_path))
+    states = sweeps.run(tmp_path, trials, jobs=1)
+    assert commands[0][-2:] == ("-S", "training_seed=1")
+    assert states == {"w-1-seed1": "Success"}
+    last = sweeps.collect(tmp_path, trials[1:], states, metric="psnr", set_name="selfies")
+    assert "worker has ended" in last[0].failure
+
+
+def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
+    def outcome(value, seed, score):
+        values = {"profiles.small.train_gan.batches": value}
+        return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, "")
+
+    text = sweeps.write_summary(
+        [
+            *(outcome("2", 1, 20.0), outcome("2", 2, 30.0), outcome("2", 3, 25.0)),
+            *(outcome("4", 1, 20.1), outcome("4", 2, 30.3), outcome("4", 3, 25.2)),
+        ],
+        tmp_path,
+        metric="psnr",
+        set_name="selfies",
+    )
+    # 0.1, 0.3 and 0.2 dB: standard error 0.1 / sqrt(3), beside 2.9 dB of the means.
+    assert "+0.2 ± 0.058" in text
+    assert "± 2.9" in text
+
+
 def test_a_summary_gives_mean_and_standard_error_and_names_what_failed(tmp_path):
     def outcome(value, seed, score, failure=""):
         values = {"profiles.small.train_gan.batches": value}
@@ -281,10 +323,13 @@ def test_a_summary_gives_mean_and_standard_error_and_names_what_failed(tmp_path)
         metric="psnr",
         set_name="selfies",
     )
-    lines = [line for line in text.splitlines() if "train_gan" in line]
+    lines = [line for line in text.splitlines() if line.startswith("| train_gan")]
     assert "train_gan.batches=4" in lines[0]
     assert "1 of 2" in lines[0]
     assert "25 ± 1" in lines[1]
+    # Seed 1 has a result of both: 27 - 24 dB.
+    assert "difference to train_gan.batches=2" in text
+    assert "+3" in lines[0]
     assert "w-4-seed2: failed" in text
     assert {path.name for path in tmp_path.iterdir()} == {
         "summary.md",

@@ -160,3 +160,18 @@ def test_no_expensive_out_leaves_the_run_cache():
     for stage in PIPELINE.values():
         for out in stage.get("outs", []):
             assert isinstance(out, str), f"{out}: cache: false and persist switch the run-cache off"
+
+
+def test_data_and_trainings_have_seeds_of_their_own():
+    seeds = {
+        name: {one for one in stage.get("params", ()) if str(one).endswith("seed")}
+        for name, stage in PIPELINE.items()
+    }
+    assert {name for name, found in seeds.items() if found == {"data_seed"}} == {
+        "fetch_faces",
+        "fetch_selfies",
+        "degrade",
+    }
+    assert {name for name, found in seeds.items() if found == {"training_seed"}} == {
+        name for name in PIPELINE if name.startswith("train_")
+    }

@@ -155,7 +155,9 @@ def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".d
         stage: {
             "cmd": f"python -m stages.{stage}",
             "deps": [dependency(f"stages/{stage}.py")],
-            "params": {"params.yaml": {f"profiles.small.{stage}": {"batch": 4}, "seed": 0}},
+            "params": {
+                "params.yaml": {f"profiles.small.{stage}": {"batch": 4}, "training_seed": 0}
+            },
             "outs": [dependency(f"reports/{stage}")],
         }
         for stage in STAGES
@@ -199,7 +201,6 @@ def publish_project(root: Path, *, profile: str = "small") -> Published:
         networks=NETWORKS,
         fidelity=FIDELITY,
         profile=profile,
-        seed=0,
         gate=GATE,
     )
 
@@ -246,7 +247,7 @@ def test_runs_hold_curves_pictures_parameters_and_data(published_project: Path) 
     losses = client.get_metric_history(gan.info.run_id, "loss")
     assert [(metric.step, metric.value) for metric in losses] == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert gan.data.metrics == {"loss": 0.125, "critic_loss": 0.75, "valid.psnr": 21.5}
-    assert gan.data.params == {"train_gan.batch": "4", "seed": "0"}
+    assert gan.data.params == {"train_gan.batch": "4", "training_seed": "0"}
     assert [item.dataset.name for item in gan.inputs.dataset_inputs] == ["data/pairs/train"]
     assert client.list_artifacts(gan.info.run_id, "images")
     assert {file.path for file in client.list_artifacts(evaluate.info.run_id)} == {
@@ -293,7 +294,7 @@ def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: 
         "import sys; from pathlib import Path; from facesr.tracking import publish\n"
         "from facesr.config import PublishParams\n"
         "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
-        " metrics=Path('reports/metrics.json'), profile='small', seed=0,"
+        " metrics=Path('reports/metrics.json'), profile='small',"
         " scores=Path('reports/evaluate/per_image.csv'), gate=PublishParams("
         "metric='psnr', evaluation_set='selfies', standard_errors=1.0),"
         " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')],"
@@ -585,18 +586,18 @@ def test_a_working_tree_is_dirty_by_changes_of_its_own_and_not_by_results(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tags() -> dict[str, str]:
-        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small", 0)
+        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small")
 
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
     assert "git.rev" not in tags()
-    (project / "params.yaml").write_text("seed: 0\n")
+    (project / "params.yaml").write_text("training_seed: 0\n")
     identity = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
     for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
         subprocess.run(["git", *command], cwd=project, check=True)
     write_lock(project, loss="mse")
     (project / "reports/metrics.json").write_text("{}")
     assert (len(tags()["git.rev"]), tags()["git.dirty"]) == (40, "false")
-    (project / "params.yaml").write_text("seed: 1\n")
+    (project / "params.yaml").write_text("training_seed: 1\n")
     assert tags()["git.dirty"] == "true"
 
 

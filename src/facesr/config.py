@@ -643,14 +643,18 @@ class Params(Profile):
     """The active profile with what holds for all of them."""
 
     profile: str
-    seed: NonNegativeInt
+    data_seed: NonNegativeInt
+    """Of images, splits and degradations, which repeats of a training share."""
+    training_seed: NonNegativeInt
+    """Of initial weights, order and crops."""
     recipes: Recipes
     scoreboard: ScoreboardParams
 
 
 class _ParamsFile(Section):
     profile: str
-    seed: NonNegativeInt
+    data_seed: NonNegativeInt
+    training_seed: NonNegativeInt
     recipes: Recipes
     scoreboard: ScoreboardParams
     profiles: dict[str, Profile]
@@ -700,13 +704,21 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
         ParamsError: The file is missing or unreadable, or keys are unknown, missing or mistyped
             (all of them in one message), or the profile asks for a GPU that is not there.
     """
+    values = read_yaml(path)
+    if isinstance(values, dict) and "seed" in values:
+        seed = values["seed"]
+        raise ParamsError(
+            f"{path}: seed has become two. Write data_seed: {seed} and training_seed: {seed} "
+            "in its place."
+        )
     try:
-        content = _ParamsFile.model_validate(read_yaml(path))
+        content = _ParamsFile.model_validate(values)
     except ValidationError as error:
         raise ParamsError(_all_faults(path, error)) from None
     params = Params(
         profile=content.profile,
-        seed=content.seed,
+        data_seed=content.data_seed,
+        training_seed=content.training_seed,
         recipes=content.recipes,
         scoreboard=content.scoreboard,
         **dict(content.profiles[content.profile]),

@@ -1,4 +1,8 @@
-"""Sweeps: every combination of some parameters, with several seeds, on DVC's experiment queue."""
+"""Sweeps: combinations of parameters, each with several training seeds, on DVC's queue.
+
+All trials share the seed of the data, and so their images: what differs from seed to seed is the
+training.
+"""
 
 import itertools
 import math
@@ -24,6 +28,9 @@ from facesr.tracking.gate import HIGHER_IS_BETTER
 from facesr.tracking.runs import SCORES_FOLDER
 
 _POLL_SECONDS = 2.0
+# Looks at a queue without any worker, one after another, before the sweep gives up: a worker takes
+# some seconds to start, and on a busy machine does not always answer.
+_PATIENCE = 20
 
 
 class Trial(NamedTuple):
@@ -34,6 +41,7 @@ class Trial(NamedTuple):
     values: Mapping[str, str]
     """Parameters under their names in params.yaml."""
     seed: int
+    """Of its trainings."""
 
 
 class Outcome(NamedTuple):
@@ -92,25 +100,29 @@ def run(root: Path, trials: Sequence[Trial], *, jobs: int) -> dict[str, str]:
         jobs: Workers; one for each GPU, since DVC assigns none.
 
     Returns:
-        The last state by trial: `Success` or `Failed`.
+        The last state by trial: `Success` or `Failed`; a trial that no worker is left for has none.
 
     Raises:
         DataError: DVC refuses.
     """
     for trial in tqdm(trials, unit="trial", desc="queue"):
-        values = {**trial.values, "seed": str(trial.seed)}
+        values = {**trial.values, "training_seed": str(trial.seed)}
         sets = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
         _dvc(root, "exp", "run", "--queue", "--name", trial.name, *sets)
     _dvc(root, "queue", "start", "--jobs", str(jobs))
     states: dict[str, str] = {}
+    names = {trial.name for trial in trials}
+    without_worker = 0
     with tqdm(total=len(trials), unit="trial", desc="run") as bar:
-        while len(states) < len(trials):
+        while len(states) < len(trials) and without_worker < _PATIENCE:
             time.sleep(_POLL_SECONDS)
+            text = _dvc(root, "queue", "status")
             states = {
                 name: state
-                for name, state in _states(_dvc(root, "queue", "status")).items()
-                if state in ("Success", "Failed") and name in {trial.name for trial in trials}
+                for name, state in _states(text).items()
+                if state in ("Success", "Failed") and name in names
             }
+            without_worker = without_worker + 1 if "0 active, 0 idle" in text else 0
             bar.update(len(states) - bar.n)
     return states
 
@@ -153,7 +165,9 @@ def collect(
     outcomes = []
     for trial in trials:
         score, failure = math.nan, ""
-        if states.get(trial.name) != "Success":
+        if trial.name not in states:
+            failure = "was not done: DVC's worker has ended. Run: dvc queue start"
+        elif states[trial.name] != "Success":
             failure = f"failed: dvc queue logs {trial.name}"
         else:
             try:
@@ -179,7 +193,8 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
         set_name: The evaluation set.
 
     Returns:
-        The Markdown: mean ± standard error over the seeds, and the failures by name.
+        The Markdown: mean ± standard error over the seeds, the same of the difference to the first
+        combination seed by seed, and the failures by name.
     """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -196,11 +211,22 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
         summaries,
         key=lambda label: (math.isnan(summaries[label].mean), sign * summaries[label].mean),
     )
+    first, *others = groups
+    scores = {
+        label: {one.trial.seed: one.score for one in group if not one.failure}
+        for label, group in groups.items()
+    }
     rows = [
-        [label, _shown(summaries[label]), f"{summaries[label].finite} of {len(groups[label])}"]
+        [
+            label,
+            _shown(summaries[label]),
+            *([_difference(scores[label], scores[first])] if others else []),
+            f"{summaries[label].finite} of {len(groups[label])}",
+        ]
         for label in order
     ]
-    header = ["combination", f"{metric} on {set_name}", "seeds"]
+    compared = [f"difference to {first}"] if others else []
+    header = ["combination", f"{metric} on {set_name}", *compared, "training seeds"]
     text = reports.markdown_table(header, rows)
     failed = [f"- {one.trial.name}: {one.failure}" for one in outcomes if one.failure]
     if failed:
@@ -218,12 +244,20 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
     return text
 
 
-def _shown(summary: stats.Summary) -> str:
+def _shown(summary: stats.Summary, form: str = ".5g") -> str:
     if not summary.finite:
         return "-"
     # One seed has no standard error.
     error = f" ± {summary.standard_error:.2g}" if summary.finite > 1 else ""
-    return f"{summary.mean:.5g}{error}"
+    return f"{summary.mean:{form}}{error}"
+
+
+def _difference(scores: Mapping[int, float], references: Mapping[int, float]) -> str:
+    if scores == references:
+        return ""
+    seeds = sorted(scores.keys() & references.keys())
+    pairs = [scores[seed] for seed in seeds], [references[seed] for seed in seeds]
+    return _shown(stats.paired_difference(*pairs), "+.3g")
 
 
 def _draw(

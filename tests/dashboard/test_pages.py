@@ -199,7 +199,7 @@ def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
         started=listed.created,
         seconds=3.0,
         tags={"git.rev": "0123456789", "model.version": "7"},
-        params={"seed": "7"},
+        params={"training_seed": "7"},
         metrics={"faces.full_size.GAN _ up-sampler.psnr.mean": 35.0},
     )
     monkeypatch.setattr(tracking, "list_runs", lambda root: [run])

@@ -45,7 +45,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(trained, tmp_path
     run_stage("train_generator", again, monkeypatch)
     assert outs("train_generator", again) == outs("train_generator", trained)
     params = again / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 7", "seed: 8"))
+    params.write_text(params.read_text().replace("training_seed: 7", "training_seed: 8"))
     run_stage("train_generator", again, monkeypatch)
     name = "models/generator.safetensors"
     assert (again / name).read_bytes() != (trained / name).read_bytes()

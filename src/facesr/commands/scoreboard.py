@@ -52,7 +52,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         recipes=params.recipes,
         root=parsed.root,
         folder=inputs,
-        seed=params.seed,
+        seed=params.data_seed,
     )
     methods = build_methods(params.scoreboard.back_projections, models)
     rows = score(inputs, params.scoreboard, methods)

@@ -10,16 +10,19 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "sweep",
         help="run combinations of parameters and seeds on DVC's queue",
         description=(
-            "Runs every combination of the values with every seed as DVC experiments, and writes "
-            "mean ± standard error over the seeds as table and plot. Metric and evaluation set "
-            "are those of publish in params.yaml."
+            "Runs every combination of the values with every training seed as DVC experiments, and "
+            "writes mean ± standard error over the seeds, and the difference to the first "
+            "combination seed by seed, as table and plot. All share the images of data_seed. "
+            "Metric and evaluation set are those of publish in params.yaml."
         ),
         epilog="Example: facesr sweep weight train_gan.adversarial_weight=1.0e-3,5.0e-3 "
         "--seeds 1 2 3",
     )
     parser.add_argument("name", help="of the sweep; its experiments are numbered behind it")
     parser.add_argument("grid", nargs="*", metavar="PARAMETER=VALUE,VALUE")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: that of params.yaml")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="of the trainings (default: params.yaml)"
+    )
     parser.add_argument(
         "--jobs", type=int, default=1, help="trials at once, one for each GPU (default: 1)"
     )
@@ -40,7 +43,7 @@ def _sweep(parsed: argparse.Namespace) -> None:
         grid[key] = values.split(",")
     root = Path.cwd()
     params = load_params(any_device=True)
-    trials = plan(parsed.name, grid, parsed.seeds or [params.seed], params=PARAMS_FILE)
+    trials = plan(parsed.name, grid, parsed.seeds or [params.training_seed], params=PARAMS_FILE)
     states = run(root, trials, jobs=parsed.jobs)
     rule = {"metric": params.publish.metric, "set_name": params.publish.evaluation_set}
     outcomes = collect(root, trials, states, **rule)

@@ -60,7 +60,7 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
         "report": str(report.resolve()),
         "began": time.time(),
         "profile": params.profile,
-        "params": params.model_dump(mode="json", include={"seed", *sections}),
+        "params": params.model_dump(mode="json", include={"training_seed", *sections}),
     }
     writer = subprocess.Popen(
         [sys.executable, "-m", "facesr.tracking.live_writer"],

@@ -79,7 +79,7 @@ class LiveWriter:
             task, stage = self.task, self.report.name
             client, experiment_id = connect(self.root, create=True)
             results = (Path("dvc.lock"), self.report.parent)
-            tags = provenance(self.root, results, task["profile"], task["params"]["seed"])
+            tags = provenance(self.root, results, task["profile"])
             run = client.create_run(
                 experiment_id,
                 run_name=f"{stage} (live)",

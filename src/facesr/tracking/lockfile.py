@@ -29,7 +29,7 @@ def read_lock(path: Path) -> dict[str, Any]:
 
 
 def params_of(entry: Mapping[str, Any], profile: str) -> dict[str, str]:
-    """The parameters of a stage as MLflow shows them: `train_gan.batch_size`, `seed`."""
+    """The parameters of a stage as MLflow shows them: `train_gan.batch_size`, `training_seed`."""
     longest = 6000  # characters; MLflow refuses more
     found = {}
     for values in entry.get("params", {}).values():

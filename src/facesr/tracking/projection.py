@@ -56,7 +56,6 @@ def publish(
     networks: Sequence[Path],
     fidelity: Path,
     profile: str,
-    seed: int,
     gate: PublishParams,
 ) -> Published:
     """Makes MLflow agree with dvc.lock and the report files.
@@ -75,7 +74,6 @@ def publish(
         fidelity: Weights of the first network before its adversarial training, the other end of
             the enhancer's `strength`.
         profile: The active profile.
-        seed: The seed of the whole pipeline.
         gate: What a new version has to be better in than the champion.
 
     Raises:
@@ -89,7 +87,7 @@ def publish(
     if not published:
         numbers = read_metrics(root / metrics)
         client, experiment_id = connect(root, create=True)
-        tags = provenance(root, (lock, reports), profile, seed)
+        tags = provenance(root, (lock, reports), profile)
         projection = _Projection(
             runs=Runs(client, experiment_id, tags),
             registry=Registry(

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
-def provenance(root: Path, results: Sequence[Path], profile: str, seed: int) -> dict[str, str]:
+def provenance(root: Path, results: Sequence[Path], profile: str) -> dict[str, str]:
     """Where a run comes from; what is unknown is left out.
 
     A working tree is dirty when anything but `results`, which the pipeline writes itself, differs
@@ -23,7 +23,6 @@ def provenance(root: Path, results: Sequence[Path], profile: str, seed: int) -> 
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "profile": profile,
-        "seed": str(seed),
         "device": _device(),
         **installed_versions(("fastai", "torch", "torchvision")),
     }

@@ -34,7 +34,7 @@ class Record:
     """Of the parent run."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
-    """`train_gan.batch_size`, `seed`, and so on."""
+    """`train_gan.batch_size`, `training_seed`, and so on."""
     metrics: Mapping[str, float]
     stages: Mapping[str, str]
     """Run ids of the stages, also of those that an earlier state had run."""

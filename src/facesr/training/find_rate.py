@@ -74,7 +74,7 @@ def find_rate(
     if stage not in STAGES:
         raise ParamsError(f"There is no rate to find for {stage}. Choose {', '.join(STAGES)}.")
     device = pick_device()
-    torch.manual_seed(params.seed)
+    torch.manual_seed(params.training_seed)
     module, batches, loss_of, section = _set_up(stage, params, lr, hr, init_from)
     module.to(device).train()
     optimizer = AdamW(
@@ -133,7 +133,7 @@ def _set_up(
     sizes = params.sizes
     if stage == "train_critic":
         critic = params.train_critic
-        batches = critic_batches(critic, sizes, lr, hr, params.seed)
+        batches = critic_batches(critic, sizes, lr, hr, params.training_seed)
         return build(critic.network.model_dump()), batches, patch_cross_entropy, critic
     is_generator = stage == "train_generator"
     section = params.train_generator if is_generator else params.train_upsampler
@@ -141,7 +141,7 @@ def _set_up(
     pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
     return (
         start_network(section, scale=scale, init_from=init_from).module,
-        phase_batches(section, section.phases[0], pairs, params.seed),
+        phase_batches(section, section.phases[0], pairs, params.training_seed),
         ContentLoss(section.content).to(pick_device()),
         section,
     )
