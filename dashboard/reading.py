@@ -8,9 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from facesr import paths
+from facesr import paths, stats
 from facesr.errors import DataError
-from facesr.tracking import intervals
 
 # Stages that have curves, in their order.
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
@@ -22,7 +21,7 @@ def metrics() -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def scores() -> intervals.Table:
+def scores() -> stats.Table:
     """Returns the evaluation's numbers by set, size and method, then by metric and image.
 
     An empty cell, infinite or undefined, is nan. Nothing where the table is missing or damaged.
@@ -81,9 +80,9 @@ def _json(path: str, changed: float) -> Any:
 
 
 @st.cache_data(show_spinner=False, max_entries=1)
-def _scores(path: str, changed: float) -> intervals.Table:
+def _scores(path: str, changed: float) -> stats.Table:
     try:
-        return intervals.read_table(Path(path).read_text(encoding="utf-8"))
+        return stats.read_table(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, DataError):
         return {}
 

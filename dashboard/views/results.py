@@ -10,9 +10,8 @@ import evaluated
 import intake
 import reading
 import serving
-from facesr import tables, tracking
+from facesr import stats, tables, tracking
 from facesr.errors import RegistryError
-from facesr.tracking import intervals
 
 HEADLINES = (
     ("PSNR, faces", "faces", "psnr", "{:.2f} dB"),
@@ -180,7 +179,7 @@ def show_groups(faces: str) -> None:
     st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
 
 
-def show_extremes(scores: intervals.Table) -> None:
+def show_extremes(scores: stats.Table) -> None:
     """The pictures on which the model helps most, and those on which it helps least."""
     gains = []
     for faces, size, method in scores:

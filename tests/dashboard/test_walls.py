@@ -23,6 +23,7 @@ ALLOWED = {
     "photos",
     "reports",
     "sources",
+    "stats",
     "tables",
     "tracking",
     "__version__",
