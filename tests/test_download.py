@@ -282,3 +282,22 @@ def test_a_killed_download_goes_on_and_ends_right(server, tmp_path):
     run([file])
     assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
     assert server.requests[-1][1].startswith("bytes=")
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from facesr.download import RemoteFile, download
+url, path = sys.argv[1:]
+download([RemoteFile(url, Path(path), None, None)], label="", attempts=3, back_off_seconds=0.01)
+"""
+
+
+def test_processes_that_want_one_file_share_one_download(server, tmp_path):
+    server.faults["/a.png"] = ["slow"]
+    command = [sys.executable, "-c", DOWNLOAD, server.url("/a.png"), str(tmp_path / "a.png")]
+    running = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
+    assert names(tmp_path) == ["a.png", "a.png.sha256"]
+    assert len(server.requests) == 1

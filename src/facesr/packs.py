@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from facesr.errors import DataError
+from facesr.files import folder_written_whole
 
 STEMS = "stems.txt"
 
@@ -28,13 +29,16 @@ def is_pack(folder: Path) -> bool:
 
 
 @contextmanager
-def new_pack(folder: Path, stems: Sequence[str], sides: Sequence[int]) -> Iterator[Path]:
+def new_pack(
+    folder: Path, stems: Sequence[str], sides: Sequence[int], *, name: Path | None = None
+) -> Iterator[Path]:
     """Makes room for a pack; `folder` appears whole at the end, or not at all.
 
     Args:
         folder: Is replaced.
         stems: Names of the pictures, in the order of the arrays.
         sides: Sides of the square pictures in pixels, one array each.
+        name: For messages, where it is not the folder.
 
     Yields:
         The folder to fill through `writable`, from any process.
@@ -42,18 +46,11 @@ def new_pack(folder: Path, stems: Sequence[str], sides: Sequence[int]) -> Iterat
     Raises:
         DataError: The disk has no room for it.
     """
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with folder_written_whole(folder) as part:
         (part / STEMS).write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
         for side in sides:
-            _reserve(part / f"{side}.npy", (len(stems), 3, side, side), wanted_by=folder)
+            _reserve(part / f"{side}.npy", (len(stems), 3, side, side), wanted_by=name or folder)
         yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def writable(folder: Path, side: int) -> "np.ndarray[Any, Any]":

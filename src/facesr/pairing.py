@@ -15,7 +15,7 @@ from facesr import images, packs, reports
 from facesr.config import DegradeParams, Recipe, Sizes
 from facesr.degradation import Degradation
 from facesr.errors import DataError
-from facesr.files import told_where_unwritable
+from facesr.files import folder_written_whole, told_where_unwritable
 from facesr.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.pairs import FRESH, HR, LR, FreshViews
 from facesr.parallel import map_in_processes
@@ -75,7 +75,7 @@ def write_pairs(
 
     Args:
         sources: Folders with a manifest each.
-        outputs: Folder for each split of the manifests; emptied first.
+        outputs: Folder for each split of the manifests; replaced at the end.
         params: Names of the recipes.
         recipes: By name.
         sizes: `lr` holds lr_size, `hr` holds generator_size and hr_size.
@@ -97,10 +97,8 @@ def write_pairs(
     shown: list[_Shown] = []
     jobs: list[tuple[_Work, _Face]] = []
     with told_where_unwritable(validation_sets.parent), ExitStack() as stack:
-        shutil.rmtree(validation_sets, ignore_errors=True)
-        validation_sets.mkdir(parents=True)
+        sets = stack.enter_context(folder_written_whole(validation_sets))
         for split, output in outputs.items():
-            shutil.rmtree(output, ignore_errors=True)
             # Sorted by stem, as a folder of pictures is read.
             chosen = sorted(
                 (Path(entry.file).stem, folder, entry)
@@ -108,7 +106,9 @@ def write_pairs(
                 if entry.split == split
             )
             if not chosen:
+                shutil.rmtree(output, ignore_errors=True)
                 continue
+            part = stack.enter_context(folder_written_whole(output))
             stems = [stem for stem, _, _ in chosen]
             faces = [
                 _Face(position, folder / entry.file, entry.sha256)
@@ -116,8 +116,10 @@ def write_pairs(
             ]
             allowed = [(stem, entry) for stem, _, entry in chosen if may_be_shown(entry)]
             shown.append(_Shown(split, output, dict(allowed[:SHOWN_PER_SPLIT])))
-            lr = stack.enter_context(packs.new_pack(output / LR, stems, [sizes.lr_size]))
-            hr = stack.enter_context(packs.new_pack(output / HR, stems, hr_sides))
+            lr = stack.enter_context(
+                packs.new_pack(part / LR, stems, [sizes.lr_size], name=output / LR)
+            )
+            hr = stack.enter_context(packs.new_pack(part / HR, stems, hr_sides, name=output / HR))
             work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
             jobs += [(work, face) for face in faces]
             if params.fresh:
@@ -125,7 +127,7 @@ def write_pairs(
                 (lr / FRESH).write_text(fresh.to_json(), encoding="utf-8")
             for name in params.validation_sets if split == VALID else ():
                 views = stack.enter_context(
-                    packs.new_pack(validation_sets / name, stems, [sizes.lr_size])
+                    packs.new_pack(sets / name, stems, [sizes.lr_size], name=validation_sets / name)
                 )
                 # Other draws than those of the pairs, also where the recipe is the same.
                 own_seed = (seed, zlib.crc32(name.encode()))

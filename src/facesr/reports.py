@@ -160,7 +160,8 @@ def draw_curves(table: Path, picture: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(picture, metadata={"Software": None})
+    with written_whole(picture) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
 
 
 def draw_gains(
@@ -194,7 +195,8 @@ def draw_gains(
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(methods))
-    figure.savefig(picture, metadata={"Software": None})
+    with written_whole(picture) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
 
 
 def write_sheet(

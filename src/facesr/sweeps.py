@@ -21,6 +21,7 @@ from tqdm import tqdm
 from facesr import reports, stats
 from facesr.config import load_params, read_yaml
 from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.files import written_whole
 from facesr.stats import interval, read_table
 from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import read_artifact, read_record
@@ -285,4 +286,5 @@ def _draw(
     axes.set_xlabel(f"{label}: each seed, mean ± standard error")
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Software": None})
+    with written_whole(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})

@@ -2,16 +2,19 @@
 
 A file lies under `.NAME.part` until size and md5 are right, and is renamed then. What is under its
 own name is whole; what is not goes on where it stopped, through HTTP ranges (RFC 9110, section 14).
+The part is locked while it is written: of two processes that want one file, one waits.
 """
 
 import hashlib
 import itertools
+import os
 import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,12 @@ from tqdm import tqdm
 from facesr.download import answers
 from facesr.download.answers import PermanentError, TemporaryError
 from facesr.errors import DataError
+from facesr.files import written_whole
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; two processes must not share a folder there.
+    fcntl = None  # type: ignore[assignment]
 
 CHUNK = 1 << 16  # bytes
 LONGEST_WAIT = 300.0  # seconds; a host that asks for more is asked again too early
@@ -147,6 +156,28 @@ class _Downloader:
             )
 
     def _fetch(self, file: RemoteFile, advance: Callable[[int], object]) -> None:
+        with self._locked(file) as is_missing:
+            if is_missing:
+                self._try(file, advance)
+
+    @contextmanager
+    def _locked(self, file: RemoteFile) -> Iterator[bool]:
+        """Yield whether the file is still missing, once nobody else downloads it."""
+        part = _part(file)
+        while not self.stopped.is_set():
+            descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if _lock(descriptor) and _is_at(descriptor, part):
+                    yield not _is_whole(file)
+                    return
+            finally:
+                if not _part_size(file) and _lock(descriptor) and _is_at(descriptor, part):
+                    part.unlink()
+                os.close(descriptor)
+            self.stopped.wait(0.1)
+        yield False
+
+    def _try(self, file: RemoteFile, advance: Callable[[int], object]) -> None:
         reason = "the download was stopped"
         for attempt in range(self.attempts):
             if self.stopped.is_set():
@@ -175,7 +206,7 @@ class _Downloader:
         validator = _validator(file)
         if have and file.md5 is None and not validator:
             # Without a checksum, nothing would tell that the rest belongs to another version.
-            part.unlink()
+            os.truncate(part, 0)
             advance(-have)
             have = 0
         if have:
@@ -188,7 +219,7 @@ class _Downloader:
             if response.status_code == 416:
                 # The host has no such byte: the part is longer than the file.
                 advance(-have)
-                part.unlink(missing_ok=True)
+                os.truncate(part, 0)
                 raise TemporaryError("the host does not go on where the download stopped", 0)
             answers.check_status(response)
             chunks = response.iter_content(CHUNK)
@@ -209,7 +240,8 @@ class _Downloader:
                     have = 0
                 if file.md5 is None:
                     answers.check_length(response)
-                    _validator_file(file).write_text(answers.validator(response))
+                    with written_whole(_validator_file(file)) as beside:
+                        beside.write_text(answers.validator(response))
                 with part.open("ab" if have else "wb") as target:
                     for chunk in itertools.chain([first], chunks):
                         if self.stopped.is_set():
@@ -233,8 +265,28 @@ def _part(file: RemoteFile) -> Path:
 
 
 def _part_size(file: RemoteFile) -> int:
-    part = _part(file)
-    return part.stat().st_size if part.is_file() else 0
+    try:
+        return _part(file).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _lock(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file still has that name: another process may have renamed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _is_whole(file: RemoteFile) -> bool:
@@ -259,19 +311,20 @@ def _accept(file: RemoteFile, advance: Callable[[int], object]) -> None:
     elif file.md5 is not None and (md5 := file_digest(part, "md5")) != file.md5:
         fault = f"what comes has the md5 {md5}, not {file.md5}"
     if fault:
-        part.unlink()
+        os.truncate(part, 0)
         advance(-size)
         raise TemporaryError(fault)
     _validator_file(file).unlink(missing_ok=True)
     if file.md5 is None:
         known, sha256 = _hash_file(file), file_digest(part, "sha256")
         if known.is_file() and known.read_text().strip() != sha256:
-            part.unlink()
+            os.truncate(part, 0)
             raise PermanentError(
                 f"it has changed since the first download (SHA-256 {sha256}, {known.name} says "
                 "otherwise); delete that file if you trust the new one"
             )
-        known.write_text(f"{sha256}\n")
+        with written_whole(known) as beside:
+            beside.write_text(f"{sha256}\n")
     part.replace(file.path)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,6 +14,7 @@ from facesr import images, reports
 from facesr.config import Recipe, ScoreboardParams, ScoreboardSource
 from facesr.degradation import Degradation
 from facesr.errors import DataError
+from facesr.files import folder_written_whole
 from facesr.pairs import HR, LR
 
 KEY = "key.txt"
@@ -55,10 +55,12 @@ def make_inputs(
         sort_keys=True,
     )
     if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        for name, source in params.sources.items():
-            _make_source(params, name, source, recipes=recipes, root=root, folder=folder, seed=seed)
-        reports.write_text(folder / KEY, key)
+        with folder_written_whole(folder) as part:
+            for name, source in params.sources.items():
+                _make_source(
+                    params, name, source, recipes=recipes, root=root, folder=part, seed=seed
+                )
+            reports.write_text(part / KEY, key)
     digest = hashlib.sha256()
     for path in images.find(folder):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())

@@ -6,7 +6,6 @@ every file in `manifest.csv` and every refused one in the report.
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -22,7 +21,12 @@ from tqdm import tqdm
 from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.errors import DataError
-from facesr.files import told_where_unwritable, written_whole
+from facesr.files import (
+    folder_written_whole,
+    scratch_folder,
+    told_where_unwritable,
+    written_whole,
+)
 from facesr.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.parallel import map_in_processes
 from facesr.removed import Removed, hash_origin, read_removed
@@ -74,23 +78,14 @@ def fetch(
             "params.yaml."
         )
     _check_apart(params, output)
-    part, scratch = (output.with_name(f".{output.name}.{end}") for end in ("part", "unpacked"))
-    try:
-        with told_where_unwritable(output):
-            for room in (part, scratch):
-                shutil.rmtree(room, ignore_errors=True)
-                room.mkdir(parents=True)
-            offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
+    with told_where_unwritable(output), scratch_folder(output) as scratch:
+        offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
+        with folder_written_whole(output) as part:
             made, refused = _take(offer, params.count, part, read_removed(removed))
             if len(made) < len(splits):
                 _refuse_too_few(params, made, refused, offer, splits)
             entries = _entries(made, splits=splits, size=size, seed=seed)
             write_manifest(part, entries)
-            shutil.rmtree(output, ignore_errors=True)
-            part.replace(output)
-    finally:
-        for room in (part, scratch):
-            shutil.rmtree(room, ignore_errors=True)
     with told_where_unwritable(report):
         _report(report, entries, made, refused, offer, output)
 

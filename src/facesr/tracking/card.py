@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from facesr.manifest import Entry, groups_of, read_manifest, source_of
-from facesr.reports import markdown_table
+from facesr.reports import markdown_table, write_text
 from facesr.stats import Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 
@@ -66,7 +66,7 @@ def write_card(
         "## Known weak points",
         _weak_points(table),
     ]
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(path, "\n\n".join(parts) + "\n")
 
 
 _USE = """\

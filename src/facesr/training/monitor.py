@@ -255,8 +255,8 @@ class Monitor:
     def _restore_report(self, curves: Mapping[str, str], samples: Sequence[str]) -> None:
         self._curves.restore(curves)
         for name in samples:
-            (self.report / SAMPLES).mkdir(exist_ok=True)
-            shutil.copyfile(self._checkpoints.folder / SAMPLES / name, self.report / SAMPLES / name)
+            with written_whole(self.report / SAMPLES / name) as part:
+                shutil.copyfile(self._checkpoints.folder / SAMPLES / name, part)
 
     def _save(self, state: Mapping[str, Any]) -> None:
         random_states = self.processes.gather(random_state())

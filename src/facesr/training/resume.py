@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,9 @@ class Checkpoints:
     def delete(self) -> None:
         """Removes the checkpoint, and the folder around it where that is empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        parent = self.folder.parent
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+        with suppress(OSError):
+            # Not empty, or gone: another training has its checkpoints there.
+            self.folder.parent.rmdir()
 
 
 def random_state() -> dict[str, Any]:
