@@ -9,7 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
-    {"config", "paths", "devices", "files", "parallel", "download", "stats", "tables"},
+    {"files"},
+    {"config", "paths", "devices", "parallel", "download", "stats", "tables"},
     {"images", "packs", "metadata", "stores"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {
