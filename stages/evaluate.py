@@ -1,7 +1,7 @@
 """Measures the networks on held-out faces and selfies, beside bicubic and Lanczos.
 
 Reads   data/pairs/{test,selfies,valid,valid_sets}, data/{faces,selfies}/manifest.csv,
-        models/{generator,gan,upsampler}.safetensors
+        models/{generator,gan,upsampler}.safetensors, the starter's weights
 Writes  reports/evaluate/, reports/metrics.json
 """
 
@@ -23,6 +23,7 @@ def main() -> None:
         generator=paths.GENERATOR,
         gan=paths.GAN,
         upsampler=paths.UPSAMPLER,
+        starter=paths.STARTER,
         report=paths.REPORTS / "evaluate",
         summary=paths.METRICS,
     )

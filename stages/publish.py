@@ -1,19 +1,23 @@
 """Makes MLflow agree with dvc.lock: runs, metrics, and the registered model.
 
-Reads   dvc.lock, reports/, models/{generator,gan,upsampler}.safetensors
+Reads   dvc.lock, reports/, models/{generator,gan,upsampler}.safetensors,
+        data/pairs/{test,selfies} where the champion is measured anew
 Writes  the MLflow store
 """
 
+from functools import partial
 from pathlib import Path
 
 from facesr import cli, paths
 from facesr.config import load_params
+from facesr.remeasure import write_scores
 from facesr.tracking import publish
 
 
 def main() -> None:
     """Runs the stage."""
     params = load_params(any_device=True)
+    sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
     publish(
         Path.cwd(),
         lock=paths.DVC_LOCK,
@@ -24,6 +28,8 @@ def main() -> None:
         fidelity=paths.GENERATOR,
         profile=params.profile,
         gate=params.publish,
+        sets=sets,
+        measure=partial(write_scores, sets=sets, side=params.sizes.hr_size),
     )
 
 

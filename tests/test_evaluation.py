@@ -42,7 +42,7 @@ def write_pairs(folder, hrs, lrs):
 @pytest.fixture
 def weights(tmp_path):
     paths = {}
-    for name in ("generator", "gan", "upsampler"):
+    for name in ("generator", "gan", "upsampler", "starter"):
         paths[name] = tmp_path / f"{name}.safetensors"
         save_networks(paths[name], [network(visible=0)])
     return paths
@@ -83,11 +83,11 @@ def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weig
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     rows = table(tmp_path / "report" / "per_image.csv")
-    assert len(rows) == 2 * 6 * 3  # sizes, methods, pictures
+    assert len(rows) == (6 + 7) * 3  # methods of both sizes, images
     summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]
     assert summary["full_size"]["count"] == 3
     assert list(summary["generator_size"])[1:] == [*build_baselines(2), "generator", "GAN"]
-    assert list(summary["full_size"])[-2:] == ["GAN + bicubic", "GAN + up-sampler"]
+    assert list(summary["full_size"])[-3:] == ["starter", "GAN + bicubic", "GAN + up-sampler"]
     bicubic = [
         float(row["psnr"])
         for row in rows
@@ -122,7 +122,7 @@ def test_every_stored_validation_set_is_measured_by_every_method(tmp_path, weigh
         {method: row["psnr"]["mean"] for method, row in one.items() if method != "count"}
         for one in (summary["valid clean"]["full_size"], summary["valid soft"]["full_size"])
     )
-    assert list(clean) == [*build_baselines(2), "GAN + bicubic", "GAN + up-sampler"]
+    assert list(clean) == [*build_baselines(2), "starter", "GAN + bicubic", "GAN + up-sampler"]
     assert all(clean[method] > soft[method] for method in clean)
     text = (tmp_path / "report" / "tables.md").read_text()
     assert "## Valid soft, generator size: 24 → 48 px" in text

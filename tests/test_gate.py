@@ -1,16 +1,18 @@
-import itertools
 import math
 
 import pytest
 
 from facesr.errors import DataError
-from facesr.tracking.gate import Measured, Rule, compare, decide, read_scores
+from facesr.stats import Summary
+from facesr.tables import BICUBIC
+from facesr.tracking.gate import Rule, compare, decide, margin, read_scores
 
-RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", standard_errors=1.0)
-BICUBIC = dict.fromkeys("abcd", 23.0)
+RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", confidence=0.9975)
 SERVING = {"a": 24.0, "b": 25.0, "c": 26.0, "d": 27.0}
-# By picture and in dB: how far the new version lies from the one that serves.
-AGAINST_CHAMPION = {
+STARTER = "the starter"
+CHAMPION = "version 1"
+# By image and in dB: how far the new version lies from a reference.
+SHIFTS = {
     "better": (0.3, 0.4, 0.3, 0.4),
     "within the error": (2.0, -1.0, 0.5, -0.9),
     "equal": (0.0, 0.0, 0.0, 0.0),
@@ -18,92 +20,81 @@ AGAINST_CHAMPION = {
 }
 
 
-def measured(scores, *, number=2, profile="small", evaluation="set-1"):
-    return Measured(number, profile, evaluation, scores)
+def behind(name, offset=0.0):
+    """A reference that `SERVING` is ahead of by the shifts of that name."""
+    shifts = zip(SERVING.items(), SHIFTS[name], strict=True)
+    return {stem: value - shift - offset for (stem, value), shift in shifts}
 
 
-@pytest.mark.parametrize("profile", ["small", "smoke"])
-@pytest.mark.parametrize("evaluation", ["set-1", "set-2"])
-@pytest.mark.parametrize("against_champion", AGAINST_CHAMPION)
-@pytest.mark.parametrize("against_bicubic", [1.0, 0.0, -1.0])
-def test_only_a_comparable_version_that_beats_champion_and_bicubic_becomes_champion(
-    profile, evaluation, against_champion, against_bicubic
+@pytest.mark.parametrize("champion", [*SHIFTS, None])
+@pytest.mark.parametrize("starter", SHIFTS)
+@pytest.mark.parametrize("bicubic", SHIFTS)
+def test_only_a_version_that_is_better_than_all_that_served_before_becomes_champion(
+    champion, starter, bicubic
 ):
-    champion = measured(SERVING, number=1)
-    shifts = AGAINST_CHAMPION[against_champion]
-    scores = {stem: SERVING[stem] + shift for stem, shift in zip(SERVING, shifts, strict=True)}
-    bicubic = {stem: value - against_bicubic for stem, value in scores.items()}
+    references = {BICUBIC: behind(bicubic), STARTER: behind(starter)}
+    if champion:
+        references[CHAMPION] = behind(champion)
 
-    decision = decide(
-        measured(scores, profile=profile, evaluation=evaluation), bicubic, champion, RULE
+    decision = decide(SERVING, references, RULE)
+
+    assert decision.is_champion == ({bicubic, starter, champion} <= {"better", None})
+    for name in references:
+        assert f"against {name}" in decision.reason
+
+
+def test_the_reason_names_what_was_compared_with_what_in_db_over_how_many_images():
+    references = {
+        BICUBIC: behind("better", 2),
+        STARTER: behind("better"),
+        CHAMPION: behind("worse"),
+    }
+    assert decide(SERVING, references, RULE).reason == (
+        "Not better than version 1 by more than chance: psnr on selfies over 4 images: "
+        "+2.35 ± 0.029 dB against bicubic, +0.35 ± 0.029 dB against the starter, "
+        "-0.35 ± 0.029 dB against version 1; more than +0.215 dB against version 1 is needed."
     )
-
-    expected = (profile, evaluation, against_champion, against_bicubic) == (
-        *("small", "set-1"),
-        *("better", 1.0),
-    )
-    assert decision.is_champion == expected
-    # The first obstacle is the one that is told.
-    obstacles = [
-        (profile != "small", "of profile small, this one of smoke"),
-        (evaluation != "set-1", "measured on other pictures"),
-        (against_bicubic <= 0, "does not beat bicubic"),
-        (against_champion != "better", "Not better by 1 standard errors"),
-        (True, "Better: psnr on selfies against version 1 +0.35 ± 0.029 (4 pictures)"),
-    ]
-    reason = next(text for stands, text in obstacles if stands)
-    assert reason in decision.reason
+    del references[CHAMPION]
+    assert decide(SERVING, references, RULE).reason.startswith("Better than the starter: psnr on")
 
 
-@pytest.mark.parametrize("against_bicubic", [1.0, 0.0, -1.0])
-def test_without_a_champion_the_first_version_serves_and_says_how_it_stands_to_bicubic(
-    against_bicubic,
-):
-    scores = {stem: 23.0 + against_bicubic for stem in BICUBIC}
-    decision = decide(measured(scores), BICUBIC, None, RULE)
-    assert decision.is_champion
-    assert f"against bicubic {against_bicubic:+.4g}" in decision.reason
-
-
-@pytest.mark.parametrize(
-    ("own", "theirs"), [*itertools.permutations(["small", "smoke", "paper"], 2)]
-)
-def test_no_profile_replaces_another_profiles_champion_however_good_it_is(own, theirs):
-    scores = {stem: value + 10 for stem, value in SERVING.items()}
-    champion = measured(SERVING, number=1, profile=theirs)
-    assert not decide(measured(scores, profile=own), BICUBIC, champion, RULE).is_champion
+def test_a_version_worse_than_the_starter_never_serves_though_the_champion_is_worse_still():
+    references = {BICUBIC: behind("better"), STARTER: behind("worse"), CHAMPION: behind("better")}
+    decision = decide(SERVING, references, RULE)
+    assert not decision.is_champion
+    assert decision.reason.startswith("Not better than the starter")
 
 
 def test_a_lower_error_is_better_than_a_higher_one():
     rule = RULE._replace(metric="mse")
-    champion = measured(dict.fromkeys("abc", 100.0), number=1)
-    candidate = measured({"a": 90.0, "b": 91.0, "c": 92.0})
-    bicubic = dict.fromkeys("abc", 200.0)
-    assert decide(candidate, bicubic, champion, rule).is_champion
-    assert not decide(champion, bicubic, candidate, rule).is_champion
+    high = dict.fromkeys("abc", 100.0)
+    low = {"a": 90.0, "b": 91.0, "c": 92.0}
+    assert decide(low, {BICUBIC: high}, rule).is_champion
+    assert not decide(high, {BICUBIC: low}, rule).is_champion
+    assert "dB" not in decide(low, {BICUBIC: high}, rule).reason
 
 
-def test_one_picture_proves_nothing():
-    decision = decide(measured({"a": 30.0}), BICUBIC, measured({"a": 25.0}, number=1), RULE)
+@pytest.mark.parametrize("reference", [{"a": 25.0}, {"b": 25.0}, {}])
+def test_one_image_or_none_proves_nothing(reference):
+    decision = decide({"a": 30.0}, {BICUBIC: reference}, RULE)
     assert not decision.is_champion
+    assert "more than two images or more" not in decision.reason
 
 
-def test_a_champion_whose_values_are_lost_keeps_its_place():
-    decision = decide(measured(SERVING), BICUBIC, measured({}, number=1), RULE)
-    assert not decision.is_champion
-    assert "values by picture are lost" in decision.reason
-
-
-def test_the_margin_is_the_standard_error_of_the_differences():
+def test_the_margin_follows_students_t_distribution():
     # Differences 1, 2, 3: mean 2, standard deviation 1, standard error 1/sqrt(3).
     difference = compare({"a": 1, "b": 2, "c": 3}, {"a": 0, "b": 0, "c": 0}, "psnr")
     assert difference.mean == 2
     assert difference.standard_error == pytest.approx(1 / math.sqrt(3))
-    champion = measured(dict.fromkeys("abc", 0.0), number=1)
-    candidate = measured({"a": 1.0, "b": 2.0, "c": 3.0})
-    below = dict.fromkeys("abc", -1.0)
-    assert decide(candidate, below, champion, RULE._replace(standard_errors=3.46)).is_champion
-    assert not decide(candidate, below, champion, RULE._replace(standard_errors=3.47)).is_champion
+    # Student's t with two degrees of freedom: 0.95 -> 2.9200, 0.975 -> 4.3027.
+    assert margin(difference, 0.95) == pytest.approx(2.9200 / math.sqrt(3), abs=1e-4)
+    assert (
+        decide({"a": 1, "b": 2, "c": 3}, {BICUBIC: dict.fromkeys("abc", 0)}, RULE).is_champion
+        is False
+    )
+    lenient = RULE._replace(confidence=0.95)
+    assert decide({"a": 1, "b": 2, "c": 3}, {BICUBIC: dict.fromkeys("abc", 0)}, lenient).is_champion
+    assert math.isnan(margin(Summary(1.0, math.nan, 1, 0), 0.95))
 
 
 def test_a_table_gives_the_values_of_its_set_size_and_methods_only():

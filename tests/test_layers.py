@@ -29,7 +29,7 @@ LAYERS = [
     {"sources", "pairing", "training", "tracking"},
     {"enhancer"},
     {"batch", "choice", "evaluation", "scoreboard"},
-    {"lineage", "registered_model", "cluster", "sweeps", "verification"},
+    {"lineage", "registered_model", "remeasure", "cluster", "sweeps", "verification"},
     {"comparison", "reproduction"},
     {"commands"},
     {"cli"},

@@ -78,7 +78,7 @@ def test_a_version_tells_its_pictures_decision_and_intervals(project):
         "sources": {"ffhq": 4},
         "licences": {"CC-BY-NC-4.0": 2, "CC0-1.0": 2},
     }
-    assert "There was no champion" in found["decisions"]["gate.reason"]
+    assert "Better than the starter" in found["decisions"]["gate.reason"]
     [row] = found["measurement"]
     # 24, 25 and 26.5 dB: mean 25.1667, s = 1.2583, Student's t(0.975, 2) = 4.3027.
     assert row["mean"] == pytest.approx(25.1667, abs=1e-4)

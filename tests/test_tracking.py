@@ -24,7 +24,7 @@ from tiny import network
 from facesr import tracking
 from facesr.checkpoints import save_networks
 from facesr.config import PublishParams
-from facesr.errors import DataError, RegistryError
+from facesr.errors import DataError, NotRegisteredError, RegistryError
 from facesr.tracking import (
     Published,
     champion,
@@ -38,6 +38,7 @@ from facesr.tracking import (
     rollback,
     store,
 )
+from facesr.tracking.aliases import Measure
 
 # Warnings about MLflow's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
@@ -52,7 +53,8 @@ STAGES = (
     "train_upsampler",
     "evaluate",
 )
-GATE = PublishParams(metric="psnr", evaluation_set="selfies", standard_errors=1.0)
+GATE = PublishParams(metric="psnr", evaluation_set="selfies", confidence=0.9975)
+SETS = {"faces": Path("data/pairs/test"), "selfies": Path("data/pairs/selfies")}
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
 FIDELITY = Path("models/generator.safetensors")
 
@@ -141,10 +143,11 @@ def write_reports(reports: Path) -> None:
 
 
 def write_scores(reports: Path, psnr: Sequence[float]) -> None:
-    """Writes the chain's PSNR picture by picture; bicubic has 23 dB on each."""
+    """Writes the chain's PSNR image by image, beside that of bicubic and of the starter."""
     rows = ["set,size,method,stem,psnr"]
-    for number, value in enumerate(psnr):
+    for number, (value, starter) in enumerate(zip(psnr, (23.0, 24.0, 25.5), strict=True)):
         rows.append(f"selfies,full size,bicubic,{number},23.0")
+        rows.append(f"selfies,full size,starter,{number},{starter}")
         rows.append(f"selfies,full size,GAN + up-sampler,{number},{value}")
     (reports / "evaluate" / "per_image.csv").write_text("\n".join(rows) + "\n")
 
@@ -191,7 +194,13 @@ def dependency(path: str, md5: str = "") -> dict[str, Any]:
     return {"path": path, "hash": "md5", "md5": md5, "size": 1}
 
 
-def publish_project(root: Path, *, profile: str = "small") -> Published:
+def refuse_to_measure(weights: Path, set_name: str, table: Path) -> None:
+    raise AssertionError("the champion has been measured on these images")
+
+
+def publish_project(
+    root: Path, *, profile: str = "small", measure: Measure = refuse_to_measure
+) -> Published:
     return publish(
         root,
         lock=Path("dvc.lock"),
@@ -202,6 +211,8 @@ def publish_project(root: Path, *, profile: str = "small") -> Published:
         fidelity=FIDELITY,
         profile=profile,
         gate=GATE,
+        sets=SETS,
+        measure=measure,
     )
 
 
@@ -296,7 +307,8 @@ def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: 
         "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
         " metrics=Path('reports/metrics.json'), profile='small',"
         " scores=Path('reports/evaluate/per_image.csv'), gate=PublishParams("
-        "metric='psnr', evaluation_set='selfies', standard_errors=1.0),"
+        "metric='psnr', evaluation_set='selfies', confidence=0.9975),"
+        " sets={'selfies': Path('data/pairs/selfies')}, measure=print,"
         " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')],"
         " fidelity=Path('models/generator.safetensors'))\n"
         "print({'mlflow', 'torch'} & set(sys.modules))"
@@ -359,7 +371,7 @@ def train_again(root: Path, psnr: Sequence[float], *, seed: int) -> None:
 def test_a_better_version_becomes_champion_and_a_worse_one_challenger_with_the_reason(
     project: Path,
 ) -> None:
-    assert "There was no champion" in publish_project(project).decision.reason
+    assert "Better than the starter" in publish_project(project).decision.reason
     train_again(project, [24.5, 25.6, 27.0], seed=1)
     better = publish_project(project)
     assert (better.model_version, better.champion) == (2, 2)
@@ -372,20 +384,95 @@ def test_a_better_version_becomes_champion_and_a_worse_one_challenger_with_the_r
     assert challenger.number == 3
     assert challenger.tags["gate.decision"] == "challenger"
     assert (
-        "psnr on selfies against version 2 -0.5333 ± 0.033 (3 pictures)"
-        in (challenger.tags["gate.reason"])
+        "over 3 images: +2.167 ± 0.73 dB against bicubic, +1 ± 0 dB against the starter, "
+        "-0.5333 ± 0.033 dB against version 2" in (challenger.tags["gate.reason"])
     )
     assert "Better" in champion(project).tags["gate.reason"]
     # Known states move nothing.
     assert publish_project(project).decision is None
 
 
-def test_a_smoke_model_never_takes_the_place_of_another_profiles(project: Path) -> None:
+def test_a_first_version_that_is_not_better_than_the_starter_stays_challenger(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="facesr")
+    write_scores(project / "reports", [23.0, 24.1, 25.4])
+
+    first = publish_project(project)
+
+    assert (first.model_version, first.champion) == (1, None)
+    assert find_version(project, "facesr@challenger").number == 1
+    assert "no champion: the starter serves" in caplog.text
+    assert "Not better than the starter by more than chance" in caplog.text
+    with pytest.raises(NotRegisteredError, match=r"the starter serves.*challenger.*facesr/1"):
+        champion(project)
+    # A known state asks nobody again.
+    caplog.clear()
+    assert publish_project(project).decision is None
+    assert "no champion: the starter serves" in caplog.text
+
+    train_again(project, [24.0, 25.0, 26.5], seed=1)
+    better = publish_project(project)
+    assert (better.model_version, better.champion) == (2, 2)
+
+
+def other_images(root: Path) -> None:
+    """Stands for evaluation images that the champion has not been measured on."""
+    lock = (root / "dvc.lock").read_text()
+    md5 = dependency("data/pairs/selfies")["md5"]
+    assert md5 in lock
+    (root / "dvc.lock").write_text(lock.replace(md5, "d" * 32))
+
+
+@pytest.mark.parametrize("profile", ["small", "smoke"])
+def test_the_champion_is_measured_anew_on_other_images_once(project: Path, profile: str) -> None:
     publish_project(project)
+    measured = []
+
+    def measure(weights: Path, set_name: str, table: Path) -> None:
+        measured.append(weights.read_bytes() == download(project, "facesr/1").read_bytes())
+        rows = [f"{set_name},full size,GAN + up-sampler,{n},{24 + n}" for n in range(3)]
+        table.write_text("\n".join(["set,size,method,stem,psnr", *rows]) + "\n")
+
+    train_again(project, [23.5, 24.6, 25.5], seed=1)
+    other_images(project)
+    worse = publish_project(project, profile=profile, measure=measure)
+    assert (worse.model_version, worse.champion) == (2, 1)
+    assert "-0.4667 ± 0.033 dB against version 1" in worse.decision.reason
+    assert publish_project(project, profile=profile).decision is None
+    train_again(project, [24.9, 26.0, 27.0], seed=2)
+    other_images(project)
+    # What was measured is in the store.
+    better = publish_project(project, profile=profile)
+    assert (better.model_version, better.champion) == (3, 3)
+    assert measured == [True]
+
+
+def test_no_alias_changes_where_the_champions_weights_are_lost(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_project(project)
+    weights = download(project, "facesr/1")
+    kept = weights.read_bytes()
+    weights.unlink()
     train_again(project, [44.5, 45.6, 47.0], seed=1)
-    published = publish_project(project, profile="smoke")
-    assert (published.model_version, published.champion) == (2, 1)
-    assert "of profile small, this one of smoke" in published.decision.reason
+    other_images(project)
+
+    published = publish_project(project)
+
+    assert (published.model_version, published.champion, published.decision) == (2, 1, None)
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "\n" not in line
+    assert "The champion, version 1, could not be measured on selfies" in line
+    assert "not in the artifact store" in find_version(project, "facesr/2").tags["gate.reason"]
+    with pytest.raises(NotRegisteredError):
+        find_version(project, "facesr@challenger")
+    # It is asked again once they are back.
+    weights.write_bytes(kept)
+    rows = [f"selfies,full size,GAN + up-sampler,{n},{24 + n}" for n in range(3)]
+    table = "\n".join(["set,size,method,stem,psnr", *rows])
+    again = publish_project(project, measure=lambda _, __, path: path.write_text(table) and None)
+    assert (again.model_version, again.champion) == (2, 2)
 
 
 def test_a_person_promotes_and_takes_back_and_the_gate_does_not_undo_it(project: Path) -> None:

@@ -491,12 +491,12 @@ class EvaluateParams(Section):
 
 
 class PublishParams(Section):
-    """What a new version has to be better in, to serve in the champion's place."""
+    """What a new version has to be better in than what served before."""
 
     metric: Literal["psnr", "ssim", "ms_ssim", "mse", "l1_mean"]
     evaluation_set: Literal["faces", "selfies"]
-    standard_errors: NonNegativeFloat
-    """The mean difference, picture by picture, has to exceed so many of its standard errors."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    """Of the one-sided paired t-test, image by image, that a version has to pass."""
 
 
 class Profile(Section):

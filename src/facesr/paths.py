@@ -17,6 +17,7 @@ GENERATOR = Path("models/generator.safetensors")
 CRITIC = Path("models/critic.safetensors")
 GAN = Path("models/gan.safetensors")
 UPSAMPLER = Path("models/upsampler.safetensors")
+STARTER = Path("src/facesr/starter/starter.safetensors")
 
 REPORTS = Path("reports")
 CHECKPOINTS = Path(".ckpt")

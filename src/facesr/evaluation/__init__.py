@@ -33,10 +33,21 @@ from facesr.tables import (
     GAN_ENLARGED,
     GENERATOR,
     GENERATOR_SIZE,
+    STARTER,
     UPSAMPLED,
 )
 
-__all__ = ["Score", "evaluate", "refuse_strangers", "score", "score_folder", "summarise", "table"]
+__all__ = [
+    "Score",
+    "enhanced_by",
+    "evaluate",
+    "refuse_strangers",
+    "score",
+    "score_folder",
+    "summarise",
+    "table",
+    "write_table",
+]
 
 FACES = "faces"
 # Before the name of a recipe: the validation faces as it degrades them.
@@ -78,6 +89,7 @@ def evaluate(
     generator: Path,
     gan: Path,
     upsampler: Path,
+    starter: Path,
     report: Path,
     summary: Path,
 ) -> None:
@@ -95,6 +107,8 @@ def evaluate(
         generator: Weights.
         gan: Weights.
         upsampler: Weights.
+        starter: Weights of the network that ships with the package, which serves until a version
+            is better.
         report: Gets `per_image.csv`, `tables.md`, results by group of pictures as `groups.csv` and
             `groups.md`, the gains as `gains.png`, and `sheets/SET.png` with pictures that may be
             shown; those of the validation sets stand together in `sheets/valid.png`.
@@ -104,7 +118,7 @@ def evaluate(
         DataError: Pairs or manifests are missing, or pairs look mis-matched.
         CheckpointError: Weights are missing or damaged.
     """
-    tables = _methods_by_size(params.back_projections, generator, gan, upsampler)
+    tables = _methods_by_size(params.back_projections, generator, gan, upsampler, starter)
     measured = [
         _measure(one, tables, sizes=sizes, minimum_psnr=params.minimum_psnr)
         for one in _sets(sets, fetched, valid, validation_sets, params.validation_pictures)
@@ -124,19 +138,24 @@ def evaluate(
 
 
 def _methods_by_size(
-    back_projections: int, generator: Path, gan: Path, upsampler: Path
+    back_projections: int, generator: Path, gan: Path, upsampler: Path, starter: Path
 ) -> dict[str, dict[str, Method]]:
+    def chain(*paths: Path) -> Enhancer:
+        # A measurement is exact, whatever serves.
+        return Enhancer.from_files(paths, precision="float32")
+
     baselines = build_baselines(back_projections)
     return {
         GENERATOR_SIZE: {
             **baselines,
-            GENERATOR: enhanced_by(Enhancer.from_files([generator])),
-            GAN: enhanced_by(Enhancer.from_files([gan])),
+            GENERATOR: enhanced_by(chain(generator)),
+            GAN: enhanced_by(chain(gan)),
         },
         FULL_SIZE: {
             **baselines,
-            GAN_ENLARGED: _enlarged(Enhancer.from_files([gan])),
-            UPSAMPLED: enhanced_by(Enhancer.from_files([gan, upsampler])),
+            STARTER: enhanced_by(chain(starter)),
+            GAN_ENLARGED: _enlarged(chain(gan)),
+            UPSAMPLED: enhanced_by(chain(gan, upsampler)),
         },
     }
 
@@ -185,19 +204,25 @@ def _measure(
     return _Measured(one, pairs, scores)
 
 
+def write_table(path: Path, scores: Sequence[tuple[str, str, Score]]) -> None:
+    """Write the metrics of set, size and score, a row each, as CSV."""
+    rows = [
+        {"set": set_name, "size": size, "method": one.method, "stem": one.stem, **one.values}
+        for set_name, size, one in scores
+    ]
+    reports.write_csv(path, rows)
+
+
 def _write_tables(measured: Sequence[_Measured], *, sizes: Sizes, report: Path) -> None:
     rows = []
     texts = [INTRODUCTION]
     for one in measured:
         for size, scores in one.scores.items():
-            rows += [
-                {"set": one.set.name, "size": size, "method": s.method, "stem": s.stem, **s.values}
-                for s in scores
-            ]
+            rows += [(one.set.name, size, score) for score in scores]
             side = _sides(sizes)[size]
             title = f"## {one.set.name.capitalize()}, {size}: {sizes.lr_size} → {side} px"
             texts.append(f"{title}\n\n{table(scores, side=side)}")
-    reports.write_csv(report / "per_image.csv", rows)
+    write_table(report / "per_image.csv", rows)
     reports.write_text(report / "tables.md", "\n\n".join(texts) + "\n")
 
 

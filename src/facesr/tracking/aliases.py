@@ -1,16 +1,24 @@
 """The aliases of the registered model: which version serves, and how that came about."""
 
+import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
+from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from facesr.errors import RegistryError
-from facesr.tables import BICUBIC
-from facesr.tracking.gate import Decision, Measured, Rule, decide, read_scores
-from facesr.tracking.lockfile import EVALUATION_KEY, EVALUATION_RUN
+from facesr.errors import FaceSRError, RegistryError
+from facesr.tables import BICUBIC, STARTER
+from facesr.tracking.gate import Decision, Rule, decide, read_scores
+from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.runs import SCORES_FOLDER, Runs
 from facesr.tracking.store import CHALLENGER, CHAMPION, MODEL, as_registry_error, connect
 from facesr.tracking.versions import RegisteredVersion, download, find_version
+
+logger = getLogger(__name__)
+
+Measure = Callable[[Path, str, Path], None]
+"""From weights and the name of an evaluation set to a table like per_image.csv, which it writes."""
 
 # Tags of a version: what the gate said, when it last began to serve, what people decided.
 DECISION = "gate.decision"
@@ -26,33 +34,63 @@ def champion_number(client: Any) -> int | None:
     return int(number) if number else None
 
 
-def ask_gate(
-    runs: Runs, version: Any, run_id: str, pictures: str, scores: Path, rule: Rule
-) -> Decision | None:
-    """Gives a version the alias that the gate decides on, after its reason is written.
+class Images(NamedTuple):
+    """The evaluation set that the gate judges on."""
 
-    A version that serves already keeps its alias; one that a person has withdrawn gets none.
+    tag: str
+    """Of a version: which state of the set it was measured on."""
+    md5: str
+    """Of the set as it is now."""
+
+
+def ask_gate(
+    root: Path,
+    runs: Runs,
+    version: Any,
+    run_id: str,
+    images: Images,
+    scores: Path,
+    rule: Rule,
+    measure: Measure,
+) -> Decision | None:
+    """Give a version the alias that the gate decides on, after its reason is written.
+
+    A version that serves already keeps its alias; one that a person has withdrawn gets none. Where
+    the champion cannot be measured, the reason is written and no alias changes.
 
     Args:
+        root: The project's root.
         runs: The experiment.
         version: MLflow's version, just measured.
         run_id: The parent run that holds its measurement.
-        pictures: Hash of the pictures that it was measured on.
-        scores: Every metric by picture, as CSV.
+        images: The rule's evaluation set.
+        scores: Every metric by image, as CSV.
         rule: What is compared.
+        measure: Measures the champion where it has not been measured on these images.
     """
     client, number = runs.client, int(version.version)
     _tag(client, number, EVALUATION_RUN, run_id)
     champion = champion_number(client)
     if champion == number or WITHDRAWN in version.tags:
         return None
-    own, bicubic = read_scores(scores.read_text(encoding="utf-8"), rule, [rule.method, BICUBIC])
-    decision = decide(
-        Measured(number, version.tags.get("profile", ""), pictures, own),
-        bicubic,
-        _measured(runs, champion, scores.name, rule) if champion else None,
-        rule,
-    )
+    methods = [rule.method, BICUBIC, STARTER]
+    own, bicubic, starter = read_scores(scores.read_text(encoding="utf-8"), rule, methods)
+    references = {BICUBIC: bicubic, "the starter": starter}
+    if champion:
+        try:
+            found = find_version(root, f"{MODEL}/{champion}")
+            table = _table_of(root, runs, found, images, scores.name, rule, measure)
+            [references[f"version {champion}"]] = read_scores(table, rule, [rule.method])
+        except FaceSRError as error:
+            where = rule.evaluation_set
+            reason = f"The champion, version {champion}, could not be measured on {where}: {error}"
+            _tag(client, number, REASON, reason)
+            if DECISION in version.tags:
+                # Of other images; the next run asks again.
+                client.delete_model_version_tag(MODEL, str(number), DECISION)
+            logger.warning("Version %d was not compared; no alias changes. %s", number, reason)
+            return None
+    decision = decide(own, references, rule)
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)
     if decision.is_champion:
@@ -62,12 +100,30 @@ def ask_gate(
     return decision
 
 
-def _measured(runs: Runs, number: int, table: str, rule: Rule) -> Measured:
-    """A version as it was measured last."""
-    tags = runs.client.get_model_version(MODEL, str(number)).tags
-    text = runs.read_text(tags.get(EVALUATION_RUN, ""), f"{SCORES_FOLDER}/{table}")
-    scores = read_scores(text, rule, [rule.method])[0] if text else {}
-    return Measured(number, tags.get("profile", ""), tags.get(EVALUATION_KEY, ""), scores)
+def _table_of(
+    root: Path,
+    runs: Runs,
+    version: RegisteredVersion,
+    images: Images,
+    scores_name: str,
+    rule: Rule,
+    measure: Measure,
+) -> str:
+    """Return the metrics by image of a version, measured now where the store has none."""
+    kept = f"{rule.evaluation_set}-{images.md5}.csv"
+    if version.tags.get(images.tag) == images.md5:
+        run_id, name = version.tags.get(EVALUATION_RUN, ""), scores_name
+    else:
+        run_id, name = version.run_id, kept
+    if text := runs.read_text(run_id, f"{SCORES_FOLDER}/{name}"):
+        return text
+    weights = download(root, version)
+    logger.info("Version %d is measured on %s", version.number, rule.evaluation_set)
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, kept)
+        measure(weights, rule.evaluation_set, table)
+        runs.client.log_artifact(version.run_id, str(table), SCORES_FOLDER)
+        return table.read_text(encoding="utf-8")
 
 
 def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:

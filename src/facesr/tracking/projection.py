@@ -10,12 +10,11 @@ from typing import Any
 
 from facesr.config import PublishParams
 from facesr.tables import FULL_SIZE, UPSAMPLED
-from facesr.tracking.aliases import ask_gate, champion_number
+from facesr.tracking.aliases import DECISION, Images, Measure, ask_gate, champion_number
 from facesr.tracking.gate import Decision, Rule
 from facesr.tracking.live import settle
 from facesr.tracking.lockfile import (
     ALSO,
-    EVALUATION_KEY,
     PIPELINE_KEY,
     STAGE_KEY,
     data_of,
@@ -57,6 +56,8 @@ def publish(
     fidelity: Path,
     profile: str,
     gate: PublishParams,
+    sets: Mapping[str, Path],
+    measure: Measure,
 ) -> Published:
     """Makes MLflow agree with dvc.lock and the report files.
 
@@ -74,7 +75,9 @@ def publish(
         fidelity: Weights of the first network before its adversarial training, the other end of
             the enhancer's `strength`.
         profile: The active profile.
-        gate: What a new version has to be better in than the champion.
+        gate: What a new version has to be better in than what served before.
+        sets: Folders of pairs by the name of the evaluation set.
+        measure: Measures the champion on a set that it has not been measured on.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -107,7 +110,9 @@ def publish(
             metrics=numbers,
             scores=root / scores,
             profile=profile,
-            rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.standard_errors),
+            rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.confidence),
+            images=sets[gate.evaluation_set],
+            measure=measure,
         )
         with as_registry_error(root):
             projection.registry.refuse_strangers()
@@ -118,12 +123,13 @@ def publish(
             "Version %d is %s. %s", published.model_version, alias, published.decision.reason
         )
     logger.info(
-        "MLflow: %d new runs, %s version %d, %s is version %s",
+        "MLflow: %d new runs, %s version %d, %s",
         published.created_runs,
         MODEL,
         published.model_version,
-        CHAMPION,
-        published.champion,
+        f"{CHAMPION} is version {published.champion}"
+        if published.champion
+        else f"no {CHAMPION}: the starter serves",
     )
     return published
 
@@ -148,6 +154,9 @@ class _Projection:
     scores: Path
     profile: str
     rule: Rule
+    images: Path
+    """Pairs of the rule's evaluation set."""
+    measure: Measure
 
     def write(self, key: str) -> Published:
         parent = self.runs.find(PIPELINE_KEY, key)
@@ -158,7 +167,7 @@ class _Projection:
             version, is_new = self.registry.registered_by(parent)
             if is_new:
                 self._write_card(run_id, version)
-            if is_new or not champion_number(self.runs.client):
+            if is_new or not self._is_settled(version):
                 decision = self._decide(version, run_id)
         else:
             name = os.environ.get("DVC_EXP_NAME") or "repro"
@@ -186,9 +195,24 @@ class _Projection:
         if name and parent.data.tags.get("dvc.exp_name") != name:
             self.runs.client.set_tag(parent.info.run_id, f"{ALSO}{name}", "true")
 
+    def _is_settled(self, version: Any) -> bool:
+        """Whether the gate has decided, and a version that it made champion was not lost since."""
+        decided = version.tags.get(DECISION)
+        return decided == CHALLENGER or bool(decided and champion_number(self.runs.client))
+
     def _decide(self, version: Any, run_id: str) -> Decision | None:
-        pictures = evaluation_tags(self.stages, self.metrics_path)[EVALUATION_KEY]
-        return ask_gate(self.runs, version, run_id, pictures, self.scores, self.rule)
+        tag = f"dvc.md5.{self.images.as_posix()}"
+        md5 = evaluation_tags(self.stages, self.metrics_path).get(tag, "")
+        return ask_gate(
+            self.root,
+            self.runs,
+            version,
+            run_id,
+            Images(tag, md5),
+            self.scores,
+            self.rule,
+            self.measure,
+        )
 
     def _link_or_write(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> bool:
         """Returns whether a run was written; else the parent points to the one that exists."""

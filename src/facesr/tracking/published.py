@@ -5,10 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from facesr.tracking.aliases import DECISION
 from facesr.tracking.gate import Decision
 from facesr.tracking.lockfile import PIPELINE_KEY
 from facesr.tracking.registration import VERSION_TAG
 from facesr.tracking.store import (
+    CHALLENGER,
     CHAMPION,
     EXPERIMENT,
     MODEL,
@@ -28,7 +30,7 @@ class Published:
     model_version: int
     created_version: bool
     champion: int | None
-    """The version that the alias `champion` names."""
+    """The version that the alias `champion` names; None where no version has it."""
     decision: Decision | None = None
     """What the gate said, where it was asked this time."""
 
@@ -49,22 +51,28 @@ def recorded_in_sqlite(root: Path, key: str) -> Published | None:
         JOIN tags AS made ON made.run_uuid = runs.run_uuid AND made.key = ?
         JOIN model_versions
             ON model_versions.name = ? AND model_versions.version = CAST(made.value AS INTEGER)
-        JOIN registered_model_aliases AS aliases ON aliases.name = ? AND aliases.alias = ?
+        JOIN model_version_tags AS decided
+            ON decided.name = model_versions.name AND decided.version = model_versions.version
+            AND decided.key = ?
+        LEFT JOIN registered_model_aliases AS aliases ON aliases.name = ? AND aliases.alias = ?
         WHERE state.value = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
             AND experiments.name = ? AND experiments.lifecycle_stage = 'active'
             AND experiments.artifact_location = ?
             AND model_versions.current_stage <> 'Deleted_Internal'
+            AND (aliases.version IS NOT NULL OR decided.value = ?)
         ORDER BY runs.start_time DESC
     """
     values = (
         PIPELINE_KEY,
         VERSION_TAG,
         MODEL,
+        DECISION,
         MODEL,
         CHAMPION,
         key,
         EXPERIMENT,
         artifact_location(root),
+        CHALLENGER,
     )
     try:
         with closing(

@@ -5,10 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facesr.errors import NotRegisteredError, RegistryError
 from facesr.tracking.runs import CARD
 from facesr.tracking.store import (
+    CHALLENGER,
     CHAMPION,
     MODEL,
     WEIGHTS,
@@ -87,6 +89,8 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         folder = client.get_model_version_download_uri(MODEL, found.version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if alias == CHAMPION and (others := _without_champion(client)):
+                raise NotRegisteredError(others) from None
             raise missing from None
         raise registry_error(uri, error) from error
     return RegisteredVersion(
@@ -94,6 +98,20 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         run_id=found.run_id or "",
         tags=dict(found.tags),
         weights=f"{folder}/artifacts/{WEIGHTS}",
+    )
+
+
+def _without_champion(client: Any) -> str:
+    """Say what there is where versions are registered and none serves; else return ""."""
+    versions = client.search_model_versions(f"name = '{MODEL}'")
+    if not versions:
+        return ""
+    newest = max(int(version.version) for version in versions)
+    challenger = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
+    other = f"challenger is {MODEL}/{challenger}" if challenger else f"newest is {MODEL}/{newest}"
+    return (
+        f"No version is {MODEL}@{CHAMPION}: the starter serves, and the {other}. Name that "
+        f"version, or read why it does not serve: facesr lineage {challenger or newest}"
     )
 
 

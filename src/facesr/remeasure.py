@@ -1,0 +1,33 @@
+"""Measuring a registered version on evaluation images that are newer than it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_scores(
+    weights: Path, set_name: str, table: Path, *, sets: Mapping[str, Path], side: int
+) -> None:
+    """Measure weights on an evaluation set as `evaluate` does, and write a table like its own.
+
+    Args:
+        weights: The chain of a registered version.
+        set_name: A key of `sets`.
+        table: CSV file with the columns of per_image.csv.
+        sets: Folders of pairs by the name of the evaluation set.
+        side: Of the originals in pixels.
+
+    Raises:
+        CheckpointError: The weights are damaged.
+        DataError: Pairs are missing.
+    """
+    # Load PyTorch, which an unchanged pipeline does not need.
+    from facesr.enhancer import Enhancer
+    from facesr.evaluation import enhanced_by, score, write_table
+    from facesr.pairs import HR, LR, load_pairs
+    from facesr.tables import FULL_SIZE, UPSAMPLED
+
+    folder = sets[set_name]
+    pairs = load_pairs(folder / LR, folder / HR, hr_size=side)
+    chain = enhanced_by(Enhancer.from_checkpoint(weights, precision="float32"))
+    scores = score({UPSAMPLED: chain}, pairs, label=f"champion on {set_name}")
+    write_table(table, [(set_name, FULL_SIZE, one) for one in scores])
