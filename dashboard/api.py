@@ -1,7 +1,7 @@
 """The HTTP API beside the page: a picture in, a picture out.
 
-Off unless FACESR_API=1. Where the server listens to other computers, FACESR_API_TOKEN has to be set
-and every request to carry it.
+Off unless FACESR_API is set: to 1, and every request carries FACESR_API_TOKEN; or to `open`, and
+everybody who reaches the server is served.
 """
 
 import asyncio
@@ -9,8 +9,12 @@ import hmac
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,14 +23,18 @@ import intake
 import service
 import serving
 from facesr import __version__
+from facesr.errors import ParamsError
 from gate import Busy
 
 logger = logging.getLogger(__name__)
 
 SWITCH, TOKEN = "FACESR_API", "FACESR_API_TOKEN"
+PREFIX, VERSION = "/api", "/api/v1"
+HEALTH = f"{VERSION}/health"
 RETRY_SECONDS = 5
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TYPES = {f"image/{name}" for name in service.FORMATS}
+# Not registered, and sent by many programs.
+OTHER_NAMES = {"image/jpg", "application/octet-stream"}
 
 # HTTP status of each code.
 STATUS = {
@@ -39,61 +47,122 @@ STATUS = {
 }
 DEFAULT_STATUS = 422
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-def routes() -> list[Route]:
-    """The API's routes; none where it is switched off."""
-    if os.environ.get(SWITCH) != "1":
-        return []
+
+def application() -> Starlette:
+    """Builds what answers every path below PREFIX, in JSON whatever is wrong.
+
+    Raises:
+        ParamsError: The environment does not say who may use the API.
+    """
+    switch, token = os.environ.get(SWITCH, ""), os.environ.get(TOKEN, "").strip()
+    if switch not in ("", "0", "1", "open"):
+        raise ParamsError(f"{SWITCH} is {switch!r}. Set it to 1 or open, or unset it.")
+    if switch == "1" and not token:
+        raise ParamsError(
+            f"{SWITCH}=1 needs a token. Set {TOKEN} to a long random word, or {SWITCH}=open to "
+            "serve everybody who reaches this server."
+        )
+    if switch == "open" and token:
+        raise ParamsError(
+            f"{SWITCH}=open asks for no token, and {TOKEN} is set. Set {SWITCH}=1, or unset it."
+        )
+    app = Starlette(
+        routes=routes(token) if switch in ("1", "open") else [],
+        exception_handlers={HTTPException: _refusal, Exception: _failure},
+    )
+    # A redirect would name the host as the server sees it, which behind a proxy is not its name.
+    app.router.redirect_slashes = False
+    return app
+
+
+def routes(token: str) -> list[Route]:
+    """Gives the API's routes; an empty token is not asked for."""
     return [
-        Route("/api/v1/enhance", guarded(enhance), methods=["POST"]),
-        Route("/api/v1/model", guarded(model), methods=["GET"]),
-        Route("/api/v1/health", health, methods=["GET"]),
-        Route("/api/v1/openapi.json", openapi, methods=["GET"]),
+        Route(f"{VERSION}/enhance", guarded(enhance, token), methods=["POST"]),
+        Route(f"{VERSION}/model", guarded(model, token), methods=["GET"]),
+        Route(HEALTH, health, methods=["GET"]),
+        Route(f"{VERSION}/openapi.json", openapi, methods=["GET"]),
     ]
 
 
-def problem(code: str, sentence: str) -> JSONResponse:
+def owns(path: str) -> bool:
+    """Returns whether a path is the API's to answer."""
+    return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+
+def problem(code: str, sentence: str, status: int | None = None) -> JSONResponse:
     """An answer that says what is wrong."""
-    headers = {"Retry-After": str(RETRY_SECONDS)} if code == "busy" else None
+    headers = {
+        "busy": {"Retry-After": str(RETRY_SECONDS)},
+        "unauthorised": {"WWW-Authenticate": "Bearer"},
+    }
     return JSONResponse(
-        {"error": code, "message": sentence}, STATUS.get(code, DEFAULT_STATUS), headers
+        {"error": code, "message": sentence},
+        status or STATUS.get(code, DEFAULT_STATUS),
+        headers.get(code),
     )
 
 
-def guarded(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    """Asks for the token where one is set, and where others could come in without one."""
+async def _refusal(request: Request, error: Exception) -> Response:
+    """Answers a path or a method that does not exist."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {})["Allow"]
+        answer = problem("wrong_method", f"Send {allowed}, not {request.method}.", 405)
+        answer.headers["Allow"] = allowed
+        return answer
+    sentence = f"There is no {request.url.path}. {VERSION}/openapi.json describes what there is."
+    if not request.app.routes:
+        sentence = f"The API is switched off. Start the server with {SWITCH}=1 and {TOKEN}."
+    return problem("not_found", sentence, error.status_code)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again, so that the server logs it.
+    return problem("failed", "This is a fault of the server; its log says more.", 500)
+
+
+def guarded(endpoint: Endpoint, token: str) -> Endpoint:
+    """Asks for the token, unless it is empty."""
 
     async def answer(request: Request) -> Response:
-        token = os.environ.get(TOKEN, "")
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        is_local = (request.scope.get("server") or ("",))[0] in LOOPBACK
-        if not token and not is_local:
-            return problem("unauthorised", f"Set {TOKEN} before others may use the API.")
-        if token and not hmac.compare_digest(token.encode(), given.encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Starlette decodes headers as Latin-1.
+        is_right = hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
+        if token and not (scheme.lower() == "bearer" and is_right):
             return problem("unauthorised", "Send the header: Authorization: Bearer TOKEN")
         return await endpoint(request)
 
     return answer
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # Apart from asyncio's own, which has a few only and answers /model. Twice the places: whoever
+    # encodes a result has left the queue.
+    gate = service.shared_gate()
+    return ThreadPoolExecutor(2 * (gate.slots + gate.max_waiting), "enhance")
+
+
 async def enhance(request: Request) -> Response:
     """POST /api/v1/enhance: the body is the picture itself."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind and kind not in TYPES and kind != "application/octet-stream":
+    if kind and kind not in TYPES | OTHER_NAMES:
         return problem("unsupported_type", f"Send {', '.join(sorted(TYPES))}, not {kind}.")
+    gate = service.shared_gate()
     try:
         settings, file_format = _settings(request)
         data = await _body(request)
-        enhanced = await asyncio.to_thread(
-            service.enhance,
-            data,
-            settings,
-            serving=serving.shared(),
-            gate=service.shared_gate(),
-        )
-        content = await asyncio.to_thread(service.encode, enhanced, file_format)
+        # Before a thread is asked for: with all of them taken, a full queue would not be said.
+        ticket = gate.enter()
+        try:
+            enhanced, content = await asyncio.get_running_loop().run_in_executor(
+                _threads(), _enhanced, data, settings, file_format, ticket
+            )
+        finally:
+            gate.leave(ticket)
     except (intake.PictureError, service.ServiceError) as error:
         return problem(error.code, str(error))
     except Busy:
@@ -104,6 +173,15 @@ async def enhance(request: Request) -> Response:
         "api: %s -> %s in %.2f s", enhanced.input_size, enhanced.output_size, enhanced.seconds
     )
     return Response(content, media_type=f"image/{file_format}", headers=_headers(enhanced))
+
+
+def _enhanced(
+    data: bytes, settings: service.Settings, file_format: service.Format, ticket: object
+) -> tuple[service.Enhanced, bytes]:
+    enhanced = service.enhance(
+        data, settings, serving=serving.shared(), gate=service.shared_gate(), ticket=ticket
+    )
+    return enhanced, service.encode(enhanced, file_format)
 
 
 async def model(request: Request) -> Response:
@@ -212,7 +290,7 @@ def _headers(enhanced: service.Enhanced) -> dict[str, str]:
     }
 
 
-def _failure(sentence: str) -> dict[str, Any]:
+def _problem_schema(sentence: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": sentence, "content": {"application/json": {"schema": schema}}}
 
@@ -273,12 +351,12 @@ DESCRIPTION: dict[str, Any] = {
                         "X-Input-Size and Server-Timing say how it came about.",
                         "content": {kind: _BINARY for kind in sorted(TYPES)},
                     },
-                    "401": _failure("The token is missing or wrong."),
-                    "413": _failure("The body is larger than 10 MB."),
-                    "415": _failure("The body is of another type."),
-                    "422": _failure("The picture or a setting is not taken."),
-                    "429": _failure("Too many wait; Retry-After says for how long."),
-                    "503": _failure("No such model can be loaded, or memory ran out."),
+                    "401": _problem_schema("The token is missing or wrong."),
+                    "413": _problem_schema("The body is larger than 10 MB."),
+                    "415": _problem_schema("The body is of another type."),
+                    "422": _problem_schema("The picture or a setting is not taken."),
+                    "429": _problem_schema("Too many wait; Retry-After says for how long."),
+                    "503": _problem_schema("No such model can be loaded, or memory ran out."),
                 },
             }
         },

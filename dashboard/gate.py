@@ -28,29 +28,50 @@ class Gate:
         """How many callers work or wait."""
         return len(self._line)
 
-    def run(self, work: Callable[[], T], *, tell: Callable[[int], None] = lambda _: None) -> T:
-        """Waits for a slot, works, and frees the slot however it ends.
-
-        Args:
-            work: What needs the slot.
-            tell: Told how many are ahead, four times a second. It may raise, which gives the place
-                up: a visitor who left or pressed Cancel.
+    def enter(self) -> object:
+        """Takes the last place of the queue at once; `run` or `leave` gives it back.
 
         Raises:
-            Busy: Too many wait, or the slot did not come free in time.
+            Busy: Too many wait.
         """
         ticket = object()
         with self._changed:
             if len(self._line) >= self.slots + self.max_waiting:
                 raise Busy
             self._line.append(ticket)
+        return ticket
+
+    def leave(self, ticket: object) -> None:
+        """Gives a place back, where it is not given back already."""
+        with self._changed:
+            if ticket in self._line:
+                self._line.remove(ticket)
+                self._changed.notify_all()
+
+    def run(
+        self,
+        work: Callable[[], T],
+        *,
+        tell: Callable[[int], None] = lambda _: None,
+        ticket: object = None,
+    ) -> T:
+        """Waits for a slot, works, and frees the slot however it ends.
+
+        Args:
+            work: What needs the slot.
+            tell: Told how many are ahead, four times a second. It may raise, which gives the place
+                up: a visitor who left or pressed Cancel.
+            ticket: The place in the queue, from `enter`; None takes one.
+
+        Raises:
+            Busy: Too many wait, or the slot did not come free in time.
+        """
+        ticket = ticket or self.enter()
         try:
             self._wait(ticket, tell)
             return work()
         finally:
-            with self._changed:
-                self._line.remove(ticket)
-                self._changed.notify_all()
+            self.leave(ticket)
 
     def _wait(self, ticket: object, tell: Callable[[int], None]) -> None:
         end = time.monotonic() + self.timeout_seconds

@@ -1,18 +1,23 @@
 """The web server: the page, and the HTTP API beside it where it is switched on."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse, Response
 
 import api
+from facesr.errors import ParamsError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+PAGE_HEALTH = "/_stcore/health"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -37,16 +42,68 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class KnownHosts:
+    """Answers only to the names that the server is known by.
+
+    Health checks are answered to every name: load balancers ask by address.
+    """
+
+    def __init__(self, app: Any, names: Sequence[str]) -> None:
+        self.app = app
+        self.names = [name.lower() for name in names]
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Passes a request on, or refuses it."""
+        path = scope.get("path", "")
+        is_asked = scope["type"] in ("http", "websocket") and path not in (PAGE_HEALTH, api.HEALTH)
+        app = self._refusal(path) if is_asked and not self._is_known(scope) else self.app
+        await app(scope, receive, send)
+
+    def _is_known(self, scope: Message) -> bool:
+        try:
+            host = urlsplit("//" + Headers(scope=scope).get("host", "")).hostname or ""
+        except ValueError:
+            return False
+        return any(
+            host == name or (name[:1] == "*" and host.endswith(name[1:])) for name in self.names
+        )
+
+    def _refusal(self, path: str) -> Response:
+        sentence = "This server is not known by that name. Name it in server.allowedHosts."
+        return (
+            api.problem("unknown_host", sentence, 400)
+            if api.owns(path)
+            else PlainTextResponse(sentence, 400)
+        )
+
+
+class Api:
+    """Gives the paths below the API's prefix to the API and the others to the page.
+
+    Not a route of the page's: Streamlit has middleware that answers errors as text.
+    """
+
+    def __init__(self, app: Any, own: Any) -> None:
+        self.app = app
+        self.own = own
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+        is_own = scope["type"] == "http" and api.owns(scope["path"])
+        await (self.own if is_own else self.app)(scope, receive, send)
+
+
+try:
+    _api = api.application()
+except ParamsError as error:
+    sys.exit(f"error: {error}")
+
 app = st.App(
     "app.py",
-    routes=api.routes(),
     middleware=[
         Middleware(SafeHeaders),
         # Streamlit itself holds only its web sockets to the setting.
-        Middleware(
-            TrustedHostMiddleware,
-            allowed_hosts=list(st.get_option("server.allowedHosts")) or ["*"],
-            www_redirect=False,
-        ),
+        Middleware(KnownHosts, list(st.get_option("server.allowedHosts")) or ["*"]),
+        Middleware(Api, _api),
     ],
 )

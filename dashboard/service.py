@@ -107,6 +107,7 @@ def enhance(
     gate: Gate,
     on_queue: OnQueue = lambda _: None,
     on_progress: OnProgress | None = None,
+    ticket: object = None,
 ) -> Enhanced:
     """Checks, decodes and enhances one picture.
 
@@ -117,6 +118,7 @@ def enhance(
         gate: The queue.
         on_queue: Told how many are ahead. It may raise, which gives the place up.
         on_progress: Told the tiles that are done and their number. It may raise likewise.
+        ticket: The place in the queue, from `Gate.enter`; None takes one.
 
     Raises:
         PictureError: The picture is not taken.
@@ -125,7 +127,9 @@ def enhance(
     """
     header = intake.check(data)
     plan(header, settings.size)
-    return gate.run(lambda: _enhance(data, settings, serving, on_progress), tell=on_queue)
+    return gate.run(
+        lambda: _enhance(data, settings, serving, on_progress), tell=on_queue, ticket=ticket
+    )
 
 
 def _enhance(

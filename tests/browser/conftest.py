@@ -1,15 +1,11 @@
 """Browsers that fail a test on any script error and any request to another host."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import served  # noqa: E402
+import served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -41,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(project: Path) -> Iterator[str]:
-    with served.serve(project, FACESR_API="1") as (address, _):
+    with served.serve(project, FACESR_API="open") as (address, _):
         yield address
 
 

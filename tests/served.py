@@ -1,4 +1,4 @@
-"""A project with a registry, and the page served from it, for browsers to look at."""
+"""A project with a registry, and the page served from it, for browsers and programs."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from facesr import tracking
 from facesr.checkpoints import save_networks
 from facesr.tracking import store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CHROMIUM = next(
     (
         path
