@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from facesr import batch, images
-from facesr.batch import Job, Options, plan
+from facesr.batch import Options
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
+from facesr.jobs import Job, plan
 
 X2 = Options(enhance={"scale": 2})
 
@@ -49,10 +50,80 @@ def test_a_pattern_is_expanded_and_a_picture_named_twice_is_enhanced_once(tmp_pa
     assert targets(plan(inputs, tmp_path / "out"), tmp_path / "out") == ["a1.png", "a2.png"]
 
 
-def test_another_format_changes_the_ending_and_no_two_results_share_a_name(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png", "a.gif", "b.jpg"])
-    jobs = plan([str(tmp_path / "in")], tmp_path / "out", "webp")
-    assert targets(jobs, tmp_path / "out") == ["a.png.webp", "a.webp", "b.webp"]
+@pytest.mark.parametrize(
+    ("file_format", "names"),
+    [
+        ("webp", {"a.png": "a.png.webp", "a.gif": "a.gif.webp", "a.webp": "a.webp"}),
+        (None, {"a.png": "a.png", "a.gif": "a.gif.png", "a.jfif": "a.jfif", "a.mpo": "a.mpo.jpg"}),
+    ],
+)
+def test_the_name_of_a_result_does_not_depend_on_what_lies_beside(tmp_path, file_format, names):
+    for name, expected in names.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / name).touch()
+        alone = plan([str(tmp_path / "in" / name)], tmp_path / "out", file_format)
+        assert targets(alone, tmp_path / "out") == [expected]
+        (tmp_path / "all").mkdir(exist_ok=True)
+        (tmp_path / "all" / name).touch()
+    together = plan([str(tmp_path / "all")], tmp_path / "out", file_format)
+    assert targets(together, tmp_path / "out") == sorted(names.values())
+
+
+def test_what_a_folder_holds_beside_its_pictures_is_named_by_kind(tmp_path, caplog):
+    folder = tmp_path / "in"
+    write_pictures(folder, ["a.png", "linked/b.png", ".hidden/c.png"])
+    for name in ("a.jfif", "b.JPE", "one.HEIC", "two.heic", "notes", ".d.png"):
+        (folder / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "album").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(folder / "pipe.png")
+    jobs = plan([str(folder)], tmp_path / "out")
+    assert targets(jobs, tmp_path / "out") == ["a.jfif", "a.png", "b.JPE", "linked/b.png"]
+    [message] = caplog.messages
+    assert message.startswith(f"{folder}: 7 passed over: ")
+    for part in (
+        "2 .heic (one.HEIC, two.heic)",
+        "2 hidden (.hidden, .d.png)",
+        "1 links to folders (album)",
+        "1 named pipe (pipe.png)",
+        "1 without an ending (notes)",
+    ):
+        assert part in message
+
+
+def test_what_a_system_leaves_in_folders_is_passed_over_without_a_word(tmp_path, caplog):
+    folder = tmp_path / "in"
+    write_pictures(folder, ["a.png", "__MACOSX/a.png", "@eaDir/a.png", "deep/b.png"])
+    for name in ("._a.png", "deep/._b.png", ".DS_Store", "Thumbs.db", "Desktop.ini"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    jobs = plan([str(folder)], tmp_path / "out")
+    assert targets(jobs, tmp_path / "out") == ["a.png", "deep/b.png"]
+    assert not caplog.messages
+
+
+def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png is a named pipe"):
+        plan([str(tmp_path / "a.png")], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["x.bmp", "x.gif", "x.jfif", "x.avif", "x.mp4", "x.HEIC", "x.2"])
+def test_a_file_that_is_not_written_is_refused_and_a_folder_may_have_its_name(tmp_path, name):
+    write_pictures(tmp_path, ["a.png"])
+    output, inputs = tmp_path / name, [str(tmp_path / "a.png")]
+    with pytest.raises(ParamsError, match=r"must end in \.jpg"):
+        plan(inputs, output)
+    assert plan(inputs, output, is_folder=True)[0].target == output / "a.png"
+    output.mkdir()
+    assert plan(inputs, output)[0].target == output / "a.png"
+
+
+def test_a_folder_of_results_may_have_dots_in_its_name(tmp_path):
+    write_pictures(tmp_path / "in", ["a.png"])
+    [job] = plan([str(tmp_path / "in")], tmp_path / "holiday.2020")
+    assert job.target == tmp_path / "holiday.2020" / "a.png"
+    with pytest.raises(ParamsError, match="must end in"):
+        plan([str(tmp_path / "in")], tmp_path / "x.bmp")
 
 
 @pytest.mark.parametrize(
@@ -66,19 +137,17 @@ def test_another_format_changes_the_ending_and_no_two_results_share_a_name(tmp_p
         (["missing"], "out", DataError, "does not exist"),
         (["in/z*.png"], "out", DataError, "no picture there"),
         (["empty"], "out", DataError, "no picture there"),
-        (["in/a.png", "other/a.png"], "out", None, ""),
-        (["in/a.png", "other/a.png", "third/a.png"], "out", ParamsError, "would both be written"),
+        (["in/a.png", "other/a.png"], "out", ParamsError, "would both be written"),
+        (["in/a.png", "in/b.png"], "note", ParamsError, "is not a folder"),
     ],
 )
 def test_paths_that_make_no_sense_are_refused(
     tmp_path, monkeypatch, inputs, output, error, message
 ):
     monkeypatch.chdir(tmp_path)
-    write_pictures(tmp_path, ["in/a.png", "in/b.png", "other/a.png", "third/a.png"])
+    write_pictures(tmp_path, ["in/a.png", "in/b.png", "other/a.png"])
     Path("empty").mkdir()
-    if error is None:
-        assert len(plan(inputs, Path(output))) == 2
-        return
+    Path("note").touch()
     with pytest.raises(error, match=message):
         plan(inputs, Path(output))
 
@@ -139,6 +208,46 @@ def test_a_result_that_cannot_be_written_is_told(tmp_path):
     [outcome] = run([Job(tmp_path / "in" / "a.png", tmp_path / "file" / "a.png")])
     assert outcome.status == "failed"
     assert "cannot be written" in outcome.error
+    assert str(tmp_path / "in" / "a.png") in outcome.error
+
+
+def test_a_failure_names_its_picture_whatever_failed(tmp_path):
+    write_pictures(tmp_path, ["a.png"])
+    options = [{"scale": -1}, {"scale": 1e6}, {"scale": 1, "strength": 2}]
+    for enhance in options:
+        [outcome] = run([Job(tmp_path / "a.png", tmp_path / "b.png")], Options(enhance=enhance))
+        assert outcome.error.startswith(f"{tmp_path / 'a.png'}: ")
+
+
+def test_a_result_keeps_the_modification_time_of_its_picture(tmp_path):
+    write_pictures(tmp_path, ["a.png"])
+    os.utime(tmp_path / "a.png", (1e9, 1e9))
+    run([Job(tmp_path / "a.png", tmp_path / "b.png")])
+    assert (tmp_path / "b.png").stat().st_mtime == 1e9
+
+
+def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_said_to_be(tmp_path):
+    write_pictures(tmp_path, ["a.png"])
+    job = Job(tmp_path / "a.png", tmp_path / "b.png")
+    run([job])
+    assert run([job])[0].stale == ""
+    others = [
+        {"enhance": {"scale": 3}},
+        {"enhance": {"scale": 2, "strength": 0.5}},
+        {"enhance": {"scale": 2, "colour": "none"}},
+        {"enhance": {"size": 16}},
+        {"enhance": {"scale": 2}, "faces": True},
+    ]
+    made = job.target.read_bytes()
+    for other in others:
+        [outcome] = run([job], Options(**other))
+        assert (outcome.status, outcome.stale) == ("skipped", "options")
+    os.utime(job.source, (2e9, 2e9))
+    assert run([job])[0].stale == "older"
+    assert job.target.read_bytes() == made
+    job.target.write_bytes(b"mine")
+    os.utime(job.source, (1e9, 1e9))
+    assert run([job])[0].stale == ""
 
 
 def test_listening_no_longer_breaks_off_and_leaves_nothing_half_written(tmp_path):

@@ -7,9 +7,10 @@ import torch
 from tiny import network
 
 from facesr import batch, cluster, images
-from facesr.batch import Options, plan
+from facesr.batch import Options
 from facesr.enhancer import Enhancer
 from facesr.errors import ParamsError
+from facesr.jobs import plan
 
 X2 = Options(enhance={"scale": 2})
 

@@ -134,7 +134,38 @@ def test_a_picture_goes_through_a_pipe():
         (("in", "-o", "out", "--model", "x.safetensors"), "x.safetensors does not exist"),
         (("in", "-o", "out", "--device", "quantum", "--model", "bicubic"), "no device quantum"),
         (("in", "-o", "out", "--jobs", "0"), "--jobs must be at least 1"),
-        (("in", "-o", "out", "--quality", "0"), "--quality must lie between"),
+        (("in", "-o", "out", "--quality", "0"), "--quality must be between 1 and 100"),
+        (("in", "-o", "out", "--scale", "0"), "--scale must be finite and above zero, not 0"),
+        (("in", "-o", "out", "--scale", "-2"), "--scale must be finite and above zero, not -2"),
+        (("in", "-o", "out", "--scale", "nan"), "--scale must be finite"),
+        (("in", "-o", "out", "--scale", "inf"), "--scale must be finite"),
+        (("in", "-o", "out", "--size", "0"), "--size must be at least 1, not 0"),
+        (("in", "-o", "out", "--tile", "0"), "--tile must be at least 1"),
+        (("in", "-o", "out", "--tile", "big"), "--tile must be a whole number, not 'big'"),
+        (("in", "-o", "out", "--max-pixels", "0"), "--max-pixels must be at least 1"),
+        (("in", "-o", "out", "--back-projections", "-1"), "--back-projections must be at least 0"),
+        (("in", "-o", "out", "--strength", "1.5"), "--strength must be between 0 and 1, not 1.5"),
+        (("in", "-o", "out", "--strength", "nan"), "--strength must be between 0 and 1"),
+        (("in", "-o", ""), "-o/--output must not be empty"),
+        (("", "-o", "out"), "must not be empty"),
+        (("in",), "required: -o/--output. See: facesr enhance --help"),
+        (("in", "-o", "out.bmp"), "out.bmp must end in .jpg"),
+        (("in/a.png", "-o", "out.png", "--format", "jpeg"), "out.png is no jpeg file"),
+        (("in/a.png", "-o", "out.png", "--quality", "80"), "--quality: PNG and TIFF lose nothing"),
+        (("in", "-o", "out", "--format", "tiff", "--quality", "80"), "PNG and TIFF lose nothing"),
+        (("in", "-o", "out", "--background", "model"), "--faces is not given"),
+        (("in", "-o", "out", "--keep-gps", "--metadata", "strip"), "--metadata strip leaves"),
+        (("in", "-o", "out", "--sheet", "s.jpg"), "s.jpg must end in .png"),
+        (("in", "-o", "out", "--report", "in"), "in is not a report of facesr enhance"),
+        (("in", "-o", "out", "--ray", "local", "--sheet", "s.png"), "--sheet: no pictures come"),
+        (("-", "-o", "-", "--json", "--jobs", "4"), "--json, --jobs: nothing for one picture"),
+        (("-", "-o", "out.png", "--report", "r.csv"), "--report: nothing for one picture"),
+        (("-", "-o", "out.png", "--sheet", "s.png"), "--sheet: nothing for one picture"),
+        (("-", "-o", "in", "--force"), "in must end in .jpg"),
+        (("-", "-o", "out.bmp"), "out.bmp must end in .jpg"),
+        (("-", "-o", "out.png", "--format", "webp"), "out.png is no webp file"),
+        (("clip.mp4", "-o", "out.mp4", "--quality", "30"), "are for pictures, not for a video"),
+        (("clip.mp4", "-o", "out.mp4", "--format", "png", "--jobs", "3"), "--jobs, --format"),
         (("in", "-", "-o", "out"), "stands for the only picture"),
         (("in", "-o", "-"), "give - as the input too"),
     ],
@@ -144,8 +175,9 @@ def test_mistakes_are_one_line_and_leave_nothing(capsys, arguments, message):
     enhance(*arguments, status=1)
     captured = capsys.readouterr().err
     assert message in captured
-    assert "Traceback" not in captured
-    assert not Path("out").exists()
+    assert len(captured.splitlines()) == 1
+    assert captured.startswith("error: ")
+    assert not list(Path().glob("[!i]*"))
 
 
 @pytest.mark.parametrize(
@@ -153,14 +185,14 @@ def test_mistakes_are_one_line_and_leave_nothing(capsys, arguments, message):
     [
         (("--max-pixels", "50"), "more than 50"),
         (("--max-pixels", "500"), "more than 500"),
-        (("--strength", "2"), "between 0 and 1"),
-        (("--scale", "-1"), "above zero"),
+        (("--size", "100000"), "more than 200000000"),
     ],
 )
 def test_a_picture_that_is_refused_is_named(capsys, caplog, options, message):
     write_pictures(Path("in"), ["a.png"])
     enhance("in", "-o", "out", "--model", "bicubic", *options, status=1)
     assert message in caplog.text
+    assert f"failed: {Path('in/a.png')}" in caplog.text
     assert "1 of 1 pictures could not be enhanced" in capsys.readouterr().err
     assert not list(Path("out").glob("*"))
 
@@ -195,7 +227,7 @@ def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
 
 def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
     write_pictures(Path("in"), [f"{number}.png" for number in range(400)], 64)
-    arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic")
+    arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic", "--report", "report.csv")
     with start(*arguments, preexec_fn=receive_ctrl_c) as process:
         while sum(1 for _ in Path("out").rglob("[!.]*.png")) < 3:
             assert process.poll() is None
@@ -206,3 +238,68 @@ def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
     assert "Traceback" not in errors.decode()
     for path in Path("out").iterdir():
         assert images.read(path).shape == (3, 512, 512)
+    assert set(read_report().values()) == {"512x512"}
+
+
+def read_report(name="report.csv"):
+    with Path(name).open(newline="") as file:
+        return {Path(row["picture"]).name: row["output_size"] for row in csv.DictReader(file)}
+
+
+def test_the_report_of_a_run_that_goes_on_has_the_rows_of_all_pictures():
+    write_pictures(Path("in"), ["a.png"])
+    arguments = ("in", "-o", "out", "--model", "bicubic", "--report", "report.csv")
+    enhance(*arguments)
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    enhance(*arguments)
+    enhance(*arguments)
+    assert read_report() == {"a.png": "32x32", "b.png": "32x32"}
+    enhance(*arguments, "--force", "--scale", 2)
+    assert read_report() == {"a.png": "16x16", "b.png": "16x16"}
+    enhance(*arguments[:-1], "second.csv")
+    assert read_report("second.csv") == {"a.png": "", "b.png": ""}
+
+
+def test_a_table_of_somebody_else_is_not_taken_for_a_report(capsys):
+    write_pictures(Path("in"), ["a.png"])
+    Path("report.csv").write_text("name,price\nbread,3\n")
+    enhance("in", "-o", "out", "--model", "bicubic", "--report", "report.csv", status=1)
+    assert "not a report of facesr enhance" in capsys.readouterr().err
+    assert Path("report.csv").read_text() == "name,price\nbread,3\n"
+
+
+def test_half_a_line_of_a_killed_run_does_not_spoil_the_report():
+    write_pictures(Path("in"), ["a.png"])
+    arguments = ("in", "-o", "out", "--model", "bicubic", "--report", "report.csv")
+    enhance(*arguments)
+    with Path("report.csv").open("a") as file:
+        file.write("in/b.png,out/b")
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    enhance(*arguments)
+    assert read_report() == {"a.png": "32x32", "b.png": "32x32"}
+
+
+def test_results_of_other_options_are_said_in_the_summary_and_kept(capsys):
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    arguments = ("in", "-o", "out", "--model", "bicubic", "--scale")
+    enhance(*arguments, 2)
+    os.utime("in/b.png", (4e9, 4e9))
+    enhance(*arguments, 4)
+    assert (
+        "2 there already (1 older than their picture, 1 made with other options: --force makes "
+        "them again)" in capsys.readouterr().out
+    )
+    assert images.read(Path("out/a.png")).shape == (3, 16, 16)
+
+
+def test_quiet_prints_nothing_but_what_goes_wrong(capsys):
+    write_pictures(Path("in"), ["a.png"])
+    enhance("in", "-o", "out", "--model", "bicubic", "--quiet")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_log_there_is_no_bar():
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    with start("in", "-o", "out", "--model", "bicubic") as process:
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, b"")

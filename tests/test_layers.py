@@ -27,7 +27,7 @@ LAYERS = [
     },
     {"removed"},
     {"sources", "pairing", "training", "tracking"},
-    {"enhancer"},
+    {"enhancer", "jobs"},
     {"batch", "choice", "evaluation", "scoreboard"},
     {"lineage", "registered_model", "remeasure", "cluster", "sweeps", "verification"},
     {"comparison", "reproduction"},

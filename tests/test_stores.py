@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from facesr import batch, images
-from facesr.batch import Options, plan
+from facesr.batch import Options
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
+from facesr.jobs import plan
 from facesr.stores import StorePath, parse
 
 pytest.importorskip("pyarrow")

@@ -4,16 +4,14 @@ A file that cannot be enhanced is told and never stops the others. A result appe
 all, so that a run that was stopped goes on where it was.
 """
 
-import glob
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,22 +19,19 @@ from torch import Tensor
 
 from facesr import __version__, images, metrics, photos, stores
 from facesr.enhancer import Enhancer, Result
-from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.errors import DataError, FaceSRError
 from facesr.faces import find_faces, restore_faces
+from facesr.jobs import ENDINGS, Job
+from facesr.metadata import SOFTWARE
 from facesr.photos import Format, Photo
-from facesr.stores import Place, StorePath
+from facesr.stores import Place
 
 logger = logging.getLogger(__name__)
 
+# Of the coarsest file system, FAT.
+_CLOCK_SECONDS = 2
+
 Status = Literal["enhanced", "skipped", "failed"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture file and where its result belongs."""
-
-    source: Place
-    target: Place
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,9 @@ class Outcome:
     job: Job
     status: Status
     error: str = ""
+    stale: Literal["", "older", "options"] = ""
+    """What a result that was there already seems to be: older than its picture, or made with other
+    options."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     model: str = ""
@@ -84,55 +82,6 @@ class StoppedError(Exception):
     """The work was called off."""
 
 
-def plan(inputs: Sequence[str], output: Place, file_format: Format | None = None) -> list[Job]:
-    """Finds the pictures and names their results.
-
-    Args:
-        inputs: Files, folders, patterns and addresses in an object store; folders are searched to
-            the bottom.
-        output: A file where its name ends like a picture's and there is one input, else a folder
-            in which the folders of the inputs are kept.
-        file_format: Of the results; None keeps that of each picture.
-
-    Raises:
-        DataError: An input does not exist, cannot be read, or holds no picture.
-        ParamsError: A result would be written among or onto the inputs.
-    """
-    paths = [path for name in inputs for path in _expand(name)]
-    folders = [path for path in paths if path.is_dir()]
-    found: list[tuple[Place, PurePath]] = []
-    for path in paths:
-        if path not in folders:
-            found.append((path, PurePath(path.name)))
-            continue
-        if _lies_in(output, path):
-            raise ParamsError(
-                f"{output} lies inside of {path}, whose pictures are read. Name a folder beside it."
-            )
-        # Of several folders each keeps its name, as with cp.
-        below = PurePath(path.resolve().name) if len(folders) > 1 else PurePath()
-        found += [(file, below / inside) for file, inside in _pictures(path)]
-    if not found:
-        raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
-    is_file = output.suffix.lower() in photos.FORMATS and not output.is_dir()
-    if is_file and len(found) > 1:
-        raise ParamsError(f"{len(found)} pictures do not fit into {output}. Name a folder.")
-    jobs: dict[Place, Job] = {}
-    for source, inside in found:
-        target = output if is_file else output / _renamed(inside, file_format)
-        if target in jobs and jobs[target].source != source:
-            # Such as a.jpg and a.gif, which both become a.png.
-            target = target.with_name(f"{inside.name}{target.suffix}")
-        if jobs.setdefault(target, Job(source, target)).source != source:
-            raise ParamsError(
-                f"{source} and {jobs[target].source} would both be written to {target}. "
-                "Enhance them one after the other, into different folders."
-            )
-        if target.resolve() == source.resolve():
-            raise ParamsError(f"{source} would be written onto itself. Name another folder.")
-    return list(jobs.values())
-
-
 def run(
     enhancer: Enhancer,
     jobs: Sequence[Job],
@@ -148,7 +97,7 @@ def run(
 
     Args:
         enhancer: Shared by all workers.
-        jobs: From `plan`.
+        jobs: From `jobs.plan`.
         options: For all of them.
         workers: Pictures that are worked on at a time.
         keep_pictures: Of the first so many, the outcome holds the pictures themselves.
@@ -208,7 +157,8 @@ def enhance_file(
     start = time.perf_counter()
     try:
         if job.target.exists() and not options.overwrite:
-            return Outcome(job, "skipped")
+            return Outcome(job, "skipped", stale=_stale(job, enhancer.model, options))
+        modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
         content = job.source if isinstance(job.source, Path) else job.source.read_bytes()
         before = photos.read(
             content,
@@ -218,17 +168,17 @@ def enhance_file(
         )
         after, result = enhance_photo(enhancer, before, options, on_progress=on_progress)
         encoded = encode(after, result.model, options, job.target)
-        stores.write(job.target, encoded)
+        stores.write(job.target, encoded, modified=modified)
     except StoppedError:
         raise
     except FaceSRError as error:
-        return Outcome(job, "failed", error=str(error))
+        return _failed(job, str(error))
     except OSError as error:
-        return Outcome(job, "failed", error=f"{job.target} cannot be written ({error.strerror}).")
+        return _failed(job, f"{job.target} cannot be written ({error.strerror or error}).")
     except Exception as error:
         # One picture that shows a fault of ours must not take the other thousands with it.
         logger.debug("%s", job.source, exc_info=True)
-        return Outcome(job, "failed", error=f"{job.source}: {type(error).__name__}: {error}")
+        return _failed(job, f"{type(error).__name__}: {error}")
     # What lies beneath transparent pixels counts for nothing.
     seen = photos.lay_on_white(before), photos.lay_on_white(after)
     return Outcome(
@@ -245,6 +195,50 @@ def enhance_file(
         before=before if keep else None,
         after=after if keep else None,
     )
+
+
+def _failed(job: Job, reason: str) -> Outcome:
+    named = reason if str(job.source) in reason else f"{job.source}: {reason}"
+    return Outcome(job, "failed", error=named)
+
+
+def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "options"]:
+    """Compares a result that is there with its picture and with how it would be made now."""
+    if not isinstance(job.source, Path) or not isinstance(job.target, Path):
+        return ""  # each would have to be fetched
+    try:
+        behind = job.source.stat().st_mtime - job.target.stat().st_mtime
+        if behind > _CLOCK_SECONDS:
+            return "older"
+        with images.opened(job.target) as result:
+            made_by = str(result.getexif().get(SOFTWARE, ""))
+    except (OSError, DataError):
+        return ""
+    program, _, how = made_by.partition(", ")
+    wanted = _software(model, options, ENDINGS.get(job.target.suffix.lower()))
+    # The version may have changed.
+    is_other = program.startswith("facesr ") and how != wanted.partition(", ")[2]
+    return "options" if is_other else ""
+
+
+def _software(model: str, options: Options, file_format: Format | None) -> str:
+    """What made a result, for its metadata: the version, all that changes pixels, the model."""
+    usual = {"strength": 1.0, "colour": "wavelet", "back_projections": 0, "self_ensemble": False}
+    how = [
+        f"{name} {options.enhance[name]:g}"
+        for name in ("size", "scale")
+        if options.enhance.get(name)
+    ]
+    how += [
+        f"{name} {options.enhance.get(name, value)}"
+        for name, value in usual.items()
+        if options.enhance.get(name, value) != value
+    ]
+    if options.faces:
+        how.append("faces and background" if options.background else "faces")
+    if options.quality != photos.QUALITY and file_format in ("jpeg", "webp"):
+        how.append(f"quality {options.quality}")
+    return ", ".join([f"facesr {__version__}", *how, model])
 
 
 def enhance_photo(
@@ -293,13 +287,14 @@ def encode(photo: Photo, model: str, options: Options, target: Place | None = No
     Raises:
         DataError: The picture is too large for the format.
     """
-    by_name = photos.FORMATS.get(target.suffix.lower()) if target else None
+    by_name = ENDINGS.get(target.suffix.lower()) if target else None
+    file_format = by_name or options.file_format or photo.format
     return photos.encode(
         photo,
-        file_format=by_name or options.file_format,
+        file_format=file_format,
         quality=options.quality,
         keep_metadata=options.keep_metadata,
-        software=f"facesr {__version__}, {model}",
+        software=_software(model, options, file_format),
     )
 
 
@@ -307,46 +302,3 @@ def _luma_shift(before: Tensor, after: Tensor) -> float:
     weights = torch.tensor([0.299, 0.587, 0.114])
     means = [picture.mean((1, 2)) @ weights for picture in (before, after)]
     return 255 * float(means[1] - means[0])
-
-
-def _expand(name: str) -> list[Place]:
-    """One path or address, or the paths that a pattern names where the shell has not done it."""
-    place = stores.parse(name)
-    if place.exists():
-        return [place]
-    if glob.has_magic(name) and isinstance(place, Path):
-        # Path.glob takes no absolute pattern.
-        return [Path(each) for each in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
-    raise DataError(f"{place} does not exist. Check the path.")
-
-
-def _lies_in(output: Place, folder: Place) -> bool:
-    if isinstance(output, Path) and isinstance(folder, Path):
-        return output.resolve().is_relative_to(folder.resolve())
-    return f"{output}/".startswith(f"{folder}/")
-
-
-def _pictures(folder: Place) -> list[tuple[Place, PurePath]]:
-    """As `images.find`, with the paths below; a folder that cannot be read is no empty one."""
-    if isinstance(folder, StorePath):
-        return [(folder / inside, inside) for inside in folder.find(images.SUFFIXES)]
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
-
-    paths = sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if Path(name).suffix.lower() in images.SUFFIXES
-    )
-    return [(path, path.relative_to(folder)) for path in paths]
-
-
-def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
-    """The same name; another ending only where another format is written."""
-    own = photos.FORMATS.get(inside.suffix.lower())
-    if own and file_format in (None, own):
-        return inside
-    suffixes = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
-    return inside.with_suffix(suffixes[file_format or "png"])

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from facesr.batch import Job, Options, Outcome, enhance_file
+from facesr.batch import Options, Outcome, enhance_file
 from facesr.enhancer import Enhancer
 from facesr.errors import ParamsError
+from facesr.jobs import Job
 
 LOCAL = "local"
 
@@ -35,7 +36,7 @@ def run(
 
     Args:
         enhancer: Its weights are sent to the workers, which need no registry.
-        jobs: From `batch.plan`; all machines see their paths.
+        jobs: From `jobs.plan`; all machines see their paths.
         options: For all of them.
         address: `local` starts Ray on this machine for the time of the work; else that of a
             cluster, such as `10.0.0.1:6379`, `ray://10.0.0.1:10001` or `auto`.

@@ -20,7 +20,10 @@ from facesr.files import written_whole
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"}
+    | {".png", ".apng", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
+)
 # Pillow reads more, some of it by programs of its own that nobody expects here.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 # zlib's usual 6 takes three times as long and saves 4 % of the size (measured at 384 px).

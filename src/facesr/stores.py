@@ -4,6 +4,7 @@ Through pyarrow's file systems, which know S3, Google's and Microsoft's stores a
 region, endpoint and the like from the address (https://arrow.apache.org/docs/python/filesystems.html).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,8 +89,8 @@ class StorePath:
         with self._opened() as (system, path), system.open_input_stream(path) as stream:
             return bytes(stream.read())
 
-    def find(self, suffixes: frozenset[str]) -> list[PurePosixPath]:
-        """Gives the paths below this folder of the files that end so, sorted.
+    def find(self) -> list[PurePosixPath]:
+        """Gives the paths below this folder of all files, sorted.
 
         Raises:
             DataError: As `read_bytes`.
@@ -100,7 +101,7 @@ class StorePath:
             return sorted(
                 PurePosixPath(each.path).relative_to(path)
                 for each in system.get_file_info(FileSelector(path, recursive=True))
-                if each.is_file and PurePosixPath(each.path).suffix.lower() in suffixes
+                if each.is_file
             )
 
     @contextmanager
@@ -133,8 +134,14 @@ def parse(name: str) -> Place:
     return StorePath(name) if is_address(name) else Path(name)
 
 
-def write(place: Place, content: bytes) -> None:
+def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
     """Writes a file that appears whole or not at all.
+
+    Args:
+        place: The file.
+        content: What it is to hold.
+        modified: Time of modification in nanoseconds, which an object store sets itself; None is
+            now.
 
     Raises:
         OSError: The path cannot be written.
@@ -145,6 +152,8 @@ def write(place: Place, content: bytes) -> None:
         return
     with written_whole(place) as beside:
         beside.write_bytes(content)
+        if modified is not None:
+            os.utime(beside, ns=(modified, modified))
 
 
 def _write_to_store(place: StorePath, content: bytes) -> None:

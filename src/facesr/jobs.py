@@ -1,0 +1,232 @@
+"""Which picture files are meant, and where the result of each belongs."""
+
+import glob
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from PIL import Image
+
+from facesr import images, photos, stores
+from facesr.errors import DataError, ParamsError
+from facesr.photos import Format
+from facesr.stores import Place, StorePath
+
+logger = logging.getLogger(__name__)
+
+# By file name; those beside `photos.FORMATS` are kept where a picture comes with them.
+ENDINGS: dict[str, Format] = {
+    **photos.FORMATS,
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".jif": "jpeg",
+    ".apng": "png",
+}
+# What desktops and file systems leave behind on every disk.
+_SYSTEM_FILES = frozenset(
+    {
+        ".ds_store",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "__macosx",
+        "@eadir",
+        "$recycle.bin",
+        "system volume information",
+    }
+)
+# Beside those that Pillow knows.
+_OTHER_MEDIA = frozenset(
+    {".heic", ".heif", ".jxl", ".svg"} | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
+)
+_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture file and where its result belongs."""
+
+    source: Place
+    target: Place
+
+
+def plan(
+    inputs: Sequence[str],
+    output: Place,
+    file_format: Format | None = None,
+    *,
+    is_folder: bool = False,
+) -> list[Job]:
+    """Finds the pictures and names their results; what a folder holds beside them is logged.
+
+    The name of a result depends on its picture alone: where the ending changes, the new one is
+    added to the old one.
+
+    Args:
+        inputs: Files, folders, patterns and addresses in an object store; folders are searched to
+            the bottom.
+        output: A file where its name ends like a picture's and there is one input, else a folder
+            in which the folders of the inputs are kept.
+        file_format: Of the results; None keeps that of each picture.
+        is_folder: `output` is meant as a folder, whatever its name.
+
+    Raises:
+        DataError: An input does not exist, cannot be read, or holds no picture.
+        ParamsError: A result would be written among or onto the inputs, two would share a name, or
+            the output has the name of a file that is not written.
+    """
+    paths = [path for name in inputs for path in _expand(name)]
+    folders = [path for path in paths if path.is_dir()]
+    found: list[tuple[Place, PurePath]] = []
+    for path in paths:
+        if path not in folders:
+            found.append((path, PurePath(path.name)))
+            continue
+        if _lies_in(output, path):
+            raise ParamsError(
+                f"{output} lies inside of {path}, whose pictures are read. Name a folder beside it."
+            )
+        # Of several folders each keeps its name, as with cp.
+        below = PurePath(path.resolve().name) if len(folders) > 1 else PurePath()
+        found += [(path / inside, below / inside) for inside in _pictures(path)]
+    if not found:
+        raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
+    is_file = not is_folder and _names_file(output, file_format, single=paths == [found[0][0]])
+    if is_file and len(found) > 1:
+        raise ParamsError(f"{len(found)} pictures do not fit into {output}. Name a folder.")
+    if not is_file and isinstance(output, Path) and output.exists() and not output.is_dir():
+        raise ParamsError(f"{output} is not a folder. Name another one.")
+    jobs: dict[Place, Job] = {}
+    for source, inside in found:
+        target = output if is_file else output / _renamed(inside, file_format)
+        if jobs.setdefault(target, Job(source, target)).source != source:
+            raise ParamsError(
+                f"{source} and {jobs[target].source} would both be written to {target}. "
+                "Enhance them one after the other, into different folders."
+            )
+        if target.resolve() == source.resolve():
+            raise ParamsError(f"{source} would be written onto itself. Name another folder.")
+    return list(jobs.values())
+
+
+def _names_file(output: Place, file_format: Format | None, *, single: bool) -> bool:
+    """Whether the output is a file.
+
+    Raises:
+        ParamsError: It has the name of a file that is not written, or of another format.
+    """
+    ending = output.suffix.lower()
+    if not ending or output.is_dir():
+        return False
+    if own := photos.FORMATS.get(ending):
+        if file_format not in (None, own):
+            raise ParamsError(f"{output} is no {file_format} file. Leave --format away.")
+        return True
+    if single or ending in Image.registered_extensions() or ending in _OTHER_MEDIA:
+        raise ParamsError(
+            f"{output} must end in {', '.join(photos.FORMATS)}, or in / to be a folder."
+        )
+    return False
+
+
+def _expand(name: str) -> list[Place]:
+    """One path or address, or the paths that a pattern names where the shell has not done it."""
+    place = stores.parse(name)
+    if place.exists():
+        if isinstance(place, Path) and (kind := _special_kind(place)):
+            raise DataError(
+                f"{place} is a {kind}. Name a file, or pipe the picture into: facesr enhance -"
+            )
+        return [place]
+    if glob.has_magic(name) and isinstance(place, Path):
+        # Path.glob takes no absolute pattern.
+        return [Path(each) for each in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207
+    raise DataError(f"{place} does not exist. Check the path.")
+
+
+def _lies_in(output: Place, folder: Place) -> bool:
+    if isinstance(output, Path) and isinstance(folder, Path):
+        return output.resolve().is_relative_to(folder.resolve())
+    return f"{output}/".startswith(f"{folder}/")
+
+
+def _pictures(folder: Place) -> list[PurePath]:
+    """Paths below the folder; what is no picture is logged, but for the system's own files.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be read.
+    """
+    found: list[PurePath] = []
+    passed_over: dict[str, list[str]] = {}
+    for inside, kind in _walk(folder):
+        if not kind and inside.suffix.lower() in images.SUFFIXES:
+            found.append(inside)
+        else:
+            kind = kind or inside.suffix.lower() or "without an ending"
+            passed_over.setdefault(kind, []).append(str(inside))
+    if passed_over:
+        listed = "; ".join(
+            f"{len(names)} {kind} ({', '.join(names[:_NAMES_SHOWN])}"
+            f"{', ...' if len(names) > _NAMES_SHOWN else ''})"
+            for kind, names in sorted(passed_over.items())
+        )
+        count = sum(map(len, passed_over.values()))
+        logger.warning("%s: %d passed over: %s", folder, count, listed)
+    return sorted(found)
+
+
+def _walk(folder: Place) -> Iterator[tuple[PurePath, str]]:
+    """Yields what lies below a folder, and its kind where that is not a file to look at."""
+    if isinstance(folder, StorePath):
+        for inside in folder.find():
+            if not any(map(_is_of_system, inside.parts)):
+                yield inside, "hidden" if any(part.startswith(".") for part in inside.parts) else ""
+        return
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        below = Path(parent).relative_to(folder)
+        folders[:] = sorted(name for name in folders if not _is_of_system(name))
+        for name in folders:
+            if name.startswith("."):
+                yield below / name, "hidden"
+            elif Path(parent, name).is_symlink():
+                yield below / name, "links to folders"
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(names):
+            if name.startswith(".") and not _is_of_system(name):
+                yield below / name, "hidden"
+            elif not _is_of_system(name):
+                yield below / name, _special_kind(Path(parent, name))
+
+
+def _is_of_system(name: str) -> bool:
+    # macOS keeps what other file systems cannot hold in ._NAME beside each file.
+    return name.startswith("._") or name.lower() in _SYSTEM_FILES
+
+
+def _special_kind(path: Path) -> str:
+    """What a path is that is neither a file nor a folder; opening it might wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""  # said when it is read
+    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
+    """The same name; another ending behind it only where another format is written."""
+    own = ENDINGS.get(inside.suffix.lower())
+    if own and file_format in (None, own):
+        return inside
+    endings = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
+    written = file_format or ("jpeg" if inside.suffix.lower() == ".mpo" else "png")
+    return inside.with_name(inside.name + endings[written])
