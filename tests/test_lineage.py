@@ -4,6 +4,8 @@ import hashlib
 import json
 import math
 import os
+import shutil
+import sqlite3
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,11 +14,20 @@ from PIL import Image
 from shipped import write_params
 from test_tracking import make_project, migrated_database, networks, publish_project, train_again
 
-from facesr import comparison, lineage, sweeps
+from facesr import cli, comparison, lineage, sweeps
+from facesr.commands import data
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
+from facesr.removed import hash_origin
 from facesr.stats import interval, read_table
-from facesr.tracking import find_version, promote, read_card, read_record, versions_trained_on
+from facesr.tracking import (
+    as_lines,
+    find_version,
+    promote,
+    read_card,
+    read_record,
+    versions_that_saw,
+)
 from facesr.verification import folder_md5
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
@@ -41,12 +52,13 @@ def project(tmp_path_factory, migrated_database, networks):
         publish_project(root)
         patch.delenv("DVC_EXP_NAME")
         train_again(root, [24.5, 25.6, 27.0], seed=1)
-        write_faces(root)
+        write_faces(root, digest="e")
         publish_project(root)
     return root
 
 
-def write_faces(root):
+def write_faces(root, digest=""):
+    """Writes the manifest; another data seed gives other files, of the same origin."""
     licences = ["CC-BY-NC-4.0", "CC-BY-NC-4.0", "CC0-1.0", "CC0-1.0"]
     entries = [
         Entry(
@@ -54,16 +66,19 @@ def write_faces(root):
             "train" if number < 3 else "test",
             f"ffhq:{number}",
             "64",
-            f"{number}" * 64,
+            (f"{number}" * 20 + digest * 44).ljust(64, f"{number}"),
             licence,
         )
         for number, licence in enumerate(licences)
     ]
     write_manifest(root / "data" / "faces", entries)
+    rows = ["split,sha256,origin_sha256"]
+    rows += [f"{one.split},{one.sha256},{hash_origin(one.origin)}" for one in entries]
+    (root / "reports/fetch_faces/pictures.csv").write_text("\n".join(rows) + "\n")
     lock = root / "dvc.lock"
     text = lock.read_text()
     # The stage that fetches lists its folder as an out.
-    out = "    - path: data/faces\n      hash: md5\n      md5: abc.dir\n      size: 1\n"
+    out = f"    - path: data/faces\n      hash: md5\n      md5: abc{digest}.dir\n      size: 1\n"
     start = text.index("    outs:\n", text.index("  fetch_faces:"))
     lock.write_text(text[:start] + "    outs:\n" + out + text[start + len("    outs:\n") :])
 
@@ -132,10 +147,49 @@ def test_a_run_of_another_experiment_is_refused(project):
         read_record(project, other.info.run_id)
 
 
-def test_a_picture_names_the_versions_that_were_trained_with_it(project):
-    assert versions_trained_on(project, "2" * 64) == [1, 2]
-    assert versions_trained_on(project, "2" * 12) == [1, 2]
-    assert versions_trained_on(project, "9" * 64) == []
+def test_an_image_names_the_versions_that_saw_it_or_another_file_of_its_origin(project):
+    assert versions_that_saw(project, sha256=["2" * 64]) == ({1: {"train"}, 2: {"train"}}, [])
+    assert versions_that_saw(project, sha256=["2" * 12]) == ({1: {"train"}, 2: {"train"}}, [])
+    assert versions_that_saw(project, sha256=["3" * 12])[0] == {1: {"test"}, 2: {"test"}}
+    assert versions_that_saw(project, sha256=["9" * 64]) == ({}, [])
+    # Version 2 has the file of another data seed.
+    seen, _ = versions_that_saw(project, sha256=["1" * 64])
+    assert seen == {1: {"train"}, 2: {"train"}}
+
+
+def test_lineage_of_an_image_and_the_removal_of_it_name_the_same_versions(
+    project, capsys, monkeypatch
+):
+    monkeypatch.chdir(project)
+    cli.main(["lineage", "--picture", "2" * 64])
+    told = capsys.readouterr().out
+    assert told == "facesr/1 was trained with it (train)\nfacesr/2 was trained with it (train)\n"
+    seen = versions_that_saw(project, sha256=["2" * 64], origin_sha256=[hash_origin("ffhq:2")])
+    assert "\n".join(as_lines(*seen)) + "\n" == told
+    with pytest.raises(SystemExit):
+        cli.main(["lineage", "--picture", "2"])
+    assert "fewer than 12 digits" in capsys.readouterr().err
+
+
+def test_an_interrupted_publish_does_not_hide_who_saw_an_image(project, tmp_path, monkeypatch):
+    root = shutil.copytree(project, tmp_path / "copy")
+    # As a publish leaves it that was killed after the registration.
+    with sqlite3.connect(root / "mlflow.db") as database:
+        moved = (f"file://{project}", f"file://{root}")
+        database.execute(
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", moved
+        )
+        database.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", moved)
+        database.execute(
+            "UPDATE runs SET status = 'FAILED' WHERE run_uuid = "
+            "(SELECT run_id FROM model_versions WHERE version = 1)"
+        )
+    assert versions_that_saw(root, sha256=["2" * 64])[0] == {1: {"train"}, 2: {"train"}}
+
+
+def test_the_advice_after_a_removal_says_what_else_the_collection_deletes():
+    advice = " ".join(data.NEXT.split())
+    assert "with it those of all other profiles, commits and experiments" in advice
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

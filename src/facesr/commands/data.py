@@ -6,6 +6,15 @@ from pathlib import Path
 FOLDERS = (Path("data/faces"), Path("data/selfies"))
 REMOVED = Path("removed.csv")
 
+NEXT = """
+Next:
+1. dvc repro, which trains without it; then commit removed.csv and dvc.lock.
+2. Delete the versions named above in MLflow, and the image where it came from.
+3. DVC's cache, and a remote if you have pushed to one, still hold it within the results of earlier
+   states. No command deletes one image there. `dvc gc --workspace` deletes every result that the
+   present params.yaml does not use: that of this image, and with it those of all other profiles,
+   commits and experiments, which have to be trained again when they are wanted again."""
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -47,7 +56,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 def _remove(parsed: argparse.Namespace) -> None:
     from facesr.removed import hash_origin, remove
-    from facesr.tracking.pictures import versions_that_saw
+    from facesr.tracking import as_lines, versions_that_saw
 
     gone = remove(parsed.sha256, FOLDERS, REMOVED)
     for entry in gone:
@@ -57,15 +66,5 @@ def _remove(parsed: argparse.Namespace) -> None:
         sha256={entry.sha256 for entry in gone},
         origin_sha256={hash_origin(entry.origin) for entry in gone},
     )
-    for number, splits in seen.items():
-        how = "was trained with it" if "train" in splits else "was measured with it"
-        print(f"facesr/{number} {how} ({', '.join(sorted(splits))})")
-    for number in unknown:
-        print(f"facesr/{number} carries no list of its pictures: nothing can be said about it")
-    if not seen and not unknown:
-        print("no registered model has seen it")
-    print(
-        "Next: dvc repro, which trains without it; commit removed.csv; delete the versions named "
-        "above in MLflow; dvc gc --workspace, which deletes it from DVC's cache; and delete it "
-        "where it came from."
-    )
+    print("\n".join(as_lines(seen, unknown)))
+    print(NEXT)

@@ -25,7 +25,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--picture",
         metavar="SHA256",
-        help="instead: tell which versions were trained with a picture of data/faces/manifest.csv",
+        help="instead: say which versions have seen an image; SHA-256 as in manifest.csv, or its "
+        "first 12 digits",
     )
     parser.set_defaults(command=_lineage)
 
@@ -35,12 +36,16 @@ def _lineage(parsed: argparse.Namespace) -> None:
 
     from facesr.errors import ParamsError
     from facesr.lineage import as_text, describe, draw, read_lock_of
-    from facesr.tracking import read_record, versions_trained_on
+    from facesr.removed import FEWEST_DIGITS
+    from facesr.tracking import as_lines, read_record, versions_that_saw
 
     root = Path.cwd()
     if parsed.picture:
-        numbers = versions_trained_on(root, parsed.picture)
-        print(", ".join(f"facesr/{number}" for number in numbers) or "No registered version.")
+        if len(parsed.picture) < FEWEST_DIGITS:
+            raise ParamsError(
+                f"{parsed.picture} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."
+            )
+        print("\n".join(as_lines(*versions_that_saw(root, sha256=[parsed.picture.lower()]))))
         return
     if parsed.graph and parsed.graph.suffix not in (".png", ".svg"):
         raise ParamsError(f"{parsed.graph} is neither .png nor .svg. Choose one of them.")

@@ -19,6 +19,7 @@ from facesr.tracking.listing import (
 )
 from facesr.tracking.live import live_run
 from facesr.tracking.pages import served_pages
+from facesr.tracking.pictures import as_lines, versions_that_saw
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
 from facesr.tracking.records import (
@@ -26,7 +27,6 @@ from facesr.tracking.records import (
     read_artifact,
     read_card,
     read_record,
-    versions_trained_on,
 )
 from facesr.tracking.runs import metric_name
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
@@ -46,6 +46,7 @@ __all__ = [
     "LOCAL_PAGES",
     "MODEL",
     "WEIGHTS",
+    "as_lines",
     "ListedRun",
     "ListedVersion",
     "Published",
@@ -68,5 +69,5 @@ __all__ = [
     "rollback",
     "served_pages",
     "tracking_uri",
-    "versions_trained_on",
+    "versions_that_saw",
 ]

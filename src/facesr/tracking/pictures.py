@@ -1,27 +1,30 @@
-"""Which registered models have seen a picture."""
+"""Which registered models have seen an image."""
 
 import csv
-import tempfile
-from collections.abc import Collection
+import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, as_registry_error, connect, database_file, is_embedded
 
-# Written by the stage, stored with its run; see facesr.sources.
-STAGE = "fetch_faces"
+# Written by the stages that fetch, stored with their runs; see facesr.sources.
+STAGES = ("fetch_faces", "fetch_selfies")
 PICTURES = "pictures.csv"
 
 
 def versions_that_saw(
-    root: Path, *, sha256: Collection[str], origin_sha256: Collection[str]
+    root: Path, *, sha256: Collection[str], origin_sha256: Collection[str] = ()
 ) -> tuple[dict[int, set[str]], list[int]]:
-    """Looks pictures up in the lists that every version's run carries.
+    """Look images up in the lists that the runs of every version carry.
+
+    An image of the same origin counts as the same: other sizes and data seeds give other files.
 
     Args:
         root: The project's root.
-        sha256: Of the PNG files.
-        origin_sha256: Of their origins, which also finds them in another size.
+        sha256: Of the PNG files, or their first digits.
+        origin_sha256: Of their origins, where no list may hold the files.
 
     Returns:
         The splits in which a version had any of them, by version; and the versions whose run
@@ -33,39 +36,65 @@ def versions_that_saw(
     if is_embedded(root) and not database_file(root).exists():
         return {}, []
     client, experiment_id = connect(root, create=False)
-    seen: dict[int, set[str]] = {}
-    unknown: list[int] = []
     with as_registry_error(root):
-        for version in client.search_model_versions(f"name = '{MODEL}'"):
-            number = int(version.version)
-            rows = _listed(client, experiment_id, version.run_id or "")
-            if rows is None:
-                unknown.append(number)
-                continue
-            splits = {
-                row["split"]
-                for row in rows
-                if row["sha256"] in sha256 or row["origin_sha256"] in origin_sha256
-            }
-            if splits:
-                seen[number] = splits
-    return dict(sorted(seen.items())), sorted(unknown)
+        runs = Runs(client, experiment_id, {})
+        lists = {
+            int(version.version): _listed(runs, version.run_id or "")
+            for version in client.search_model_versions(f"name = '{MODEL}'")
+        }
+    files = tuple(sha256)
+    origins = set(origin_sha256) | {
+        row["origin_sha256"]
+        for rows in lists.values()
+        for row in rows
+        if row["sha256"].startswith(files)
+    }
+    seen: dict[int, set[str]] = {}
+    for number, rows in sorted(lists.items()):
+        for row in rows:
+            if row["sha256"].startswith(files) or row["origin_sha256"] in origins:
+                seen.setdefault(number, set()).add(row["split"])
+    return seen, sorted(number for number, rows in lists.items() if not rows)
 
 
-def _listed(client: Any, experiment_id: str, parent_run_id: str) -> list[dict[str, str]] | None:
-    if not parent_run_id:
-        return None
+def as_lines(seen: Mapping[int, Collection[str]], unknown: Collection[int]) -> list[str]:
+    """Render what `versions_that_saw` found, a line for each version."""
+    lines = []
+    for number, splits in seen.items():
+        how = "was trained with it" if "train" in splits else "was measured with it"
+        lines.append(f"{MODEL}/{number} {how} ({', '.join(sorted(splits))})")
+    lines += [
+        f"{MODEL}/{number} carries no list of its images: nothing can be said about it"
+        for number in unknown
+    ]
+    return lines or ["no registered model has seen it"]
+
+
+def _listed(runs: Runs, parent_run_id: str) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = []
+    for stage in STAGES:
+        run_id = _run_of(runs, parent_run_id, stage)
+        text = runs.read_text(run_id, PICTURES) if run_id else None
+        rows += csv.DictReader(io.StringIO(text or ""))
+    return rows
+
+
+def _run_of(runs: Runs, parent_run_id: str, stage: str) -> str:
+    """The run of a stage; "" where it is gone.
+
+    The parent may have failed later on: what it had written is as true as ever.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        parent: Any = runs.client.get_run(parent_run_id)
+    except MlflowException:
+        return ""
     # A stage that was taken from the cache is linked; otherwise its run is the parent's child.
-    run_id = client.get_run(parent_run_id).data.tags.get(f"dvc.reused.{STAGE}")
-    if not run_id:
-        children = client.search_runs(
-            [experiment_id],
-            f"tags.`mlflow.parentRunId` = '{parent_run_id}' and tags.`dvc.stage` = '{STAGE}'",
-        )
-        run_id = children[0].info.run_id if children else None
-    if not run_id or not any(file.path == PICTURES for file in client.list_artifacts(run_id)):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = client.download_artifacts(run_id, PICTURES, folder)
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    if reused := parent.data.tags.get(f"dvc.reused.{stage}"):
+        return str(reused)
+    children = runs.client.search_runs(
+        [runs.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{parent_run_id}' and tags.`dvc.stage` = '{stage}'",
+    )
+    return str(children[0].info.run_id) if children else ""

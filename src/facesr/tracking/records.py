@@ -9,7 +9,7 @@ from typing import Any
 
 from facesr.errors import RegistryError
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
-from facesr.tracking.runs import MANIFESTS_FOLDER, Runs
+from facesr.tracking.runs import Runs
 from facesr.tracking.store import (
     EXPERIMENT,
     MODEL,
@@ -173,32 +173,3 @@ def _read(root: Path, name: str, run_id: str, version: RegisteredVersion | None)
 
 def _names_of(aliases: Mapping[str, Any], number: int) -> tuple[str, ...]:
     return tuple(sorted(alias for alias, named in aliases.items() if int(named) == number))
-
-
-def versions_trained_on(root: Path, sha256: str) -> list[int]:
-    """Names the versions whose faces, by the manifest stored with their runs, hold a picture.
-
-    Args:
-        root: The project's root.
-        sha256: Of the picture's file in data/faces, as in its manifest; a beginning is enough.
-
-    Raises:
-        RegistryError: The store does not answer.
-    """
-    if is_embedded(root) and not database_file(root).exists():
-        return []
-    client, experiment_id = connect(root, create=False)
-    holds: dict[str, bool] = {}
-    numbers = []
-    with as_registry_error(root):
-        runs = Runs(client, experiment_id, {})
-        for version in client.search_model_versions(f"name = '{MODEL}'"):
-            run_id = _read(root, f"{MODEL}/{version.version}", version.run_id, None).stages.get(
-                "fetch_faces", ""
-            )
-            if run_id not in holds:
-                text = runs.read_text(run_id, f"{MANIFESTS_FOLDER}/data/faces/manifest.csv") or ""
-                holds[run_id] = bool(re.search(rf"(?<![0-9a-f]){re.escape(sha256)}", text))
-            if holds[run_id]:
-                numbers.append(int(version.version))
-    return sorted(numbers)
