@@ -21,7 +21,8 @@ class AdversarialLoss(NamedTuple):
     critic: Opinion
     generator: Opinion
     is_relative: bool
-    """The generator's side needs the logits of the originals too."""
+    """Compares the images of a batch: both sides need the logits of originals and of generated
+    images, of the whole batch. The others are means over images, which parts can compute alone."""
 
 
 def vanilla_critic(original: Tensor, generated: Tensor) -> Tensor:
@@ -105,7 +106,9 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
 }
 
 
-def gradient_penalty(critic: nn.Module, original: Tensor, generated: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: nn.Module, original: Tensor, generated: Tensor, mix: Tensor | None = None
+) -> Tensor:
     """Mean squared distance to 1 of the critic's slope between originals and generated pictures.
 
     Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028. The slope is that of a picture's mean
@@ -115,9 +118,12 @@ def gradient_penalty(critic: nn.Module, original: Tensor, generated: Tensor) -> 
         critic: From (N, 3, H, W) to (N, P).
         original: (N, 3, H, W).
         generated: (N, 3, H, W).
+        mix: (N, 1, 1, 1) in [0, 1], the original's weight in the image at which the slope is
+            measured; None draws it.
     """
-    share = torch.rand(len(original), 1, 1, 1, device=original.device)
-    between = torch.lerp(generated.detach().float(), original.float(), share).requires_grad_()
+    if mix is None:
+        mix = torch.rand(len(original), 1, 1, 1, device=original.device)
+    between = torch.lerp(generated.detach().float(), original.float(), mix).requires_grad_()
     values = critic(between).float().mean(1)  # (N,)
     (slope,) = torch.autograd.grad(values.sum(), between, create_graph=True)
     penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()

@@ -97,6 +97,10 @@ def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
 class Parts:
     """Into how many parts a batch is cut; more of them where the memory is too small.
 
+    The gradient is that of the whole batch but for rounding, with two exceptions: dropout draws
+    other masks, and batch norm (`fastai_unet`) normalises over a part and moves its running
+    statistics part by part.
+
     Attributes:
         count: Parts; every training step goes through them one after another.
     """
@@ -189,15 +193,37 @@ class SharedStep:
             yield from group["params"]
 
 
-def in_parts(
-    step: Callable[[Tensor, Tensor], Report], lr: Tensor, hr: Tensor, *, parts: int
-) -> Report:
-    """Calls a step for each part of a batch and gives the mean of its reports."""
-    if parts == 1:
-        return step(lr, hr)
-    reports = [step(*pair) for pair in zip(lr.chunk(parts), hr.chunk(parts), strict=True)]
-    means: Any = [torch.stack(values).mean() for values in zip(*reports, strict=True)]
-    return type(reports[0])(*means)  # type: ignore[call-arg, return-value, unused-ignore]
+class SpectralVectors:
+    """The vectors of a network's spectral norms, which each pass in training moves.
+
+    All parts of a batch start from the same ones, as the whole batch does in one pass, and so does
+    a batch that begins anew in smaller parts.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        # By name, in PyTorch's older form of spectral norm and in the newer one.
+        self._places = [
+            (module, name)
+            for module in network.modules()
+            for name, _ in module.named_buffers(recurse=False)
+            if name.endswith(("_u", "_v"))
+        ]
+        self._kept = [tensor.clone() for tensor in self._tensors()]
+
+    def _tensors(self) -> list[Tensor]:
+        return [module.get_buffer(name) for module, name in self._places]
+
+    def keep(self) -> None:
+        """Remember the vectors."""
+        self._copy(self._kept, self._tensors())
+
+    def restore(self) -> None:
+        """Go back to the vectors that `keep` remembered."""
+        self._copy(self._tensors(), self._kept)
+
+    def _copy(self, targets: list[Tensor], sources: list[Tensor]) -> None:
+        if targets:
+            torch._foreach_copy_(targets, sources)
 
 
 def gradient_norm(parameters: Iterator[nn.Parameter]) -> Tensor:

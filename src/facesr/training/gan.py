@@ -6,7 +6,6 @@ loss is below a threshold, then the generator takes one step. What is kept is a 
 the generator's weights.
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,30 +16,16 @@ from torch import Tensor
 
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
-from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
+from facesr.losses import ContentLoss
 from facesr.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.training.average import Average
-from facesr.training.engine import (
-    Parts,
-    Report,
-    SharedStep,
-    in_parts,
-    load_optimizer,
-    pick_dtype,
-    prepared,
-)
+from facesr.training.engine import Parts, load_optimizer, pick_dtype, prepared
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
 from facesr.training.resume import training_key
-from facesr.training.steps import (
-    CriticStep,
-    GeneratorStep,
-    build_optimizer,
-    critic_step,
-    generator_step,
-)
+from facesr.training.turns import Turns
 
 # The study's goal: the critic can no longer tell, and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
@@ -111,14 +96,10 @@ def train_gan(
     trained = load_network(generator_weights)
     generator_net = trained.module.to(device)
     critic_net = load_network(critic_weights).module.to(device)
-    generator_optimizer = build_optimizer(
-        generator_net, params, learning_rate=params.generator_learning_rate
-    )
-    critic_optimizer = build_optimizer(
-        critic_net, params, learning_rate=params.critic_learning_rate
-    )
     content_loss = ContentLoss(params.content).to(device)
-    adversarial_loss = ADVERSARIAL_LOSSES[params.adversarial_loss]
+    parts = Parts(training.accumulate, most=training.max_accumulate, processes=processes)
+    turns = Turns(generator_net, critic_net, params, content_loss=content_loss, parts=parts)
+    generator_optimizer, critic_optimizer = turns.generator_optimizer, turns.critic_optimizer
 
     steps = {"critic": 0, "generator": 0}
     critics_turn = True
@@ -145,8 +126,8 @@ def train_gan(
         return {
             "generator": generator_net.state_dict(),
             "critic": critic_net.state_dict(),
-            "generator_optimizer": generator_optimizer.state_dict(),
-            "critic_optimizer": critic_optimizer.state_dict(),
+            "generator_optimizer": generator_optimizer.optimizer.state_dict(),
+            "critic_optimizer": critic_optimizer.optimizer.state_dict(),
             "average": average.tensors,
             "steps": steps,
             "critics_turn": critics_turn,
@@ -157,51 +138,14 @@ def train_gan(
         nonlocal critics_turn
         generator_net.load_state_dict(saved["generator"])
         critic_net.load_state_dict(saved["critic"])
-        load_optimizer(generator_optimizer, saved["generator_optimizer"])
-        load_optimizer(critic_optimizer, saved["critic_optimizer"])
+        load_optimizer(generator_optimizer.optimizer, saved["generator_optimizer"])
+        load_optimizer(critic_optimizer.optimizer, saved["critic_optimizer"])
         for name, tensor in average.tensors.items():
             tensor.copy_(saved["average"][name])
         steps.update(saved["steps"])
         critics_turn = saved["critics_turn"]
         parts.count = saved["parts"]
 
-    def step_critic(lr: Tensor, hr: Tensor) -> CriticStep:
-        return critic_step(
-            generator_net,
-            critic_net,
-            shared_critic,
-            lr,
-            hr,
-            adversarial_loss=adversarial_loss,
-            penalty_weight=params.gradient_penalty,
-        )
-
-    def step_generator(lr: Tensor, hr: Tensor) -> GeneratorStep:
-        return generator_step(
-            generator_net,
-            critic_net,
-            shared_generator,
-            lr,
-            hr,
-            content_loss=content_loss,
-            adversarial_loss=adversarial_loss,
-            adversarial_weight=params.adversarial_weight,
-            feature_weight=params.feature_weight,
-            texture_weight=params.texture_weight,
-        )
-
-    def in_memory(
-        step: Callable[[Tensor, Tensor], Report], shared: SharedStep, lr: Tensor, hr: Tensor
-    ) -> Report:
-        def compute(count: int) -> Report:
-            shared.begin(count)
-            return in_parts(step, lr, hr, parts=count)
-
-        return parts.run(compute, len(lr))
-
-    parts = Parts(training.accumulate, most=training.max_accumulate, processes=processes)
-    shared_generator = SharedStep(generator_optimizer, parts=parts.count, processes=processes)
-    shared_critic = SharedStep(critic_optimizer, parts=parts.count, processes=processes)
     speed = partial(prepared, dtype=pick_dtype(training.precision, device), device=device)
     generators = filter(None, (generator_net, content_loss.network))
     with monitor:
@@ -220,10 +164,10 @@ def train_gan(
             while monitor.step < params.batches:
                 for lr, hr in islice(batches, params.batches - monitor.step):
                     lr, hr = (  # (N, 3, h, w), (N, 3, H, W)
-                        processes.share(one).to(device, non_blocking=True) for one in (lr, hr)
+                        one[processes.share].to(device, non_blocking=True) for one in (lr, hr)
                     )
                     if critics_turn:
-                        critic = in_memory(step_critic, shared_critic, lr, hr)
+                        critic = turns.step_critic(lr, hr)
                         critics_turn = _keeps_turn(critic.loss, params.critic_threshold, processes)
                         steps["critic"] += 1
                         due = monitor.count(
@@ -231,10 +175,10 @@ def train_gan(
                             critic_loss=critic.loss,
                             original=critic.original_probability,
                             generated=critic.generated_probability,
-                            critic_gradient=shared_critic.gradient_norm(),
+                            critic_gradient=critic_optimizer.gradient_norm(),
                         )
                     else:
-                        generator = in_memory(step_generator, shared_generator, lr, hr)
+                        generator = turns.step_generator(lr, hr)
                         average.update(generator_net)
                         critics_turn = True
                         steps["generator"] += 1
@@ -244,7 +188,7 @@ def train_gan(
                             content_loss=generator.content,
                             adversarial_loss=generator.adversarial,
                             matching_loss=generator.matching,
-                            generator_gradient=shared_generator.gradient_norm(),
+                            generator_gradient=generator_optimizer.gradient_norm(),
                         )
 
                     # Report.

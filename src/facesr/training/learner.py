@@ -18,7 +18,14 @@ from fastai.torch_core import norm_bias_params
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from facesr.training.engine import Parts, gradient_norm, load_optimizer, pick_dtype, prepared
+from facesr.training.engine import (
+    Parts,
+    SpectralVectors,
+    gradient_norm,
+    load_optimizer,
+    pick_dtype,
+    prepared,
+)
 from facesr.training.monitor import Monitor
 
 # Of the optimizer: what decays, and what is spared.
@@ -74,17 +81,19 @@ class PartedLearner(Learner):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.parts = parts
         self.processes = parts.processes
+        self.spectral = SpectralVectors(self.model)
         self.recorder.smooth_loss = DeviceSmoothLoss()
 
     def _set_device(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.training:
-            batch = tuple(self.processes.share(one) for one in batch)
+            batch = tuple(one[self.processes.share] for one in batch)
         return tuple(one.to(self.processes.device, non_blocking=True) for one in batch)
 
     def _do_one_batch(self) -> None:
         if not self.training:
             super()._do_one_batch()
             return
+        self.spectral.keep()
         self.loss = self.parts.run(self._add_gradients, len(self.xb[0]))
         self.processes.average_gradients(self.model.parameters())
         self._with_events(self._step, "step", CancelStepException)
@@ -95,6 +104,7 @@ class PartedLearner(Learner):  # type: ignore[misc]
         total = torch.zeros((), device=self.xb[0].device)
         # Strided parts hold as many originals as the whole, also in the critic's batches.
         for part in range(parts):
+            self.spectral.restore()
             x, y = (one[0][part::parts] for one in (self.xb, self.yb))
             loss = self.loss_func(self.model(x), y) / parts
             loss.backward()

@@ -119,9 +119,10 @@ class Monitor:
             raise TrainingError(
                 f"{self.name}: the memory of {self.processes.device} is too small at step "
                 f"{self.step + 1}. Raise training.max_accumulate in params.yaml (now "
-                f"{self.params.max_accumulate}; one process only) or training.accumulate, which "
-                f"change no result but by rounding, or lower the batch_size or crop_size of "
-                f"{self.name}. A checkpoint goes on with another max_accumulate."
+                f"{self.params.max_accumulate}; one process only) or training.accumulate: the "
+                f"gradient stays that of the whole batch, batch norm (fastai_unet) aside. Or lower "
+                f"the batch_size or crop_size of {self.name}. A checkpoint goes on with another "
+                f"max_accumulate."
             ) from error
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,10 @@
 """One training on several processes, as torchrun starts them; one is the usual case.
 
 Every process holds the whole networks and takes its share of every batch. Gradients are averaged
-in one message before the optimizer's step, so that the steps of a training know nothing of the
-other processes, and what a training gives does not depend on their number but by float noise.
+in one message before the optimizer's step; losses that compare the images of a batch get the
+logits of all processes (`turns`). The gradient is that of the whole batch but for rounding, with
+two exceptions: dropout draws other masks in each process, and batch norm (`fastai_unet`) normalises
+over a process's own share, of which process 0's running statistics are saved.
 """
 
 import os
@@ -56,9 +58,24 @@ class Processes:
         for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def share(self, tensor: Tensor) -> Tensor:
-        """Gives this process's part of a batch: every count-th entry."""
-        return tensor[self.rank :: self.count]
+    @property
+    def share(self) -> slice:
+        """This process's share of a batch: every count-th entry."""
+        return slice(self.rank, None, self.count)
+
+    def collect(self, tensor: Tensor) -> Tensor:
+        """Return the tensors of all processes, of one shape (...), as (count, ...)."""
+        if self.count == 1:
+            return tensor[None]
+        tensors = [torch.empty_like(tensor) for _ in range(self.count)]
+        distributed.all_gather(tensors, tensor.contiguous())
+        return torch.stack(tensors)
+
+    def from_first(self, tensor: Tensor) -> Tensor:
+        """Return the tensor of process 0, in place."""
+        if self.count > 1:
+            distributed.broadcast(tensor, src=0)
+        return tensor
 
     def largest(self, values: Sequence[int]) -> list[int]:
         """Gives the largest of each value over the processes."""

@@ -10,6 +10,7 @@ from torch.optim import AdamW, Optimizer
 
 from facesr.config import TrainGanParams
 from facesr.losses import AdversarialLoss, feature_distance, gradient_penalty, texture_distance
+from facesr.models.critics import Judgement
 from facesr.training.engine import SharedStep
 
 
@@ -37,6 +38,7 @@ def critic_step(
     optimizer: Optimizer | SharedStep,
     lr: Tensor,
     hr: Tensor,
+    mix: Tensor | None = None,
     *,
     adversarial_loss: AdversarialLoss,
     penalty_weight: float,
@@ -49,17 +51,14 @@ def critic_step(
         optimizer: The critic's.
         lr: (N, 3, h, w) in [0, 1].
         hr: (N, 3, H, W) in [0, 1].
+        mix: As in `gradient_penalty`.
         adversarial_loss: What the critic wants of its logits.
         penalty_weight: Weight of the gradient penalty; 0 leaves it out.
     """
-    critic.train()
-    generator.eval()
-    with torch.no_grad():
-        sr = generator(lr)  # (N, 3, H, W)
-    original, generated = critic(hr), critic(sr)  # (N, P) each
+    original, generated, sr = judge_for_critic(generator, critic, lr, hr)
     loss = adversarial_loss.critic(original, generated)
     if penalty_weight:
-        loss = loss + penalty_weight * gradient_penalty(critic, hr, sr)
+        loss = loss + penalty_weight * gradient_penalty(critic, hr, sr, mix)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -68,6 +67,22 @@ def critic_step(
         original.detach().sigmoid().mean(),
         generated.detach().sigmoid().mean(),
     )
+
+
+def judge_for_critic(
+    generator: nn.Module, critic: nn.Module, lr: Tensor, hr: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the critic's step looks at.
+
+    Returns:
+        Logits of the originals and of the generated images, (N, P) each, and these images,
+        (N, 3, H, W), without gradient.
+    """
+    critic.train()
+    generator.eval()
+    with torch.no_grad():
+        sr = generator(lr)
+    return critic(hr), critic(sr), sr
 
 
 def generator_step(
@@ -98,16 +113,12 @@ def generator_step(
             Salimans et al. 2016, https://arxiv.org/abs/1606.03498).
         texture_weight: Weight of the distance between their Gram matrices.
     """
-    generator.train()
-    critic.eval()
+    needs_originals = adversarial_loss.is_relative or feature_weight > 0 or texture_weight > 0
     with frozen(critic):
-        sr = generator(lr)  # (N, 3, H, W)
+        sr, original, seen = judge_for_generator(
+            generator, critic, lr, hr, with_originals=needs_originals
+        )
         content = content_loss(sr, hr)
-        seen = critic.judge(sr)  # type: ignore[operator]
-        original = seen  # Which nothing looks at, unless:
-        if adversarial_loss.is_relative or feature_weight or texture_weight:
-            with torch.no_grad():
-                original = critic.judge(hr)  # type: ignore[operator]
         adversarial = adversarial_loss.generator(original.logits, seen.logits)
         matching = content.new_zeros(())
         if feature_weight:
@@ -121,6 +132,26 @@ def generator_step(
         loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return GeneratorStep(loss.detach(), content.detach(), adversarial.detach(), matching.detach())
+
+
+def judge_for_generator(
+    generator: nn.Module, critic: nn.Module, lr: Tensor, hr: Tensor, *, with_originals: bool
+) -> tuple[Tensor, Judgement, Judgement]:
+    """Return what the generator's step looks at.
+
+    Returns:
+        The generated images, (N, 3, H, W), and what the critic thinks of the originals and of
+        them. Without originals the second of them stands in both places.
+    """
+    generator.train()
+    critic.eval()
+    sr = generator(lr)
+    seen: Judgement = critic.judge(sr)  # type: ignore[operator]
+    original = seen
+    if with_originals:
+        with torch.no_grad():
+            original = critic.judge(hr)  # type: ignore[operator]
+    return sr, original, seen
 
 
 @contextlib.contextmanager

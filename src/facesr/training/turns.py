@@ -1,0 +1,223 @@
+"""The steps of generator and critic over a whole batch, also in parts and on several processes.
+
+`relativistic` and `softmax` compare every image of a batch with all others. Each part therefore
+computes the loss of the whole batch, in which its own logits carry a gradient and those of the
+other parts and processes do not: the gradients add up to that of the whole batch. With parts, a
+first pass without gradient finds the other parts' logits (after GradCache, Gao et al. 2021,
+https://arxiv.org/abs/2101.06983).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facesr.config import TrainGanParams
+from facesr.losses import ADVERSARIAL_LOSSES, AdversarialLoss
+from facesr.losses.adversarial import Opinion
+from facesr.training.engine import Parts, Report, SharedStep, SpectralVectors
+from facesr.training.processes import Processes
+from facesr.training.resume import random_state, set_random_state
+from facesr.training.steps import (
+    CriticStep,
+    GeneratorStep,
+    build_optimizer,
+    critic_step,
+    frozen,
+    generator_step,
+    judge_for_critic,
+    judge_for_generator,
+)
+
+Look = Callable[..., tuple[Tensor, Tensor]]
+"""From a part of a batch to the logits of its originals and generated images, (n, P) each."""
+
+
+class Turns:
+    """Both networks, their optimizers, and one step of each.
+
+    Attributes:
+        generator: On its device.
+        critic: On its device.
+        generator_optimizer: The generator's.
+        critic_optimizer: The critic's.
+        parts: Into how many parts a batch is cut.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        params: TrainGanParams,
+        *,
+        content_loss: Callable[[Tensor, Tensor], Tensor],
+        parts: Parts,
+    ) -> None:
+        self.generator, self.critic, self.params = generator, critic, params
+        self.parts = parts
+        self._processes = parts.processes
+        self._content_loss = content_loss
+        self._loss = ADVERSARIAL_LOSSES[params.adversarial_loss]
+        self._spectral = SpectralVectors(critic)
+        self.generator_optimizer, self.critic_optimizer = (
+            SharedStep(
+                build_optimizer(network, params, learning_rate=rate),
+                parts=parts.count,
+                processes=parts.processes,
+            )
+            for network, rate in (
+                (generator, params.generator_learning_rate),
+                (critic, params.critic_learning_rate),
+            )
+        )
+
+    def step_critic(self, lr: Tensor, hr: Tensor) -> CriticStep:
+        """Teach the critic this process's share of a batch, (N, 3, h, w) and (N, 3, H, W)."""
+        batch = [lr, hr]
+        if self.params.gradient_penalty:
+            # Drawn for all processes at once, so that their number changes nothing.
+            mix = torch.rand(self._processes.count * len(hr), 1, 1, 1, device=hr.device)
+            batch.append(self._processes.from_first(mix)[self._processes.share])
+
+        def step(loss: AdversarialLoss, *part: Tensor) -> CriticStep:
+            return critic_step(
+                self.generator,
+                self.critic,
+                self.critic_optimizer,
+                *part,
+                adversarial_loss=loss,
+                penalty_weight=self.params.gradient_penalty,
+            )
+
+        def look(lr: Tensor, hr: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+            original, generated, _sr = judge_for_critic(self.generator, self.critic, lr, hr)
+            return original, generated
+
+        return self._run(step, look, self.critic_optimizer, batch)
+
+    def step_generator(self, lr: Tensor, hr: Tensor) -> GeneratorStep:
+        """Teach the generator this process's share of a batch, as `step_critic`."""
+
+        def step(loss: AdversarialLoss, lr: Tensor, hr: Tensor) -> GeneratorStep:
+            return generator_step(
+                self.generator,
+                self.critic,
+                self.generator_optimizer,
+                lr,
+                hr,
+                content_loss=self._content_loss,
+                adversarial_loss=loss,
+                adversarial_weight=self.params.adversarial_weight,
+                feature_weight=self.params.feature_weight,
+                texture_weight=self.params.texture_weight,
+            )
+
+        def look(lr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+            with frozen(self.critic):
+                _sr, original, seen = judge_for_generator(
+                    self.generator, self.critic, lr, hr, with_originals=True
+                )
+            return original.logits, seen.logits
+
+        return self._run(step, look, self.generator_optimizer, [lr, hr])
+
+    def _run(
+        self,
+        step: Callable[..., Report],
+        look: Look,
+        optimizer: SharedStep,
+        batch: Sequence[Tensor],
+    ) -> Report:
+        """Call `step` with the loss and the tensors of each part; return the mean report."""
+        self._spectral.keep()
+
+        def compute(count: int) -> Report:
+            optimizer.begin(count)
+            chunks = list(zip(*(one.chunk(count) for one in batch), strict=True))
+            losses, states = self._losses(look, chunks)
+            reports = []
+            for part, (loss, chunk) in enumerate(zip(losses, chunks, strict=True)):
+                self._spectral.restore()
+                if states:
+                    set_random_state(states[part])  # The same dropout as in the first pass.
+                reports.append(step(loss, *chunk))
+            return _mean(reports)
+
+        return self.parts.run(compute, len(batch[0]))
+
+    def _losses(
+        self, look: Look, chunks: Sequence[tuple[Tensor, ...]]
+    ) -> tuple[list[AdversarialLoss], list[Any]]:
+        """Return each part's loss and, where there was a first pass, its random state."""
+        if not self._loss.is_relative or len(chunks) * self._processes.count == 1:
+            return [self._loss] * len(chunks), []
+        seen, states = [], []
+        for chunk in chunks if len(chunks) > 1 else ():
+            states.append(random_state())
+            self._spectral.restore()
+            with _unmoved(self.generator, self.critic):
+                seen.append(look(*chunk))
+        return _see_whole(self._loss, seen, len(chunks), self._processes), states
+
+
+@contextlib.contextmanager
+def _unmoved(*networks: nn.Module) -> Iterator[None]:
+    """Computes without gradient, and puts statistics and spectral norms back at the end."""
+    kept = [(one, one.clone()) for network in networks for one in network.buffers()]
+    with torch.no_grad():
+        yield
+        for buffer, before in kept:
+            buffer.copy_(before)
+
+
+def _see_whole(
+    loss: AdversarialLoss,
+    seen: Sequence[tuple[Tensor, Tensor]],
+    count: int,
+    processes: Processes,
+) -> list[AdversarialLoss]:
+    """Give each of this process's parts the loss of the whole batch.
+
+    Args:
+        loss: Compares the images of a batch.
+        seen: Logits of originals and generated images, (n, P) each, of each part; empty where there
+            is one part, whose logits are exchanged when its loss is computed.
+        count: Parts.
+        processes: Those that share the batch.
+    """
+    pieces = count * processes.count
+
+    def exchange(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        own = torch.stack([torch.stack(part).detach() for part in parts])  # (parts, 2, n, P)
+        return processes.collect(own).flatten(0, 1)  # (pieces, 2, n, P)
+
+    known = exchange(seen) if seen else None
+
+    def of_part(opinion: Opinion, part: int) -> Opinion:
+        position = processes.rank * count + part
+
+        def whole(original: Tensor, generated: Tensor) -> Tensor:
+            everything = exchange([(original, generated)]) if known is None else known
+            others = torch.cat([everything[:position], everything[position + 1 :]])
+            value = opinion(
+                torch.cat([original, others[:, 0].flatten(0, 1)]),
+                torch.cat([generated, others[:, 1].flatten(0, 1)]),
+            )
+            # The mean over all pieces follows; the value itself is that of the whole batch already.
+            return value.detach() + pieces * (value - value.detach())
+
+        return whole
+
+    return [
+        AdversarialLoss(of_part(loss.critic, part), of_part(loss.generator, part), loss.is_relative)
+        for part in range(count)
+    ]
+
+
+def _mean(reports: Sequence[Report]) -> Report:
+    if len(reports) == 1:
+        return reports[0]
+    means: Any = [torch.stack(values).mean() for values in zip(*reports, strict=True)]
+    return type(reports[0])(*means)  # type: ignore[call-arg, return-value, unused-ignore]
