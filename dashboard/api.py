@@ -187,13 +187,14 @@ def _enhanced(
 async def model(request: Request) -> Response:
     """GET /api/v1/model: what serves, how good it is, and the limits."""
     catalogue = await asyncio.to_thread(serving.shared().catalogue)
-    version = catalogue.champion
+    version, note = catalogue.champion, serving.stand_in_note(catalogue)
     return JSONResponse(
         {
             "name": "facesr" if version else serving.stand_in_label(),
             "version": version.number if version else None,
             "aliases": list(version.aliases) if version else [],
             "state": catalogue.state,
+            "note": note and f"{note.title}: {note.text}",
             "run": version.page if version else None,
             "metrics": {
                 name: {

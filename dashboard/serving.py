@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from facesr import tables, tracking
 from facesr.errors import CheckpointError, RegistryError
+from facesr.tracking.aliases import REASON, SINCE, WITHDRAWN
 
 if TYPE_CHECKING:
     from facesr.enhancer import Enhancer
@@ -56,8 +57,21 @@ class Catalogue:
     @property
     def champion(self) -> tracking.ListedVersion | None:
         """The version that serves where nothing else is asked for."""
-        marked = [v for v in self.versions if tracking.CHAMPION in v.aliases]
-        return next(iter(marked or self.versions), None)
+        return self._marked(tracking.CHAMPION)
+
+    @property
+    def newest(self) -> tracking.ListedVersion | None:
+        """The challenger, else the newest version: what to name where there is no champion."""
+        return self._marked(tracking.CHALLENGER) or next(iter(self.versions), None)
+
+    @property
+    def served_before(self) -> list[tracking.ListedVersion]:
+        """Versions that were champion and were not withdrawn, the last one first."""
+        served = [v for v in self.versions if SINCE in v.tags and WITHDRAWN not in v.tags]
+        return sorted(served, key=lambda v: v.tags[SINCE], reverse=True)
+
+    def _marked(self, alias: str) -> tracking.ListedVersion | None:
+        return next((v for v in self.versions if alias in v.aliases), None)
 
     def find(self, number: int) -> tracking.ListedVersion | None:
         """The version of a number."""
@@ -191,11 +205,10 @@ class Serving:
             )
         wanted = catalogue.champion
         if wanted is None:
-            return _without_registry(first_run())
+            return _without_registry(stand_in_note(catalogue))
         note = None
-        if catalogue.state == "no_champion":
-            note = Note("No champion", f"No version is marked as champion; using v{wanted.number}.")
-        others = [v for v in catalogue.versions if v.number != wanted.number]
+        # A version that never was better than what served before is no replacement.
+        others = [v for v in catalogue.served_before if v.number != wanted.number]
         for version in (wanted, *others):
             try:
                 chosen = self._load(version.number)
@@ -259,17 +272,27 @@ def has_starter() -> bool:
     return (files("facesr") / "starter" / "starter.safetensors").is_file()
 
 
-def first_run() -> Note:
-    """What a person is told before anything is registered."""
+def stand_in_note(catalogue: Catalogue | None) -> Note | None:
+    """Says what serves where there is no champion, and why; None where there is one."""
     means = (
-        f"enhanced with {STARTER}, which ships with facesr and has seen drawn pictures only,"
+        f"enhanced with {STARTER}, which ships with facesr and has seen drawn images only"
         if has_starter()
         else "enlarged with bicubic interpolation"
     )
+    if catalogue is None or catalogue.state == "empty":
+        return Note(
+            "No model is registered yet",
+            f"Images are {means}, until one is. To train and register a model, run `dvc repro`, "
+            "or see About.",
+        )
+    if catalogue.state != "no_champion" or catalogue.newest is None:
+        return None
+    newest = catalogue.newest
+    mark = " (challenger)" if tracking.CHALLENGER in newest.aliases else ""
     return Note(
-        "No model is registered yet",
-        f"Pictures are {means} until one is. To train and register a model, run `dvc repro`, "
-        "or see About.",
+        "No version is champion",
+        f"Images are {means}. {tracking.MODEL} v{newest.number}{mark} is registered and does not "
+        f"serve. {newest.tags.get(REASON, '')}".rstrip(),
     )
 
 

@@ -32,9 +32,10 @@ def _chip() -> None:
         return
     if champion is None:
         st.write(serving.stand_in_label())
+        if catalogue.newest:
+            st.caption(f"No champion. facesr v{catalogue.newest.number} does not serve.")
         return
-    mark = "champion" if catalogue.state == "ready" else "newest version"
-    st.write(f"facesr v{champion.number} · {mark}")
+    st.write(f"facesr v{champion.number} · champion")
     model = serving.quality(champion, serving.METHOD)
     bicubic = serving.quality(champion, serving.BICUBIC)
     if model is not None and bicubic is not None:

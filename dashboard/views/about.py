@@ -37,8 +37,10 @@ st.subheader("The model that serves")
 catalogue = serving.shared().peek(wait_seconds=10)
 champion = catalogue.champion if catalogue else None
 if catalogue is None or champion is None:
-    note = serving.first_run()
-    st.info(f"**{note.title}.** {note.text}")
+    if note := serving.stand_in_note(catalogue):
+        st.info(f"**{note.title}.** {note.text}")
+    elif catalogue:
+        st.warning(f"**The model registry does not answer.** {catalogue.message}")
     st.markdown(
         "A model of your own, from pictures to registry: `make repro`, on two processor "
         "cores in ten minutes."

@@ -30,10 +30,9 @@ def main() -> None:
     original = ask_original()
     catalogue = serving.shared().peek(wait_seconds=10)
     options = choices(catalogue)
-    if catalogue is None or len(catalogue.versions) == 0:
-        note = serving.first_run()
+    if note := serving.stand_in_note(catalogue):
         st.info(f"**{note.title}.** {note.text}")
-    elif len(catalogue.versions) == 1:
+    elif catalogue and len(catalogue.versions) == 1:
         st.info("Only one model is registered. Comparing it with bicubic.")
     left, right = st.columns(2)
     names = list(options)
@@ -64,14 +63,14 @@ def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
         alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
         options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
     champion = catalogue.champion if catalogue else None
+    first = f"facesr/{champion.number}" if champion else serving.CHAMPION
     if champion is None and serving.has_starter():
-        options[serving.CHAMPION] = serving.STARTER
-    if champion is not None:
+        options[first] = serving.STARTER
+    if first in options:
         # The third entry is the one that is shown unasked.
-        name = f"facesr/{champion.number}"
-        label = options.pop(name)
+        label = options.pop(first)
         rest = {key: options.pop(key) for key in list(options)[2:]}
-        options |= {name: label, **rest}
+        options |= {first: label, **rest}
     return options
 
 

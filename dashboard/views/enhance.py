@@ -152,8 +152,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
     if catalogue is not None and catalogue.state == "unreachable":
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
         st.button("Try again", on_click=serving.shared().retry, key="retry")
-    if catalogue is not None and catalogue.state == "empty":
-        note = serving.first_run()
+    if catalogue is not None and (note := serving.stand_in_note(catalogue)):
         st.info(f"**{note.title}.** {note.text}")
     return (
         service.Settings(size=int(size), model=str(model), strength=strength, faces=faces),
@@ -168,29 +167,24 @@ def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
     if catalogue is None:
         return {serving.CHAMPION: "facesr (the champion)", serving.BICUBIC: bicubic}
     champion = catalogue.champion
-    if champion is None:
-        if not serving.has_starter():
-            return {serving.CHAMPION: bicubic}
-        return {serving.CHAMPION: serving.STARTER, serving.BICUBIC: bicubic}
-    mark = "champion" if catalogue.state != "no_champion" else "newest"
-    options = {serving.CHAMPION: f"facesr v{champion.number} · {mark}"}
+    options = {serving.CHAMPION: serving.stand_in_label()}
+    if champion is not None:
+        options = {serving.CHAMPION: f"facesr v{champion.number} · champion"}
     for version in catalogue.versions:
-        if version.number != champion.number:
+        if version != champion:
             alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
             options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
-    options[serving.BICUBIC] = bicubic
+    if bicubic not in options.values():
+        options[serving.BICUBIC] = bicubic
     return options
 
 
 def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool:
     """Whether the control would do anything; that is known once the model is loaded."""
-    if catalogue is None or catalogue.champion is None:
-        return False
-    number = (
-        catalogue.champion.number
-        if model in (None, serving.CHAMPION)
-        else int(str(model).partition("/")[2] or 0)
-    )
+    number = int(str(model).partition("/")[2] or 0)
+    if model in (None, serving.CHAMPION):
+        champion = catalogue.champion if catalogue else None
+        number = champion.number if champion else 0
     loaded = serving.shared().loaded(number)
     return loaded is not None and loaded.enhancer.has_strength
 

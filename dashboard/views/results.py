@@ -65,36 +65,38 @@ def refresh() -> None:
 
 
 def show_champion(catalogue: serving.Catalogue) -> None:
-    """The champion against bicubic and against the version before it."""
-    champion = catalogue.champion
-    if champion is None:
+    """The champion, else the challenger, against bicubic and against the version before it."""
+    if note := serving.stand_in_note(catalogue):
+        st.info(f"**{note.title}.** {note.text}")
+    version = catalogue.champion or catalogue.newest
+    if version is None:
         return
-    st.subheader(f"facesr v{champion.number} against bicubic")
+    st.subheader(f"facesr v{version.number} against bicubic")
     columns = st.columns(len(HEADLINES))
     for column, (label, faces, metric, form) in zip(columns, HEADLINES, strict=True):
-        own = serving.quality(champion, serving.METHOD, metric, faces=faces)
-        bicubic = serving.quality(champion, serving.BICUBIC, metric, faces=faces)
+        own = serving.quality(version, serving.METHOD, metric, faces=faces)
+        bicubic = serving.quality(version, serving.BICUBIC, metric, faces=faces)
         if own is None or bicubic is None:
             column.metric(label, "Not measured.")
             continue
         column.metric(
             label, form.format(own), f"{form.replace(':', ':+').format(own - bicubic)} to bicubic"
         )
-    earlier = [v for v in catalogue.versions if v.number < champion.number]
+    earlier = [v for v in catalogue.versions if v.number < version.number]
     if not earlier:
         st.caption("There is no earlier version to compare it with.")
     else:
-        own = serving.quality(champion, serving.METHOD)
+        own = serving.quality(version, serving.METHOD)
         before = serving.quality(earlier[0], serving.METHOD)
         if own is not None and before is not None:
-            same = champion.tags.get("evaluation.key") == earlier[0].tags.get("evaluation.key")
+            same = version.tags.get("evaluation.key") == earlier[0].tags.get("evaluation.key")
             warning = "" if same else " (measured on other pictures: not comparable)"
             st.caption(
                 f"v{earlier[0].number} before it: {before:.2f} dB, a change of "
                 f"{own - before:+.2f} dB{warning}."
             )
-    st.link_button("Open in MLflow", champion.page)
-    if champion.page.startswith(tracking.LOCAL_PAGES):
+    st.link_button("Open in MLflow", version.page)
+    if version.page.startswith(tracking.LOCAL_PAGES):
         st.caption("`make mlflow` starts the pages that the link leads to.")
 
 

@@ -85,6 +85,7 @@ class FakeRegistry:
         self.is_away = False
         self.loads: list[int] = []
         self.cards: dict[str, str] = {}
+        self.tags: dict[int, dict[str, str]] = {}
 
     def list_versions(self, root: Path) -> list[tracking.ListedVersion]:
         if self.is_away:
@@ -93,6 +94,7 @@ class FakeRegistry:
             tracking.ListedVersion(
                 number=number,
                 aliases=aliases,
+                tags=self.tags.get(number, {}),
                 created=datetime(2026, 1, number, tzinfo=UTC),
                 run_id=f"run{number}",
                 page=f"http://127.0.0.1:5000/#/experiments/1/runs/run{number}",

@@ -138,6 +138,15 @@ def test_the_model_is_described_with_its_quality_and_the_limits(client, registry
     assert described["limits"]["bytes"] == intake.MAX_BYTES
 
 
+def test_without_a_champion_the_model_is_described_by_what_serves_and_why(client, registry):
+    registry.versions = {7: ("challenger",)}
+    described = client.get("/api/v1/model").json()
+    assert (described["name"], described["version"]) == ("Bicubic (no model)", None)
+    assert "facesr v7 (challenger) is registered and does not serve." in described["note"]
+    enhanced = client.post("/api/v1/enhance", content=PNG)
+    assert enhanced.headers["x-model-note"] == described["note"]
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1", "http://facesr.example"])
 def test_every_request_carries_the_token_whatever_address_it_comes_in_through(environment, address):
     environment(FACESR_API="1", FACESR_API_TOKEN="gehéim\n")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import picture_bytes
+from conftest import picture_bytes, tiny_enhancer
 
 import serving
 from facesr import packs, tracking
@@ -54,6 +54,27 @@ def reports(project):
 )
 def test_a_page_without_results_says_what_to_do(page, view, sentence):
     assert sentence in page(view).texts
+
+
+@pytest.mark.parametrize("view", ["compare", "results", "about"])
+@pytest.mark.parametrize("has_starter", [True, False])
+def test_every_page_works_without_a_champion_and_names_the_challenger(
+    page, registry, reports, monkeypatch, project, view, has_starter
+):
+    if has_starter:
+        tiny_enhancer().save(project / "starter.safetensors")
+        monkeypatch.setattr(serving, "has_starter", lambda: True)
+    registry.versions = {6: (), 7: ("challenger",)}
+    shown = page(view)
+    assert "facesr v7 (challenger) is registered and does not serve." in shown.texts
+    assert ("the starter model" in shown.texts) == has_starter
+    if view == "results":
+        assert "facesr v7 against bicubic" in shown.texts
+    if view == "compare":
+        right = "facesr@champion" if has_starter else "facesr/7"
+        assert shown.at.selectbox(key="right").value == right
+        shown.run(shown.at.selectbox(key="left").set_value("facesr/7"))
+        assert "facesr v7 · challenger" in list(shown.at.dataframe[0].value["method"])
 
 
 def test_results_show_the_champion_against_bicubic_and_the_version_before(page, registry, reports):

@@ -40,7 +40,7 @@ def test_without_a_model_the_starter_serves_where_there_is_one(page, monkeypatch
     tiny_enhancer().save(project / "starter.safetensors")
     monkeypatch.setattr(serving, "has_starter", lambda: True)
     shown = page()
-    assert "Pictures are enhanced with the starter model" in shown.texts
+    assert "Images are enhanced with the starter model" in shown.texts
     shown.enhance(("kid.png", PNG))
     assert shown.results[0].enhanced.label == "the starter model"
     assert shown.results[0].enhanced.model.startswith("starter.safetensors (")
@@ -57,11 +57,33 @@ def test_the_champion_serves_with_its_measured_quality_beside_that_of_bicubic(pa
     assert shown.results[0].enhanced.note is None
 
 
-def test_without_the_alias_the_newest_version_serves_and_says_so(page, registry):
-    registry.versions = {6: (), 7: ()}
+@pytest.mark.parametrize("has_starter", [True, False])
+def test_without_a_champion_the_starter_serves_and_the_challenger_is_named(
+    page, registry, monkeypatch, project, has_starter
+):
+    if has_starter:
+        tiny_enhancer().save(project / "starter.safetensors")
+        monkeypatch.setattr(serving, "has_starter", lambda: True)
+    registry.versions = {6: (), 7: ("challenger",)}
+    registry.tags = {7: {"gate.reason": "Not better than the starter: -0.5 ± 0.1."}}
+    label = "the starter model" if has_starter else "Bicubic (no model)"
     shown = page()
+    assert "**No version is champion.**" in shown.texts
+    assert "facesr v7 (challenger) is registered and does not serve. Not better" in shown.texts
+    assert "No champion. facesr v7 does not serve." in shown.texts
     shown.enhance(("kid.png", PNG))
-    assert "No version is marked as champion; using v7." in shown.texts
+    assert registry.loads == []
+    assert shown.results[0].enhanced.label == label
+    assert shown.results[0].enhanced.note.title == "No version is champion"
+    shown.run(shown.at.selectbox(key="model").set_value("facesr/7"))
+    shown.click("go")
+    assert shown.results[0].enhanced.label == "facesr v7"
+    assert shown.results[0].enhanced.note is None
+
+
+def test_a_version_without_any_alias_is_named_where_none_is_champion(page, registry):
+    registry.versions = {6: (), 7: ()}
+    assert "facesr v7 is registered and does not serve." in page().texts
 
 
 def test_an_unreachable_registry_is_told_and_the_last_good_model_serves(page, registry):
@@ -87,12 +109,27 @@ def test_a_registry_that_never_answered_leaves_bicubic(page, registry):
     assert "Using Bicubic (no model)." in shown.texts
 
 
-def test_a_broken_model_is_replaced_by_another_version_with_a_code(page, registry):
-    registry.versions = {6: (), 7: ("champion",)}
+def test_a_broken_champion_is_replaced_by_the_one_before_it_with_a_code(page, registry):
+    registry.versions = {4: (), 5: (), 6: (), 7: ("champion",), 8: ("challenger",)}
+    registry.tags = {
+        4: {"champion.since": "2026-01-01"},
+        5: {"champion.since": "2026-01-02"},
+        6: {"champion.since": "2026-01-03", "withdrawn.why": "It blurred."},
+        7: {"champion.since": "2026-01-04"},
+    }
     registry.broken = {7}
     shown = page()
     shown.enhance(("kid.png", PNG))
-    assert "**The model could not be loaded.** facesr v7 (code M2). Using facesr v6." in shown.texts
+    assert "**The model could not be loaded.** facesr v7 (code M2). Using facesr v5." in shown.texts
+
+
+def test_a_broken_champion_is_not_replaced_by_a_version_that_never_served(page, registry):
+    registry.versions = {6: (), 7: ("champion",), 8: ("challenger",)}
+    registry.broken = {7}
+    shown = page()
+    shown.enhance(("kid.png", PNG))
+    assert registry.loads == [7]
+    assert "facesr v7 (code M2). Using Bicubic (no model)." in shown.texts
 
 
 def test_a_model_that_moves_to_another_version_is_followed(page, registry):
