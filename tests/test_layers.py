@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 LAYERS = [
     {"errors"},
     {"files"},
-    {"config", "paths", "devices", "parallel", "download", "stats", "tables"},
-    {"images", "packs", "metadata", "stores"},
+    {"config", "paths", "devices", "parallel", "download", "stats", "tables", "video_streams"},
+    {"images", "packs", "metadata", "stores", "remux"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {
         "losses",

@@ -1,17 +1,18 @@
-"""Video files, frame by frame: bounded memory, sound as it was, work kept in segments.
+"""Video files, frame by frame: bounded memory, other streams as they were, work kept in segments.
 
 Needs PyAV (`pip install 'facesr[video]'`). The frames of a segment are encoded into a file of their
-own in a hidden folder beside the result; at the end the segments and the untouched sound are put
+own in a hidden folder beside the result; at the end the segments and the other streams are put
 together. A run that was stopped goes on after the last whole segment.
 """
 
 import hashlib
-import heapq
-import importlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -19,23 +20,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from facesr import images
 from facesr.errors import DataError, ParamsError
 from facesr.files import written_whole
+from facesr.remux import Remux, check_fits
+from facesr.video_streams import CONTAINERS, Survey, import_av, open_video, survey
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
-    from av.container import InputContainer, OutputContainer
+    from av.container import OutputContainer
     from av.video.stream import VideoStream
 
 logger = logging.getLogger(__name__)
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Of results, by file name."""
-SUFFIXES = frozenset({*CONTAINERS, ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".3gp"})
-"""Of files that are taken for videos."""
+# Names may have 255 bytes: 4 for each of these, and 32 for what is added.
+_LONGEST_STEM = 50
 # What a stop can cost, in frames.
 SEGMENT_FRAMES = 24
 # Constant rate factor of H.264: 18 counts as visually lossless, enlarged noise asks for more.
@@ -70,6 +72,34 @@ class SteadyColour:
         return (enhanced + (running - now)[:, None, None]).clamp(0, 1)
 
 
+@dataclass(frozen=True)
+class VideoResult:
+    """What became of a video."""
+
+    frames: int
+    notes: tuple[str, ...] = ()
+    """What of the file is not in the result."""
+
+
+def _hidden(target: Path, ending: str) -> Path:
+    """A name beside the result, also where that one is as long as names may be."""
+    mark = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+    return target.with_name(f".{target.name[:_LONGEST_STEM]}.{mark}.{ending}")
+
+
+@contextmanager
+def claimed(target: Path) -> Iterator[None]:
+    """Wait until no other process works on this result, and keep others waiting in the block."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = _hidden(target, "lock")
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            # Who waits for a lock file that is gone makes it anew.
+            path.unlink(missing_ok=True)
+
+
 def enhance_video(
     source: Path,
     target: Path,
@@ -77,9 +107,11 @@ def enhance_video(
     *,
     key: str,
     software: str = "facesr",
+    keep_metadata: bool = True,
+    keep_gps: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Enhances the first video stream of a file; all sound streams are copied.
+) -> VideoResult:
+    """Enhance the film of a video file; sound, subtitles, chapters and covers are copied.
 
     Frames keep their times, so rate and duration stay. They are turned as the file asks, and the
     result needs no turning. Sides become even, as H.264 wants them.
@@ -90,94 +122,94 @@ def enhance_video(
         enhance: For each frame, of one size for all.
         key: Names model and options; only segments made under the same key are used again.
         software: What made the video; written into its comment.
+        keep_metadata: Keep title, tags of the camera and the like; languages are always kept.
+        keep_gps: Keep the tags of the place.
         on_progress: Told the frames that are done and their number, as far as it is known.
 
     Returns:
-        The number of frames.
+        The number of frames, and what the container of the result cannot hold.
 
     Raises:
-        DataError: Not a video, no video stream, damaged, HDR, or the container does not take it.
+        DataError: Not a video, no video stream, incomplete, damaged, HDR, or the container does
+            not take it.
         ParamsError: PyAV is not installed.
     """
-    av = _import_av()
-    container_format = CONTAINERS.get(target.suffix.lower())
-    if container_format is None:
+    av = import_av()
+    if target.suffix.lower() not in CONTAINERS:
         raise ParamsError(f"{target} must end in {', '.join(CONTAINERS)}: videos become H.264.")
     stat = source.stat() if source.is_file() else None
     if stat is None:
         raise DataError(f"{source} does not exist. Check the path.")
     identity = f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns} {key}"
-    mark = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.parts-{mark}")
-    folder.mkdir(exist_ok=True)
-    try:
-        with av.open(str(source)) as container:
-            count = _write_segments(av, container, source, folder, enhance, on_progress)
-        with written_whole(target) as beside:
-            _join(av, source, folder, beside, container_format, software)
-    except av.error.FFmpegError as error:
-        raise DataError(
-            f"{source} cannot be enhanced into {target.name}: {error.strerror or error}. Check "
-            "that it plays, or name a result ending in .mkv."
-        ) from error
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-    for old in target.parent.glob(f".{target.name}.parts-*"):
-        shutil.rmtree(old)
-    return count
-
-
-def _import_av() -> ModuleType:
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ParamsError(
-            "Videos need PyAV. Install it with: pip install 'facesr[video]'"
-        ) from error
+    mark = hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]
+    options = {"keep_metadata": keep_metadata, "keep_gps": keep_gps}
+    with claimed(target):
+        folder = _hidden(target, f"parts-{mark}")
+        try:
+            with open_video(av, source) as container:
+                found = survey(av, container, source)
+                notes = check_fits(av, container, found, target, **options)
+            folder.mkdir(exist_ok=True)
+            count = _write_segments(av, source, found, folder, enhance, on_progress)
+            with written_whole(target) as beside:
+                _join(av, source, found, folder, beside, target, software, options)
+        except av.error.FFmpegError as error:
+            raise DataError(
+                f"{source} cannot be enhanced into {target.name}: {error.strerror or error}. Check "
+                "that it plays, or name a result ending in .mkv."
+            ) from error
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        # Of a stopped run with other options, too.
+        parts = _hidden(target, "parts-").name
+        for old in [path for path in target.parent.iterdir() if path.name.startswith(parts)]:
+            shutil.rmtree(old)
+    return VideoResult(count, notes)
 
 
 def _write_segments(
     av: ModuleType,
-    container: "InputContainer",
     source: Path,
+    found: Survey,
     folder: Path,
     enhance: Enhance,
     on_progress: Callable[[int, int], None] | None,
 ) -> int:
-    if not container.streams.video:
-        raise DataError(f"{source} has no video stream. Give a video, or a picture.")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    total = stream.frames or _estimate_frames(container, stream)
-    frames = container.decode(stream)
     colour = SteadyColour()
     count = 0
 
     def tell(done: int) -> None:
         if on_progress:
-            on_progress(count + done, max(total, count + done))
+            on_progress(count + done, max(found.frames, count + done))
 
-    for index in range(2**31):
-        segment, state = _segment(folder, index), folder / f"{index:06d}.json"
-        if state.is_file():
-            values = json.loads(state.read_text())
-            colour = SteadyColour(values["shift"])
-            done = sum(1 for _ in islice(frames, values["frames"]))
-        else:
-            batch = islice(frames, SEGMENT_FRAMES)
-            first = next(batch, None)
-            if first is None:
+    with open_video(av, source) as container:
+        stream = container.streams.video[found.film]
+        if stream.codec_context.color_trc in _HDR_CURVES:
+            raise DataError(
+                f"{source} is HDR, whose colours would be lost. Convert it to SDR first."
+            )
+        stream.thread_type = "AUTO"
+        frames = container.decode(stream)
+        for index in range(2**31):
+            segment, state = _segment(folder, index), folder / f"{index:06d}.json"
+            if state.is_file():
+                values = json.loads(state.read_text())
+                colour = SteadyColour(values["shift"])
+                done = sum(1 for _ in islice(frames, values["frames"]))
+            else:
+                batch = islice(frames, SEGMENT_FRAMES)
+                first = next(batch, None)
+                if first is None:
+                    break
+                with written_whole(segment) as beside, av.open(str(beside), "w", "nut") as output:
+                    done = _encode(output, stream, chain([first], batch), enhance, colour, tell)
+                with written_whole(state) as beside:
+                    beside.write_text(json.dumps({"frames": done, "shift": colour.shift}))
+            count += done
+            tell(0)
+            if done < SEGMENT_FRAMES:
                 break
-            with written_whole(segment) as beside, av.open(str(beside), "w", "nut") as output:
-                done = _encode(output, stream, chain([first], batch), enhance, colour, tell)
-            with written_whole(state) as beside:
-                beside.write_text(json.dumps({"frames": done, "shift": colour.shift}))
-        count += done
-        tell(0)
-        if done < SEGMENT_FRAMES:
-            break
     if not count:
         raise DataError(f"{source} holds no frame that can be decoded. Check that it plays.")
     return count
@@ -185,11 +217,6 @@ def _write_segments(
 
 def _segment(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.nut"
-
-
-def _estimate_frames(container: "InputContainer", stream: "VideoStream") -> int:
-    seconds = (container.duration or 0) / 1_000_000
-    return round(seconds * float(stream.average_rate or 0))
 
 
 def _encode(
@@ -201,17 +228,21 @@ def _encode(
     tell: Callable[[int], None],
 ) -> int:
     encoder: VideoStream | None = None
+    shape = stream.sample_aspect_ratio
     done = 0
     for done, frame in enumerate(frames, start=1):
         picture = _to_tensor(frame)
         enhanced = colour.steady(enhance(picture), picture)
         height, width = (side // 2 * 2 for side in enhanced.shape[-2:])
         if encoder is None:
-            encoder = output.add_stream("libx264", rate=stream.average_rate)
+            encoder = output.add_stream("libx264", rate=_rate(stream))
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             # Segments are joined packet by packet: without B-frames each is in order of time.
             encoder.options = {"crf": str(RATE_FACTOR), "bf": "0", "threads": "1"}
             context = encoder.codec_context
+            if shape:
+                is_turned = round(frame.rotation / 90) % 2
+                context.sample_aspect_ratio = 1 / shape if is_turned else shape
             context.time_base = stream.time_base or Fraction(1, 90_000)
             context.colorspace = context.color_primaries = context.color_trc = _BT709
         for packet in encoder.encode(_to_frame(enhanced[:, :height, :width], frame)):
@@ -223,10 +254,13 @@ def _encode(
     return done
 
 
+def _rate(stream: "VideoStream") -> Fraction:
+    """Frames a second, on average."""
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
 def _to_tensor(frame: "VideoFrame") -> Tensor:
     """(3, h, w) in [0, 1], upright."""
-    if frame.color_trc in _HDR_CURVES:
-        raise DataError("The video is HDR, whose colours would be lost. Convert it to SDR first.")
     # A file that does not name its matrix means that of its size.
     unsaid_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
     pixels = frame.to_ndarray(format="rgb24", **({"src_colorspace": "ITU709"} if unsaid_hd else {}))
@@ -239,40 +273,49 @@ def _to_frame(picture: Tensor, like: "VideoFrame") -> "VideoFrame":
     frame = type(like).from_ndarray(pixels, format="rgb24")
     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
     frame.pts, frame.time_base = like.pts, like.time_base
+    frame.duration = like.duration
     return frame
 
 
 def _join(
-    av: ModuleType, source: Path, folder: Path, beside: Path, container_format: str, software: str
+    av: ModuleType,
+    source: Path,
+    found: Survey,
+    folder: Path,
+    beside: Path,
+    target: Path,
+    software: str,
+    options: dict[str, bool],
 ) -> None:
-    """Puts the segments and the sound of the source into one file, in the order of time."""
+    """Put the segments and the other streams of the source into one file, in the order of time."""
     with (
-        av.open(str(source)) as original,
+        open_video(av, source) as original,
         av.open(str(_segment(folder, 0))) as first,
-        av.open(str(beside), "w", container_format) as output,
+        av.open(
+            str(beside),
+            "w",
+            CONTAINERS[target.suffix.lower()],
+            metadata_errors="surrogateescape",
+        ) as output,
     ):
-        output.metadata["comment"] = software
-        video = output.add_stream_from_template(first.streams.video[0])
-        sounds = {
-            stream.index: output.add_stream_from_template(stream)
-            for stream in original.streams.audio
-        }
+        film = output.add_stream_from_template(first.streams.video[0])
+        film.codec_context.framerate = _rate(original.streams.video[found.film])
+        remux = Remux(av, original, found, output, film, **options)
+        comment = output.metadata.get("comment")
+        output.metadata["comment"] = f"{comment}; {software}" if comment else software
+        remux.write(_packets(av, folder, found.end))
 
-        def pictures() -> "Iterator[tuple[Fraction, int, Packet]]":
-            for path in sorted(folder.glob("*.nut")):
-                with av.open(str(path)) as segment:
-                    for packet in segment.demux(video=0):
-                        if packet.dts is not None:
-                            at = packet.dts * packet.time_base
-                            packet.stream = video
-                            yield at, 0, packet
 
-        def sound() -> "Iterator[tuple[Fraction, int, Packet]]":
-            for packet in original.demux(list(original.streams.audio)) if sounds else ():
-                if packet.dts is not None:
-                    at = packet.dts * packet.time_base
-                    packet.stream = sounds[packet.stream.index]
-                    yield at, 1, packet
-
-        for _, _, packet in heapq.merge(pictures(), sound(), key=lambda item: item[:2]):
-            output.mux(packet)
+def _packets(av: ModuleType, folder: Path, end: Fraction) -> "Iterator[Packet]":
+    """Yield the packets of all segments, whose files do not say how long the last frame lasts."""
+    held: Packet | None = None
+    for path in sorted(folder.glob("*.nut")):
+        with av.open(str(path)) as segment:
+            for packet in segment.demux(video=0):
+                if packet.size:
+                    if held:
+                        yield held
+                    held = packet
+    if held:
+        held.duration = max(0, round(end / held.time_base) - (held.pts or 0))
+        yield held

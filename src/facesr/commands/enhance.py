@@ -133,7 +133,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, photos, stores, video
+    from facesr import batch, choice, photos, stores, video_streams
     from facesr.commands.enhance_files import check_files, enhance_files
     from facesr.jobs import plan
 
@@ -159,7 +159,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
         faces=parsed.faces,
         background=parsed.background == "model",
     )
-    if len(parsed.inputs) == 1 and Path(parsed.inputs[0]).suffix.lower() in video.SUFFIXES:
+    if len(parsed.inputs) == 1 and Path(parsed.inputs[0]).suffix.lower() in video_streams.SUFFIXES:
         _video(Path(parsed.inputs[0]), Path(parsed.output), options, parsed)
         return
     # What is wrong with the paths is said before seconds go into loading weights.
@@ -195,7 +195,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
     Raises:
         ParamsError: Such an option was given.
     """
-    from facesr import video
+    from facesr import video_streams
 
     def refuse(options: Sequence[str], why: str) -> None:
         given = [f"--{option.replace('_', '-')}" for option in options if getattr(parsed, option)]
@@ -206,7 +206,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
         refuse(("ray", "sheet", "report", "json", "jobs"), "nothing for one picture from a pipe")
     if parsed.ray:
         refuse(("sheet",), "no pictures come back with --ray")
-    if all(Path(each).suffix.lower() in video.SUFFIXES for each in parsed.inputs):
+    if all(Path(each).suffix.lower() in video_streams.SUFFIXES for each in parsed.inputs):
         pictures_only = ("ray", "sheet", "report", "json", "jobs", "format", "quality")
         refuse(pictures_only, "these are for pictures, not for a video")
     if not parsed.faces:
@@ -248,16 +248,20 @@ def _video(source: Path, target: Path, options: "Options", parsed: argparse.Name
             bar.update(done - bar.n)
 
         how = (options.enhance, options.faces, options.background)
-        count = video.enhance_video(
+        result = video.enhance_video(
             source,
             target,
             enhance,
             software=f"facesr {__version__}, {enhancer.model}",
             key=f"{enhancer.model} {how}",
+            keep_metadata=options.keep_metadata,
+            keep_gps=options.keep_gps,
             on_progress=on_progress,
         )
+    for note in result.notes:
+        logging.getLogger(__name__).warning("%s: %s", source, note)
     if not parsed.quiet:
-        print(f"{count} frames enhanced with {enhancer.model}: {target}")
+        print(f"{result.frames} frames enhanced with {enhancer.model}: {target}")
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:

@@ -1,0 +1,180 @@
+"""The streams of a video file: which one is the film, and whether the file is whole.
+
+Needs PyAV.
+"""
+
+import importlib
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from facesr.errors import DataError, ParamsError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""Of results, by file name."""
+# fmt: off
+SUFFIXES = frozenset({
+    *CONTAINERS, ".qt", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts",
+    ".m2ts", ".m2t", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogm", ".mxf", ".dv",
+})
+"""Of files that are taken for videos."""
+# FFmpeg's names of what a file holds that is a video by its content, whatever its name says.
+_CONTENT = frozenset({
+    "mp4", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "dv",
+})
+# fmt: on
+# Brands of HEIC and AVIF, which share the container of MP4.
+_IMAGE_BRANDS = frozenset({"heic", "heix", "hevc", "mif1", "msf1", "avif", "avis"})
+# A header's duration may be a little more than what its packets fill.
+_MISSING_SECONDS, _MISSING_FRAMES, _MISSING_PART = 0.2, 2, 0.01
+# Containers whose header says how long the whole is. Others are measured by what is there.
+_SAYS_DURATION = frozenset({"matroska", "avi", "flv", "asf"})
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of all packets of a file shows."""
+
+    film: int
+    """Position of the one that is enhanced among the video streams."""
+    frames: int
+    """Of the film, as far as packets tell."""
+    start: Fraction
+    """Seconds that are taken from all times: a recording's clock need not start at 0."""
+    end: Fraction
+    """Of the film's last frame, in seconds of the file's clock."""
+
+
+def import_av() -> ModuleType:
+    """Return PyAV.
+
+    Raises:
+        ParamsError: It is not installed.
+    """
+    try:
+        return importlib.import_module("av")
+    except ImportError as error:
+        raise ParamsError(
+            "Videos need PyAV. Install it with: pip install 'facesr[video]'"
+        ) from error
+
+
+def open_video(av: ModuleType, path: Path) -> "InputContainer":
+    """Open a file for reading; tags in another encoding than UTF-8 keep their bytes."""
+    container: InputContainer = av.open(str(path), metadata_errors="surrogateescape")
+    return container
+
+
+def is_video(path: Path) -> bool:
+    """Tell videos by their content; False where PyAV is not installed."""
+    try:
+        av = import_av()
+        with open_video(av, path) as container:
+            brand = container.metadata.get("major_brand", "").strip()
+            has_film = any(is_film(av, stream) for stream in container.streams.video)
+            names = set(container.format.name.split(","))
+    except (ParamsError, OSError, ValueError):
+        return False
+    return has_film and not names.isdisjoint(_CONTENT) and brand not in _IMAGE_BRANDS
+
+
+def is_cover(av: ModuleType, stream: "Stream") -> bool:
+    """Tell images that are stored as a video stream."""
+    kinds = av.stream.Disposition
+    return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))
+
+
+def is_film(av: ModuleType, stream: "Stream") -> bool:
+    """Tell video streams that can be decoded and are no covers."""
+    return bool(stream.type == "video" and stream.codec_context and not is_cover(av, stream))
+
+
+def is_chapters(av: ModuleType, stream: "Stream") -> bool:
+    """Tell the track in which MP4 keeps the titles of chapters."""
+    return bool(stream.discard == av.stream.Discard.all)
+
+
+def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
+    """Read all packets of a file, without decoding them.
+
+    The film is the video stream marked as the default one among those of more than one frame, else
+    the longest one. Covers are none.
+
+    Raises:
+        DataError: No film, or the file is incomplete.
+    """
+    packets: Counter[int] = Counter()
+    first: dict[int, Fraction] = {}
+    ends: dict[int, Fraction] = {}
+    for packet in container.demux():
+        if not packet.size:
+            continue
+        packets[packet.stream_index] += 1
+        at = packet.dts if packet.pts is None else packet.pts
+        if at is None or is_cover(av, packet.stream):
+            continue
+        seconds = at * packet.time_base
+        first[packet.stream_index] = min(seconds, first.get(packet.stream_index, seconds))
+        until = seconds + (packet.duration or 0) * packet.time_base
+        ends[packet.stream_index] = max(until, ends.get(packet.stream_index, until))
+    films = [stream for stream in container.streams.video if is_film(av, stream)]
+    if not films:
+        raise DataError(f"{source} has no video stream. Give a video, or an image.")
+    default = av.stream.Disposition.default
+    film = max(
+        films,
+        key=lambda stream: (
+            packets[stream.index] > 1,
+            bool(stream.disposition & default),
+            packets[stream.index],
+        ),
+    )
+    if not packets[film.index]:
+        raise DataError(f"{source} holds no frame. Check that it plays.")
+    end = max(ends.values(), default=Fraction(0))
+    _check_whole(container, film, source, float(end))
+    begins = [first[s.index] for s in (film, *container.streams.audio) if s.index in first]
+    start = max(min(begins, default=Fraction(0)), Fraction(0))
+    said = (container.duration or 0) / 1_000_000
+    # Matroska and MP4 count the time before their first packet as a part of the duration.
+    if said and abs(said - end) < abs(said - (end - start)):
+        start = Fraction(0)
+    return Survey(
+        container.streams.video.index(film), packets[film.index], start, ends.get(film.index, end)
+    )
+
+
+def _check_whole(
+    container: "InputContainer", film: "VideoStream", source: Path, end: float
+) -> None:
+    """Raise DataError for a file that breaks off, as a download may."""
+    names = set(container.format.name.split(","))
+    how_much = ""
+    if "mp4" in names:
+        size = container.size
+        lies_within = [entry.pos + entry.size <= size for entry in film.index_entries]
+        rest = (s for s in container.streams if s.index != film.index)
+        if not all(lies_within) or any(
+            entry.pos + entry.size > size for stream in rest for entry in stream.index_entries
+        ):
+            how_much = f"{sum(lies_within)} of {len(lies_within)} frames"
+    elif container.duration and not names.isdisjoint(_SAYS_DURATION):
+        said = container.duration / 1_000_000
+        if "avi" in names:
+            # FFmpeg reduces the duration of a short file, but not its number of frames.
+            said = float(film.frames * (film.time_base or 0))
+        frame = 1 / float(film.average_rate or 25)
+        if said - end > max(_MISSING_SECONDS, _MISSING_FRAMES * frame, _MISSING_PART * said):
+            how_much = f"{end:.1f} of {said:.1f} seconds"
+    if how_much:
+        raise DataError(
+            f"{source} is incomplete: it breaks off after {how_much}. Copy or download it again."
+        )
