@@ -21,13 +21,14 @@ import yaml
 from PIL import Image
 from tiny import network
 
-from facesr import tracking
+from facesr import choice, tracking
 from facesr.checkpoints import save_networks
 from facesr.config import PublishParams
-from facesr.errors import DataError, NotRegisteredError, RegistryError
+from facesr.errors import DataError, NoChampionError, NotRegisteredError, RegistryError
 from facesr.tracking import (
     Published,
     champion,
+    champion_or_challenger,
     download,
     find_version,
     projection,
@@ -404,8 +405,11 @@ def test_a_first_version_that_is_not_better_than_the_starter_stays_challenger(
     assert find_version(project, "facesr@challenger").number == 1
     assert "no champion: the starter serves" in caplog.text
     assert "Not better than the starter by more than chance" in caplog.text
-    with pytest.raises(NotRegisteredError, match=r"the starter serves.*challenger.*facesr/1"):
+    with pytest.raises(NoChampionError, match=r"the starter serves.*challenger is facesr/1"):
         champion(project)
+    assert champion_or_challenger(project) == "facesr/1"
+    assert choice.load(None, root=project, device="cpu").model.startswith("starter")
+    assert "The challenger is facesr/1" in caplog.text
     # A known state asks nobody again.
     caplog.clear()
     assert publish_project(project).decision is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facesr.devices import pick_device
 from facesr.enhancer import Enhancer
-from facesr.errors import CheckpointError, NotRegisteredError
+from facesr.errors import CheckpointError, NoChampionError, NotRegisteredError
 from facesr.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def load_default(*, root: Path, device: str = "auto", precision: Precision = "au
     """
     try:
         return Enhancer.from_registry(CHAMPION, root=root, device=device, precision=precision)
+    except NoChampionError as error:
+        logger.info("%s", error)
     except NotRegisteredError:
         # A registry that does not answer is another matter, and no reason to serve less unasked.
         pass

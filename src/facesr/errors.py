@@ -7,6 +7,7 @@ FaceSRError
 ├── TrainingError     a training went wrong: its numbers exploded, or memory ran out
 └── RegistryError     MLflow does not answer, or does not hold what was asked for
     └── NotRegisteredError   it answers, and holds no such version
+        └── NoChampionError   it holds versions, none of which serves
 
 Every message says what is wrong, where, and what to do next.
 """
@@ -50,3 +51,15 @@ class Stopped(Exception):  # noqa: N818  not an error
 
 class NotRegisteredError(RegistryError):
     """The MLflow store answers, and holds no such version."""
+
+
+class NoChampionError(NotRegisteredError):
+    """Versions are registered and none is champion.
+
+    Attributes:
+        number: Of the challenger, else of the newest version.
+    """
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        self.number = number

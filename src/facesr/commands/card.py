@@ -14,13 +14,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "version",
         nargs="?",
-        default="facesr@champion",
-        help="a number, facesr/3 or an alias (default: %(default)s)",
+        help="a number, facesr/3 or an alias (default: the champion, else the challenger)",
     )
     parser.set_defaults(command=_card)
 
 
 def _card(parsed: argparse.Namespace) -> None:
-    from facesr.tracking import read_card
+    from facesr.tracking import champion_or_challenger, read_card
 
-    print(read_card(Path.cwd(), parsed.version))
+    root = Path.cwd()
+    print(read_card(root, parsed.version or champion_or_challenger(root)))

@@ -17,8 +17,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "version",
         nargs="?",
-        default="facesr@champion",
-        help="a number, facesr/3, an alias, a run or a DVC experiment (default: %(default)s)",
+        help="a number, facesr/3, an alias, a run or a DVC experiment (default: the champion, "
+        "else the challenger)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the stages: .png or .svg")
@@ -37,7 +37,7 @@ def _lineage(parsed: argparse.Namespace) -> None:
     from facesr.errors import ParamsError
     from facesr.lineage import as_text, describe, draw, read_lock_of
     from facesr.removed import FEWEST_DIGITS
-    from facesr.tracking import as_lines, read_record, versions_that_saw
+    from facesr.tracking import as_lines, champion_or_challenger, read_record, versions_that_saw
 
     root = Path.cwd()
     if parsed.picture:
@@ -49,9 +49,10 @@ def _lineage(parsed: argparse.Namespace) -> None:
         return
     if parsed.graph and parsed.graph.suffix not in (".png", ".svg"):
         raise ParamsError(f"{parsed.graph} is neither .png nor .svg. Choose one of them.")
-    lineage = describe(root, parsed.version)
+    name = parsed.version or champion_or_challenger(root)
+    lineage = describe(root, name)
     print(json.dumps(lineage, indent=2, ensure_ascii=False) if parsed.json else as_text(lineage))
     if parsed.graph:
-        record = read_record(root, parsed.version)
+        record = read_record(root, name)
         title = f"facesr version {record.version.number}, profile {lineage['profile']}"
         draw(read_lock_of(root, record), parsed.graph, title=title)

@@ -16,7 +16,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("folder", type=Path, help="photographs that the model has not seen")
     parser.add_argument("--names", default="*", help="file names to take (default: %(default)s)")
-    parser.add_argument("--model", default="facesr@champion", help="default: %(default)s")
+    parser.add_argument("--model", help="default: the champion, else the starter")
     parser.add_argument("--hr-size", type=int, required=True, help="side of the originals in px")
     parser.add_argument("--scale", type=int, required=True, help="enlargement")
     parser.add_argument("--jpeg-quality", type=int, nargs=2, required=True, metavar=("LOW", "HIGH"))
@@ -29,9 +29,10 @@ def _score(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.evaluation import score_folder
 
+    enhancer = load(parsed.model, root=Path.cwd())
     print(
         score_folder(
-            load(parsed.model, root=Path.cwd()),
+            enhancer,
             parsed.folder,
             names=parsed.names,
             hr_size=parsed.hr_size,
@@ -39,6 +40,6 @@ def _score(parsed: argparse.Namespace) -> None:
             jpeg_quality=tuple(parsed.jpeg_quality),
             back_projections=parsed.back_projections,
             seed=parsed.seed,
-            label=parsed.model,
+            label=parsed.model or enhancer.model,
         )
     )

@@ -17,8 +17,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "version",
         nargs="?",
-        default="facesr@champion",
-        help="a number, facesr/3 or an alias (default: %(default)s)",
+        help="a number, facesr/3 or an alias (default: the champion, else the challenger)",
     )
     parser.set_defaults(command=_verify)
 
@@ -26,10 +25,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _verify(parsed: argparse.Namespace) -> None:
     from facesr import paths
     from facesr.errors import RegistryError
+    from facesr.tracking import champion_or_challenger
     from facesr.verification import verify
 
     sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
-    compared, deviations = verify(Path.cwd(), parsed.version, sets)
+    root = Path.cwd()
+    name = parsed.version or champion_or_challenger(root)
+    compared, deviations = verify(root, name, sets)
     for deviation in deviations:
         print(
             f"{deviation.what}: registered {deviation.registered:.6g}, "
@@ -37,7 +39,7 @@ def _verify(parsed: argparse.Namespace) -> None:
         )
     if deviations:
         raise RegistryError(
-            f"{len(deviations)} of {compared} numbers of {parsed.version} differ. They are not of "
+            f"{len(deviations)} of {compared} numbers of {name} differ. They are not of "
             "these weights on these pictures."
         )
-    print(f"{parsed.version}: weights, pictures and {compared} numbers are as registered.")
+    print(f"{name}: weights, pictures and {compared} numbers are as registered.")

@@ -33,6 +33,7 @@ from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGH
 from facesr.tracking.versions import (
     RegisteredVersion,
     champion,
+    champion_or_challenger,
     download,
     find_version,
     find_weights,
@@ -53,6 +54,7 @@ __all__ = [
     "Record",
     "RegisteredVersion",
     "champion",
+    "champion_or_challenger",
     "download",
     "find_version",
     "find_weights",

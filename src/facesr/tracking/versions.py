@@ -4,10 +4,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-from facesr.errors import NotRegisteredError, RegistryError
+from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
 from facesr.tracking.runs import CARD
 from facesr.tracking.store import (
     CHALLENGER,
@@ -22,6 +23,8 @@ from facesr.tracking.store import (
     shown,
     tracking_uri,
 )
+
+logger = getLogger(__name__)
 
 # Tag of a version: what `download` checks.
 WEIGHTS_MD5 = "dvc.md5"
@@ -63,7 +66,8 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         reference: `facesr@champion` (any alias) or `facesr/3` (a number).
 
     Raises:
-        RegistryError: The reference is malformed or names nothing, or the store does not answer.
+        RegistryError: The reference is malformed or names nothing, or the store does not answer;
+            NoChampionError where versions are registered and none serves.
     """
     parts = re.fullmatch(rf"(?:models:/)?{MODEL}(?:@([\w.-]+)|/(\d+))", reference)
     if not parts:
@@ -89,9 +93,7 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         folder = client.get_model_version_download_uri(MODEL, found.version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            if alias == CHAMPION and (others := _without_champion(client)):
-                raise NotRegisteredError(others) from None
-            raise missing from None
+            raise (_without_champion(client) if alias == CHAMPION else None) or missing from None
         raise registry_error(uri, error) from error
     return RegisteredVersion(
         number=int(found.version),
@@ -101,17 +103,33 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
     )
 
 
-def _without_champion(client: Any) -> str:
-    """Say what there is where versions are registered and none serves; else return ""."""
+def champion_or_challenger(root: Path) -> str:
+    """Return `facesr@champion`; where no version serves, that of the newest, and log which it is.
+
+    Raises:
+        RegistryError: No version is registered, or the store does not answer.
+    """
+    try:
+        champion(root)
+    except NoChampionError as error:
+        logger.info("%s", error)
+        return f"{MODEL}/{error.number}"
+    return f"{MODEL}@{CHAMPION}"
+
+
+def _without_champion(client: Any) -> NoChampionError | None:
+    """Return what to say where versions are registered and none serves."""
     versions = client.search_model_versions(f"name = '{MODEL}'")
     if not versions:
-        return ""
+        return None
     newest = max(int(version.version) for version in versions)
     challenger = client.get_registered_model(MODEL).aliases.get(CHALLENGER)
-    other = f"challenger is {MODEL}/{challenger}" if challenger else f"newest is {MODEL}/{newest}"
-    return (
-        f"No version is {MODEL}@{CHAMPION}: the starter serves, and the {other}. Name that "
-        f"version, or read why it does not serve: facesr lineage {challenger or newest}"
+    number = int(challenger or newest)
+    return NoChampionError(
+        f"No version is {MODEL}@{CHAMPION}: the starter serves. The "
+        f"{'challenger' if challenger else 'newest version'} is {MODEL}/{number}; why it does not "
+        f"serve: facesr lineage {number}",
+        number=number,
     )
 
 
