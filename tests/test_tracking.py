@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -776,6 +777,39 @@ def test_a_server_that_accepts_and_stays_silent_is_told_within_seconds(
         with pytest.raises(RegistryError, match="Start the server"):
             champion(project)
         assert time.monotonic() - start < 8
+
+
+def test_threads_that_connect_at_once_share_the_short_timeouts_and_leave_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    timeout, retries = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    for name in (timeout, retries):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(store, "_impatience", store._Impatience())
+    both_inside, first_left = threading.Barrier(2), threading.Event()
+    seen = {}
+
+    def ask(self: MlflowClient, name: str) -> None:
+        both_inside.wait(20)
+        if threading.current_thread().name == "second":
+            first_left.wait(20)
+        seen[threading.current_thread().name] = (os.environ.get(timeout), os.environ.get(retries))
+
+    def connect() -> None:
+        store.connect(project, create=False)
+        first_left.set()
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", ask)
+    threads = [threading.Thread(target=connect, name=name) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # The second one still waits for its answer when the first has its own.
+    assert seen == {"first": ("3", "0"), "second": ("3", "0")}
+    assert (os.environ.get(timeout), os.environ.get(retries)) == (None, "1")
 
 
 def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_sentence(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import CRITICAL, getLogger
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from facesr.errors import RegistryError
@@ -106,13 +107,9 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
             if create and is_embedded(root):
                 create_database(database_file(root))
             # Only the first request is impatient: an upload of weights may take minutes.
-            with (
-                _unless_set("MLFLOW_HTTP_REQUEST_TIMEOUT", "3"),
-                _unless_set("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
-            ):
+            with _impatience:
                 client = MlflowClient(tracking_uri=uri)
                 experiment = client.get_experiment_by_name(EXPERIMENT)
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             if experiment is None and create:
                 experiment = _create_experiment(root, client)
     except Exception as error:
@@ -167,16 +164,42 @@ def create_database(database: Path) -> None:
             part.replace(database)
 
 
-@contextmanager
-def _unless_set(variable: str, value: str) -> Iterator[None]:
-    if variable in os.environ:
-        yield
-        return
-    os.environ[variable] = value
-    try:
-        yield
-    finally:
-        del os.environ[variable]
+class _Impatience:
+    """Shortens MLflow's time-outs for a first request, unless the user has set them.
+
+    MLflow reads them from the environment, which all threads share: the first that enters sets
+    them, and the last that leaves takes them back. Once a server has answered, a request is tried
+    twice.
+    """
+
+    RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    SHORT: ClassVar = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", RETRIES: "0"}
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._own: dict[str, str] = {}
+        self._answered = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._own = {name: v for name, v in self.SHORT.items() if name not in os.environ}
+                os.environ.update(self._own)
+            self._inside += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._answered = self._answered or kind is None
+            if not self._inside:
+                for name in self._own:
+                    os.environ.pop(name, None)
+                if self._answered:
+                    os.environ.setdefault(self.RETRIES, "1")
+
+
+_impatience = _Impatience()
 
 
 @contextmanager
