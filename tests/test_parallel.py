@@ -26,6 +26,19 @@ def test_results_come_in_the_order_of_the_items():
     assert list(map_in_threads(str, items)) == [str(item) for item in items]
 
 
+def note(path):
+    path.touch()
+    time.sleep(0.02)
+
+
+def test_a_consumer_that_stops_does_not_wait_for_what_is_queued(tmp_path):
+    results = map_in_processes(note, [tmp_path / str(number) for number in range(128)], workers=2)
+    next(results)
+    results.close()
+    # Two processes had begun a chunk of four each, and the next ones were handed to them.
+    assert len(list(tmp_path.iterdir())) < 64
+
+
 def test_the_processes_end_when_the_first_one_is_killed(tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(POOL)

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
@@ -42,12 +44,16 @@ def map_in_processes(
     context = multiprocessing.get_context("spawn")
     portion = workers * ITEMS_PER_PROCESS
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_process) as pool:
-        ahead = pool.map(function, items[:portion], chunksize=4)
-        for start in range(portion, len(items) + portion, portion):
-            # The next portion is queued before this one is handed out, so that nobody waits.
-            now = ahead
-            ahead = pool.map(function, items[start : start + portion], chunksize=4)
-            yield from now
+        try:
+            ahead = pool.map(function, items[:portion], chunksize=4)
+            for start in range(portion, len(items) + portion, portion):
+                # The next portion is queued before this one is handed out, so that nobody waits.
+                now = ahead
+                ahead = pool.map(function, items[start : start + portion], chunksize=4)
+                yield from now
+        finally:
+            # Nobody waits for what is queued and will not be asked for.
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_process() -> None:
@@ -55,6 +61,9 @@ def _start_process() -> None:
     import torch
 
     torch.set_num_threads(1)
+    if not sys.warnoptions:
+        # Libraries warn programmers; `cli.run` hides it in the first process.
+        warnings.simplefilter("ignore")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
