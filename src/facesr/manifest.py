@@ -96,7 +96,7 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
     files = [path.relative_to(folder).as_posix() for path in found]
     faults = [Fault(file, "is not in the manifest") for file in files if file not in named]
     digests = map_in_threads(lambda entry: _sha256(folder / entry.file), entries)
-    bar = tqdm(digests, total=len(entries), unit="file", desc=f"check {folder}")
+    bar = tqdm(digests, total=len(entries), unit="file", desc=f"check {folder}", disable=None)
     for entry, digest in zip(entries, bar, strict=True):
         if not digest:
             faults.append(Fault(entry.file, "is missing"))

@@ -135,7 +135,7 @@ def write_pairs(
                 work = _Work(own, sizes.lr_size, hr_sides, own_seed, views, None)
                 jobs += [(work, face) for face in faces]
         results = map_in_processes(_write_face, jobs, workers=workers)
-        for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade"):
+        for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade", disable=None):
             pass
     with told_where_unwritable(report):
         _write_sheets(report, shown, recipes, sizes=sizes, seed=seed)

@@ -102,7 +102,7 @@ def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
         raise DataError(f"{folder} holds no pictures. Run: dvc repro degrade")
     stems = tuple(sorted(files))
     pictures = []
-    for stem in tqdm(stems, unit="picture", desc="load"):
+    for stem in tqdm(stems, unit="picture", desc="load", disable=None):
         picture = images.read(files[stem])
         if side is not None:
             picture = images.resize(picture, (side, side), "bicubic")

@@ -106,7 +106,7 @@ def run(root: Path, trials: Sequence[Trial], *, jobs: int) -> dict[str, str]:
     Raises:
         DataError: DVC refuses.
     """
-    for trial in tqdm(trials, unit="trial", desc="queue"):
+    for trial in tqdm(trials, unit="trial", desc="queue", disable=None):
         values = {**trial.values, "training_seed": str(trial.seed)}
         sets = [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
         _dvc(root, "exp", "run", "--queue", "--name", trial.name, *sets)
@@ -114,7 +114,7 @@ def run(root: Path, trials: Sequence[Trial], *, jobs: int) -> dict[str, str]:
     states: dict[str, str] = {}
     names = {trial.name for trial in trials}
     without_worker = 0
-    with tqdm(total=len(trials), unit="trial", desc="run") as bar:
+    with tqdm(total=len(trials), unit="trial", desc="run", disable=None) as bar:
         while len(states) < len(trials) and without_worker < _PATIENCE:
             time.sleep(_POLL_SECONDS)
             text = _dvc(root, "queue", "status")

@@ -45,8 +45,8 @@ def real(
     return parse
 
 
-def name(text: str) -> str:
+def text(value: str) -> str:
     """Return a text that is not empty, as that of an unset variable of the shell is."""
-    if not text.strip():
+    if not value.strip():
         raise argparse.ArgumentTypeError("must not be empty")
-    return text
+    return value

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
 
 SCALE = 4.0
@@ -25,14 +26,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add = parser.add_argument
     add("frames", nargs="+", type=Path, metavar="FRAME", help="shots of one size")
     add("-o", "--output", required=True, type=Path, metavar="OUT", help="file of the result")
-    add("--scale", type=float, default=SCALE, help="enlargement, 2 or more (default: 4)")
+    add(
+        "--scale",
+        type=real(low=FUSED_SCALE),
+        default=SCALE,
+        help="enlargement, 2 or more (default: 4)",
+    )
     add(
         "--model",
+        type=text,
         help="facesr@ALIAS, facesr/NUMBER, a weights file, starter or bicubic "
         "(default: the champion, else the starter, else bicubic)",
     )
-    add("--strength", type=float, default=1.0, help="1 crisp, 0 faithful (default: 1)")
-    add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (default: 95)")
+    strength = real(low=0, high=1)
+    add("--strength", type=strength, default=1.0, help="1 crisp, 0 faithful (default: 1)")
+    add("--quality", type=whole(1, 100), help="of JPEG and WebP, 1 to 100 (default: 95)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     add("--force", action="store_true", help="write over a result that is there")
     parser.set_defaults(command=_burst)
@@ -44,19 +52,19 @@ def _burst(parsed: argparse.Namespace) -> None:
     from facesr import batch, burst, choice, photos
     from facesr.files import written_whole
 
+    if parsed.output.is_dir() or parsed.output.suffix.lower() not in photos.FORMATS:
+        raise ParamsError(f"{parsed.output} must end in {', '.join(photos.FORMATS)}.")
     if parsed.output.exists() and not parsed.force:
         raise ParamsError(f"{parsed.output} is there already. Name another file, or give --force.")
-    if parsed.output.suffix.lower() not in photos.FORMATS:
-        raise ParamsError(f"{parsed.output} must end in {', '.join(photos.FORMATS)}.")
-    if not parsed.scale >= FUSED_SCALE:
-        raise ParamsError(f"--scale must be {FUSED_SCALE} or more, not {parsed.scale:g}.")
+    if parsed.quality and photos.FORMATS[parsed.output.suffix.lower()] in ("png", "tiff"):
+        raise ParamsError("--quality: PNG and TIFF lose nothing. Leave it away.")
     shots = [photos.fill_transparent(photos.read(path)) for path in parsed.frames]
     frames = [shot.colour for shot in shots]
     found = burst.register(frames, [str(path) for path in parsed.frames])
     enhancer = choice.load(parsed.model, root=Path.cwd(), device=parsed.device)
     height, width = frames[0].shape[-2:]
     target = enhancer.target_size(height, width, scale=parsed.scale)
-    with tqdm(unit="correction") as bar:
+    with tqdm(unit="correction", disable=None) as bar:
 
         def on_progress(done: int, total: int) -> None:
             bar.total = total
@@ -65,7 +73,7 @@ def _burst(parsed: argparse.Namespace) -> None:
         fused = burst.fuse(frames, found.shifts, FUSED_SCALE, on_progress=on_progress)
     result = enhancer.enhance(fused, size=max(target), strength=parsed.strength)
     photo = replace(shots[found.reference], colour=result.image, alpha=None)
-    options = batch.Options(quality=parsed.quality)
+    options = batch.Options(quality=parsed.quality or photos.QUALITY)
     encoded = batch.encode(photo, result.model, options, parsed.output)
     with written_whole(parsed.output) as beside:
         beside.write_bytes(encoded)

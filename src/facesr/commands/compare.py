@@ -3,6 +3,10 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text, whole
+
+PICTURES = 8
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -15,11 +19,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         ),
     )
     parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="a version, a parent run or a DVC experiment"
+        "names",
+        nargs="+",
+        type=text,
+        metavar="NAME",
+        help="a version, a parent run or a DVC experiment",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
     parser.add_argument(
-        "--pictures", type=int, default=8, help="pictures of each set on the page (default: 8)"
+        "--pictures", type=whole(1), help="pictures of each set on the page (default: 8)"
     )
     parser.set_defaults(command=_compare)
 
@@ -27,7 +35,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _compare(parsed: argparse.Namespace) -> None:
     from facesr import paths
     from facesr.comparison import PairSet, as_text, compare, write_html
+    from facesr.errors import ParamsError
 
+    if parsed.pictures and not parsed.html:
+        raise ParamsError("--pictures is for the page. Give --html too.")
     root = Path.cwd()
     comparison = compare(root, parsed.names)
     print(as_text(comparison))
@@ -36,5 +47,5 @@ def _compare(parsed: argparse.Namespace) -> None:
             "faces": PairSet(paths.TEST_PAIRS, paths.FACES),
             "selfies": PairSet(paths.SELFIE_PAIRS, paths.SELFIES),
         }
-        write_html(root, comparison, sets, parsed.html, count=parsed.pictures)
+        write_html(root, comparison, sets, parsed.html, count=parsed.pictures or PICTURES)
         print(f"\n{parsed.html}")

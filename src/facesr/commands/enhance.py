@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesr.commands.arguments import name, real, whole
+from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add(
         "inputs",
         nargs="+",
-        type=name,
+        type=text,
         metavar="IN",
         help="file, folder, pattern, s3://BUCKET/FOLDER, or - for standard input",
     )
@@ -48,7 +48,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "-o",
         "--output",
         required=True,
-        type=name,
+        type=text,
         metavar="OUT",
         help="folder, file, s3://BUCKET/FOLDER, or - for a pipe; where the name has a dot, / "
         "behind it makes a folder",
@@ -58,7 +58,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     size.add_argument("--size", type=whole(1), help="longer side of the results in pixels")
     add(
         "--model",
-        type=name,
+        type=text,
         help="facesr@ALIAS, facesr/NUMBER, a weights file, starter or bicubic "
         "(default: the champion, else the starter, else bicubic)",
     )
@@ -106,7 +106,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add(
         "--ray",
-        type=name,
+        type=text,
         metavar="ADDRESS",
         help="share the pictures among the machines of a Ray cluster; local starts one here",
     )

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import real, whole
+
 # As in dvc.yaml: where each stage finds its inputs and its originals.
 FOLDERS = {
     "train_generator": ("data/pairs/train/lr", "data/pairs/train/hr"),
@@ -24,9 +26,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("stage", choices=FOLDERS)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the picture, PNG")
-    parser.add_argument("--lowest", type=float, default=1e-7, help="default: %(default)s")
-    parser.add_argument("--highest", type=float, default=1.0, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=100, help="default: %(default)s")
+    parser.add_argument("--lowest", type=real(above=0), default=1e-7, help="default: %(default)s")
+    parser.add_argument("--highest", type=real(above=0), default=1.0, help="default: %(default)s")
+    parser.add_argument("--steps", type=whole(2), default=100, help="default: %(default)s")
     parser.set_defaults(command=_find_rate)
 
 
@@ -34,10 +36,12 @@ def _find_rate(parsed: argparse.Namespace) -> None:
     from facesr import tracking
     from facesr.config import load_params
     from facesr.errors import ParamsError
-    from facesr.training.find_rate import draw_rates, find_rate
+    from facesr.training.find_rate import SMOOTHED_STEPS, draw_rates, find_rate
 
-    if not 0 < parsed.lowest < parsed.highest or parsed.steps < 2:
-        raise ParamsError("--lowest must be above 0 and below --highest, --steps 2 or more.")
+    if not parsed.lowest < parsed.highest:
+        raise ParamsError(
+            f"--lowest must be below --highest: {parsed.lowest:g} is not below {parsed.highest:g}."
+        )
     params = load_params(any_device=True)
     lr, hr = FOLDERS[parsed.stage]
     start = getattr(getattr(params, parsed.stage), "init_from", "")  # The critic has none.
@@ -56,3 +60,10 @@ def _find_rate(parsed: argparse.Namespace) -> None:
         f"{parsed.output}: {len(found.rates)} steps; a tenth of the rate with the lowest loss is "
         f"{found.suggestion:.1e}"
     )
+    if parsed.steps < SMOOTHED_STEPS:
+        print(
+            f"{parsed.steps} steps are too few to go by that: each loss is a mean over about "
+            f"{SMOOTHED_STEPS}. Give --steps 100 or more."
+        )
+    elif found.suggestion < parsed.lowest:
+        print("The loss did not fall at any of these rates. Give a higher --highest.")

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -17,6 +19,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "version",
         nargs="?",
+        type=text,
         help="a number, facesr/3, an alias, a run or a DVC experiment (default: the champion, "
         "else the challenger)",
     )
@@ -24,6 +27,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the stages: .png or .svg")
     parser.add_argument(
         "--picture",
+        type=text,
         metavar="SHA256",
         help="instead: say which versions have seen an image; SHA-256 as in manifest.csv, or its "
         "first 12 digits",
@@ -41,6 +45,10 @@ def _lineage(parsed: argparse.Namespace) -> None:
 
     root = Path.cwd()
     if parsed.picture:
+        if parsed.json or parsed.graph:
+            raise ParamsError(
+                "--json and --graph are of one version: leave them or --picture away."
+            )
         if len(parsed.picture) < FEWEST_DIGITS:
             raise ParamsError(
                 f"{parsed.picture} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import whole
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -13,7 +15,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "MLFLOW_TRACKING_URI at a server it opens the pages of that one.",
     )
     parser.add_argument(
-        "--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)"
+        "--port", type=whole(1, 65535), default=5000, help="on 127.0.0.1 (default: %(default)s)"
     )
     parser.add_argument(
         "--no-browser", action="store_true", help="print the address, open no window"

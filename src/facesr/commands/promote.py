@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the commands and their options."""
@@ -14,7 +16,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "becomes a tag of the version."
         ),
     )
-    promote.add_argument("version", help="a number, facesr/3, or facesr@challenger")
+    promote.add_argument("version", type=text, help="a number, facesr/3, or facesr@challenger")
     promote.add_argument("--why", required=True, help="the reason, for those who come later")
     promote.set_defaults(command=_promote)
     rollback = commands.add_parser(

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -14,7 +16,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "the start with an empty cache, and compares the md5 of all weights and every metric."
         ),
     )
-    parser.add_argument("version", help="a number, facesr/3 or an alias")
+    parser.add_argument("version", type=text, help="a number, facesr/3 or an alias")
     parser.set_defaults(command=_reproduce)
 
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text, whole
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -16,19 +18,29 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("folder", type=Path, help="photographs that the model has not seen")
     parser.add_argument("--names", default="*", help="file names to take (default: %(default)s)")
-    parser.add_argument("--model", help="default: the champion, else the starter")
-    parser.add_argument("--hr-size", type=int, required=True, help="side of the originals in px")
-    parser.add_argument("--scale", type=int, required=True, help="enlargement")
-    parser.add_argument("--jpeg-quality", type=int, nargs=2, required=True, metavar=("LOW", "HIGH"))
-    parser.add_argument("--back-projections", type=int, required=True, help="of the Lanczos row")
-    parser.add_argument("--seed", type=int, required=True, help="chooses the JPEG qualities")
+    parser.add_argument("--model", type=text, help="default: the champion, else the starter")
+    parser.add_argument(
+        "--hr-size", type=whole(1), required=True, help="side of the originals in px"
+    )
+    parser.add_argument("--scale", type=whole(1), required=True, help="enlargement")
+    parser.add_argument(
+        "--jpeg-quality", type=whole(1, 100), nargs=2, required=True, metavar=("LOW", "HIGH")
+    )
+    parser.add_argument(
+        "--back-projections", type=whole(0), required=True, help="of the Lanczos row"
+    )
+    parser.add_argument("--seed", type=whole(0), required=True, help="chooses the JPEG qualities")
     parser.set_defaults(command=_score)
 
 
 def _score(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
+    from facesr.errors import ParamsError
     from facesr.evaluation import score_folder
 
+    low, high = parsed.jpeg_quality
+    if low > high:
+        raise ParamsError(f"--jpeg-quality must be LOW HIGH, and {low} is above {high}.")
     enhancer = load(parsed.model, root=Path.cwd())
     print(
         score_folder(

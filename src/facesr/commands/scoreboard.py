@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -16,7 +18,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "restores worst by part of the face, and some pictures as they come."
         ),
     )
-    parser.add_argument("models", nargs="+", help="facesr@alias, facesr/version, starter or a file")
+    parser.add_argument(
+        "models", nargs="+", type=text, help="facesr@alias, facesr/version, starter or a file"
+    )
     parser.add_argument("--root", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the results")
     parser.set_defaults(command=_scoreboard)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import whole
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -21,10 +23,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("name", help="of the sweep; its experiments are numbered behind it")
     parser.add_argument("grid", nargs="*", metavar="PARAMETER=VALUE,VALUE")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", help="of the trainings (default: params.yaml)"
+        "--seeds", type=whole(0), nargs="+", help="of the trainings (default: params.yaml)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, help="trials at once, one for each GPU (default: 1)"
+        "--jobs", type=whole(1), default=1, help="trials at once, one for each GPU (default: 1)"
     )
     parser.add_argument("--output", type=Path, help="folder (default: sweeps/NAME)")
     parser.set_defaults(command=_sweep)

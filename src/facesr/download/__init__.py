@@ -108,6 +108,7 @@ class _Downloader:
                 unit="B",
                 unit_scale=True,
                 desc=self.label,
+                disable=None,
             ) as bar,
             ThreadPoolExecutor(self.workers) as pool,
         ):
@@ -140,7 +141,7 @@ class _Downloader:
                 total=len(files),
                 unit="file",
                 desc="verify",
-                disable=len(files) < 2,
+                disable=True if len(files) < 2 else None,
             )
             return [file for file, whole in zip(files, checked, strict=True) if not whole]
 

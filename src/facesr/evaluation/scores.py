@@ -39,7 +39,7 @@ def score(
     """
     side = pairs.hr.shape[-1]
     scores = []
-    for position, stem in enumerate(tqdm(pairs.stems, unit="picture", desc=label)):
+    for position, stem in enumerate(tqdm(pairs.stems, unit="picture", desc=label, disable=None)):
         lr = images.from_uint8(pairs.lr[position])
         hr = images.from_uint8(pairs.hr[position])
         restored = [images.round_to_8bit(method(lr, side)) for method in methods.values()]

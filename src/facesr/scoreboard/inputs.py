@@ -77,7 +77,7 @@ def _make_source(
     folder: Path,
     seed: int,
 ) -> None:
-    for path in tqdm(choose_files(source, root, seed), unit="picture", desc=name):
+    for path in tqdm(choose_files(source, root, seed), unit="picture", desc=name, disable=None):
         hr = images.round_to_8bit(_read(path, source.hr_size, params.multiple))
         content = int(hashlib.sha256(images.encode_png(hr)).hexdigest()[:16], 16)
         for label, condition in params.conditions.items():

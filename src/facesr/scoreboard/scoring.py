@@ -57,7 +57,9 @@ def score(
     for source in params.sources:
         for label, condition in params.conditions.items():
             place = folder / source / label
-            for path in tqdm(images.find(place / HR), unit="picture", desc=f"{source}, {label}"):
+            for path in tqdm(
+                images.find(place / HR), unit="picture", desc=f"{source}, {label}", disable=None
+            ):
                 hr, lr = images.read(path), images.read(place / LR / path.name)
                 restored, seconds = zip(
                     *(method(lr, condition.scale) for method in methods.values()), strict=True

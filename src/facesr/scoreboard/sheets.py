@@ -143,7 +143,7 @@ def write_hardest(
     spots: dict[str, list[Spot]] = {name: [] for name in crops.parts}
     for source in params.shown:
         files = images.find(inputs / source / crops.condition / HR)
-        for path in tqdm(files, unit="picture", desc="hardest"):
+        for path in tqdm(files, unit="picture", desc="hardest", disable=None):
             whole = _restore(source, crops.condition, path.stem, methods, params, inputs)
             for name, part in crops.parts.items():
                 top, left, error = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)

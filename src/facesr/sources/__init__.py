@@ -150,7 +150,7 @@ def _take(
             wanted.append(candidate)
     seen: set[str] = set()
     with (
-        tqdm(total=min(count, len(wanted)), unit="picture", desc="fetch") as bar,
+        tqdm(total=min(count, len(wanted)), unit="picture", desc="fetch", disable=None) as bar,
         closing(map_in_processes(partial(_make, part), wanted)) as results,
     ):
         for one in results:

@@ -82,7 +82,9 @@ def offer(
     thumbnails = cut.size <= THUMBNAIL_SIDE
     photographs = [
         read_photograph(int(key), entry, thumbnail=thumbnails)
-        for key, entry in tqdm(entries(metadata), unit="entry", desc="read FFHQ metadata")
+        for key, entry in tqdm(
+            entries(metadata), unit="entry", desc="read FFHQ metadata", disable=None
+        )
     ]
     chosen = choose(photographs, params.count, splits, seed)
     wanted = {photograph.number: photograph for _, photograph in chosen}
@@ -216,7 +218,7 @@ def _copies(
             copies.setdefault(int(digits[1]), found.blob)
     jobs = list(copies.items())
     digests = map_in_threads(_md5, [blob for _, blob in jobs])
-    bar = tqdm(digests, total=len(jobs), unit="file", desc="verify", disable=not jobs)
+    bar = tqdm(digests, total=len(jobs), unit="file", desc="verify", disable=None if jobs else True)
     exact = {index for (index, _), md5 in zip(jobs, bar, strict=True) if md5 == wanted[index].md5}
     return copies, exact
 

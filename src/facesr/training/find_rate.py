@@ -30,6 +30,7 @@ from facesr.training.pretrain import phase_batches, start_network
 STAGES = ("train_generator", "train_critic", "train_upsampler")
 # fastai's: of the running mean, and of its lowest value at which the loss counts as exploded.
 SMOOTHING = 0.98
+SMOOTHED_STEPS = round(1 / (1 - SMOOTHING))
 EXPLOSION = 4.0
 
 
@@ -87,7 +88,9 @@ def find_rate(
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    for step, (x, y) in enumerate(tqdm(_endless(batches, steps), total=steps, unit="step")):
+    for step, (x, y) in enumerate(
+        tqdm(_endless(batches, steps), total=steps, unit="step", disable=None)
+    ):
         rate = lowest * (highest / lowest) ** (step / max(1, steps - 1))
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -55,7 +55,9 @@ def fit_grain(
     patches = []
     count = math.ceil(params.crops / batches.batch_size)
     endless = chain.from_iterable(repeat(batches))
-    for lr, hr in tqdm(islice(endless, count), total=count, unit="batch", desc="grain"):
+    for lr, hr in tqdm(
+        islice(endless, count), total=count, unit="batch", desc="grain", disable=None
+    ):
         with torch.inference_mode():
             sr = module(lr.to(device)).clamp(0, 1)  # (N, 3, H, W), without any grain yet
             patches.append(_measure(grain, seen.pop(), sr, hr))

@@ -94,7 +94,7 @@ class Monitor:
             desc=self.name,
             unit_scale=True,
             smoothing=0.05,
-            disable=not processes.writes,
+            disable=None if processes.writes else True,
         )
 
     def __enter__(self) -> Self:
