@@ -2,6 +2,8 @@ import math
 
 import pytest
 
+from benchmarks.gate import NOISES, false_promotions, student
+from facesr.config import load_params
 from facesr.errors import DataError
 from facesr.stats import Summary
 from facesr.tables import BICUBIC
@@ -95,6 +97,18 @@ def test_the_margin_follows_students_t_distribution():
     lenient = RULE._replace(confidence=0.95)
     assert decide({"a": 1, "b": 2, "c": 3}, {BICUBIC: dict.fromkeys("abc", 0)}, lenient).is_champion
     assert math.isnan(margin(Summary(1.0, math.nan, 1, 0), 0.95))
+
+
+@pytest.mark.parametrize(("images", "repeats"), [(3, 4000), (16, 2000), (32, 2000), (300, 500)])
+@pytest.mark.parametrize("noise", NOISES)
+def test_twenty_repeats_of_one_recipe_promote_one_by_luck_in_five_percent_at_most(
+    noise, images, repeats
+):
+    confidence = load_params(any_device=True).publish.confidence
+    factor = student(confidence, images)
+    assert false_promotions(NOISES[noise], images, factor, repeats=repeats) <= 0.05
+    # The former margin.
+    assert false_promotions(NOISES[noise], images, 1.0, repeats=500) > 0.5
 
 
 def test_a_table_gives_the_values_of_its_set_size_and_methods_only():
