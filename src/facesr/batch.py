@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from facesr import __version__, images, metrics, photos, stores
+from facesr import __version__, images, metrics, photos, stores, video
 from facesr.enhancer import Enhancer, Result
 from facesr.errors import DataError, FaceSRError
 from facesr.faces import find_faces, restore_faces
@@ -158,6 +158,8 @@ def enhance_file(
     try:
         if job.target.exists() and not options.overwrite:
             return Outcome(job, "skipped", stale=_stale(job, enhancer.model, options))
+        if job.is_video:
+            return _enhance_video(enhancer, job, options, on_progress)
         modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
         content = job.source if isinstance(job.source, Path) else job.source.read_bytes()
         before = photos.read(
@@ -194,6 +196,38 @@ def enhance_file(
         luma_shift=_luma_shift(*seen),
         before=before if keep else None,
         after=after if keep else None,
+    )
+
+
+def _enhance_video(
+    enhancer: Enhancer,
+    job: Job,
+    options: Options,
+    on_progress: Callable[[int, int], None] | None,
+) -> Outcome:
+    """As `enhance_file`; errors are raised."""
+    if not isinstance(job.source, Path) or not isinstance(job.target, Path):
+        raise DataError(f"{job.source}: videos are enhanced on this machine. Copy it here first.")
+    start = time.perf_counter()
+    result = video.enhance_video(
+        job.source,
+        job.target,
+        lambda frame: enhance_photo(enhancer, Photo(frame), options)[0].colour,
+        key=f"{enhancer.model} {options.enhance, options.faces, options.background}",
+        software=_software(enhancer.model, options, None),
+        keep_metadata=options.keep_metadata,
+        keep_gps=options.keep_gps,
+        overwrite=options.overwrite,
+        on_progress=on_progress,
+    )
+    if result is None:
+        return Outcome(job, "skipped")
+    return Outcome(
+        job,
+        "enhanced",
+        notes=result.notes,
+        seconds=time.perf_counter() - start,
+        model=enhancer.model,
     )
 
 

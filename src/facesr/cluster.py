@@ -49,7 +49,9 @@ def run(
     try:
         gpus, cpus = (int(ray.cluster_resources().get(name, 0)) for name in ("GPU", "CPU"))
         size = min(workers or gpus or cpus or 1, len(jobs))
-        absolute = [Job(job.source.resolve(), job.target.resolve()) for job in jobs]
+        absolute = [
+            replace(job, source=job.source.resolve(), target=job.target.resolve()) for job in jobs
+        ]
         shown = dict(zip(absolute, jobs, strict=True))
         outcomes = ray.data.from_items([{"job": job} for job in absolute]).map(
             _Worker,

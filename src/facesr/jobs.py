@@ -1,6 +1,7 @@
-"""Which picture files are meant, and where the result of each belongs."""
+"""Which picture and video files are meant, and where the result of each belongs."""
 
 import glob
+import importlib.util
 import logging
 import os
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from facesr import images, photos, stores
+from facesr import images, photos, stores, video_streams
 from facesr.errors import DataError, ParamsError
 from facesr.photos import Format
 from facesr.stores import Place, StorePath
@@ -39,18 +40,17 @@ _SYSTEM_FILES = frozenset(
     }
 )
 # Beside those that Pillow knows.
-_OTHER_MEDIA = frozenset(
-    {".heic", ".heif", ".jxl", ".svg"} | {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
-)
+_OTHER_MEDIA = video_streams.SUFFIXES | {".heic", ".heif", ".jxl", ".svg"}
 _NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture file and where its result belongs."""
+    """One picture or video file and where its result belongs."""
 
     source: Place
     target: Place
+    is_video: bool = False
 
 
 def plan(
@@ -60,7 +60,7 @@ def plan(
     *,
     is_folder: bool = False,
 ) -> list[Job]:
-    """Finds the pictures and names their results; what a folder holds beside them is logged.
+    """Finds pictures and videos and names their results; what else a folder holds is logged.
 
     The name of a result depends on its picture alone: where the ending changes, the new one is
     added to the old one.
@@ -68,9 +68,9 @@ def plan(
     Args:
         inputs: Files, folders, patterns and addresses in an object store; folders are searched to
             the bottom.
-        output: A file where its name ends like a picture's and there is one input, else a folder
+        output: A file where its name ends as that of a result and there is one input, else a folder
             in which the folders of the inputs are kept.
-        file_format: Of the results; None keeps that of each picture.
+        file_format: Of the pictures' results; None keeps that of each picture.
         is_folder: `output` is meant as a folder, whatever its name.
 
     Raises:
@@ -94,15 +94,22 @@ def plan(
         found += [(path / inside, below / inside) for inside in _pictures(path)]
     if not found:
         raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
-    is_file = not is_folder and _names_file(output, file_format, single=paths == [found[0][0]])
+    videos = {source for source, _ in found if _is_video(source)}
+    single = paths == [found[0][0]]
+    if videos and single:
+        is_file = not is_folder and _names_video(output)
+    else:
+        is_file = not is_folder and _names_file(output, file_format, single=single)
     if is_file and len(found) > 1:
-        raise ParamsError(f"{len(found)} pictures do not fit into {output}. Name a folder.")
+        raise ParamsError(f"{len(found)} files do not fit into {output}. Name a folder.")
     if not is_file and isinstance(output, Path) and output.exists() and not output.is_dir():
         raise ParamsError(f"{output} is not a folder. Name another one.")
     jobs: dict[Place, Job] = {}
     for source, inside in found:
-        target = output if is_file else output / _renamed(inside, file_format)
-        if jobs.setdefault(target, Job(source, target)).source != source:
+        is_video = source in videos
+        renamed = _renamed_video(inside) if is_video else _renamed(inside, file_format)
+        target = output if is_file else output / renamed
+        if jobs.setdefault(target, Job(source, target, is_video)).source != source:
             raise ParamsError(
                 f"{source} and {jobs[target].source} would both be written to {target}. "
                 "Enhance them one after the other, into different folders."
@@ -110,6 +117,31 @@ def plan(
         if target.resolve() == source.resolve():
             raise ParamsError(f"{source} would be written onto itself. Name another folder.")
     return list(jobs.values())
+
+
+def _is_video(source: Place) -> bool:
+    """By the name of a file, or by its content where that says nothing."""
+    ending = source.suffix.lower()
+    if ending in video_streams.SUFFIXES:
+        return True
+    if ending in Image.registered_extensions() or not isinstance(source, Path):
+        return False
+    return video_streams.is_video(source)
+
+
+def _names_video(output: Place) -> bool:
+    """Whether the output is a file for a video.
+
+    Raises:
+        ParamsError: It has the name of a file that no video is written to.
+    """
+    if not output.suffix or output.is_dir():
+        return False
+    if output.suffix.lower() not in video_streams.CONTAINERS:
+        raise ParamsError(
+            f"{output} must end in {', '.join(video_streams.CONTAINERS)}, or in / to be a folder."
+        )
+    return True
 
 
 def _names_file(output: Place, file_format: Format | None, *, single: bool) -> bool:
@@ -154,15 +186,20 @@ def _lies_in(output: Place, folder: Place) -> bool:
 
 
 def _pictures(folder: Place) -> list[PurePath]:
-    """Paths below the folder; what is no picture is logged, but for the system's own files.
+    """Paths below the folder; what is not taken is logged, but for the system's own files.
+
+    Videos are taken where PyAV is installed and they lie on this machine.
 
     Raises:
         DataError: The folder, or one below it, cannot be read.
     """
+    endings = images.SUFFIXES
+    if isinstance(folder, Path) and importlib.util.find_spec("av"):
+        endings = endings | video_streams.SUFFIXES
     found: list[PurePath] = []
     passed_over: dict[str, list[str]] = {}
     for inside, kind in _walk(folder):
-        if not kind and inside.suffix.lower() in images.SUFFIXES:
+        if not kind and inside.suffix.lower() in endings:
             found.append(inside)
         else:
             kind = kind or inside.suffix.lower() or "without an ending"
@@ -230,3 +267,9 @@ def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
     endings = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
     written = file_format or ("jpeg" if inside.suffix.lower() == ".mpo" else "png")
     return inside.with_name(inside.name + endings[written])
+
+
+def _renamed_video(inside: PurePath) -> PurePath:
+    """The same name, with .mkv behind it where its container is not written."""
+    is_written = inside.suffix.lower() in video_streams.CONTAINERS
+    return inside if is_written else inside.with_name(f"{inside.name}.mkv")

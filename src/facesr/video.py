@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from facesr import images
@@ -88,16 +88,31 @@ def _hidden(target: Path, ending: str) -> Path:
 
 
 @contextmanager
-def claimed(target: Path) -> Iterator[None]:
-    """Wait until no other process works on this result, and keep others waiting in the block."""
+def _claimed(target: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
+    """Keep other processes from this result in the block; yield whether one had to be waited for.
+
+    Args:
+        target: The result.
+        on_wait: Called each second of waiting; may raise to stop it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     path = _hidden(target, "lock")
-    with FileLock(path):
+    lock = FileLock(path)
+    has_waited = False
+    while not lock.is_locked:
         try:
-            yield
-        finally:
-            # Who waits for a lock file that is gone makes it anew.
-            path.unlink(missing_ok=True)
+            lock.acquire(timeout=1 if has_waited else 0)
+        except Timeout:
+            if not has_waited:
+                logger.warning("%s: waiting for another process that makes it", target)
+            has_waited = True
+            on_wait()
+    try:
+        yield has_waited
+    finally:
+        # Who waits for a lock file that is gone makes it anew.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def enhance_video(
@@ -109,8 +124,9 @@ def enhance_video(
     software: str = "facesr",
     keep_metadata: bool = True,
     keep_gps: bool = False,
+    overwrite: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
-) -> VideoResult:
+) -> VideoResult | None:
     """Enhance the film of a video file; sound, subtitles, chapters and covers are copied.
 
     Frames keep their times, so rate and duration stay. They are turned as the file asks, and the
@@ -124,10 +140,12 @@ def enhance_video(
         software: What made the video; written into its comment.
         keep_metadata: Keep title, tags of the camera and the like; languages are always kept.
         keep_gps: Keep the tags of the place.
+        overwrite: Make the result again that another process has made in the meantime.
         on_progress: Told the frames that are done and their number, as far as it is known.
 
     Returns:
-        The number of frames, and what the container of the result cannot hold.
+        The number of frames, and what the container of the result cannot hold; None where another
+        process has made the result in the meantime.
 
     Raises:
         DataError: Not a video, no video stream, incomplete, damaged, HDR, or the container does
@@ -143,17 +161,27 @@ def enhance_video(
     identity = f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns} {key}"
     mark = hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]
     options = {"keep_metadata": keep_metadata, "keep_gps": keep_gps}
-    with claimed(target):
+    tell = on_progress or (lambda done, total: None)
+    with _claimed(target, lambda: tell(0, 1)) as has_waited:
+        if has_waited and target.exists() and not overwrite:
+            return None
         folder = _hidden(target, f"parts-{mark}")
         try:
             with open_video(av, source) as container:
                 found = survey(av, container, source)
                 notes = check_fits(av, container, found, target, **options)
             folder.mkdir(exist_ok=True)
-            count = _write_segments(av, source, found, folder, enhance, on_progress)
+            count = _write_segments(av, source, found, folder, enhance, tell)
             with written_whole(target) as beside:
                 _join(av, source, found, folder, beside, target, software, options)
+                os.utime(beside, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
         except av.error.FFmpegError as error:
+            if isinstance(error, OSError) and folder.is_dir():
+                raise DataError(
+                    f"{target} cannot be written ({error.strerror}). Free some space and call it "
+                    "again: what is done is kept."
+                ) from error
+            shutil.rmtree(folder, ignore_errors=True)
             raise DataError(
                 f"{source} cannot be enhanced into {target.name}: {error.strerror or error}. Check "
                 "that it plays, or name a result ending in .mkv."
@@ -174,14 +202,13 @@ def _write_segments(
     found: Survey,
     folder: Path,
     enhance: Enhance,
-    on_progress: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None],
 ) -> int:
     colour = SteadyColour()
     count = 0
 
     def tell(done: int) -> None:
-        if on_progress:
-            on_progress(count + done, max(found.frames, count + done))
+        on_progress(count + done, max(found.frames, count + done))
 
     with open_video(av, source) as container:
         stream = container.streams.video[found.film]

@@ -12,8 +12,6 @@ from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from facesr.batch import Options
     from facesr.enhancer import Enhancer
     from facesr.stores import Place
@@ -133,7 +131,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, photos, stores, video_streams
+    from facesr import batch, choice, photos, stores
     from facesr.commands.enhance_files import check_files, enhance_files
     from facesr.jobs import plan
 
@@ -159,9 +157,6 @@ def _enhance(parsed: argparse.Namespace) -> None:
         faces=parsed.faces,
         background=parsed.background == "model",
     )
-    if len(parsed.inputs) == 1 and Path(parsed.inputs[0]).suffix.lower() in video_streams.SUFFIXES:
-        _video(Path(parsed.inputs[0]), Path(parsed.output), options, parsed)
-        return
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
     if through_pipe and len(parsed.inputs) > 1:
@@ -207,7 +202,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
     if parsed.ray:
         refuse(("sheet",), "no pictures come back with --ray")
     if all(Path(each).suffix.lower() in video_streams.SUFFIXES for each in parsed.inputs):
-        pictures_only = ("ray", "sheet", "report", "json", "jobs", "format", "quality")
+        pictures_only = ("ray", "sheet", "jobs", "format", "quality")
         refuse(pictures_only, "these are for pictures, not for a video")
     if not parsed.faces:
         refuse(("background",), "it says what is around faces, and --faces is not given")
@@ -218,50 +213,6 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
         not parsed.format and ending in (".png", ".tif", ".tiff")
     ):
         refuse(("quality",), "PNG and TIFF lose nothing")
-
-
-def _video(source: Path, target: Path, options: "Options", parsed: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from facesr import __version__, batch, choice, video
-    from facesr.photos import Photo
-
-    if target.is_dir():
-        target = target / source.name
-    if target.exists() and target.resolve() == source.resolve():
-        raise ParamsError(f"{source} would be written onto itself. Name another file.")
-    if target.exists() and not options.overwrite:
-        if not parsed.quiet:
-            print(f"{target} is there already")
-        return
-    enhancer = choice.load(
-        parsed.model, root=Path.cwd(), device=parsed.device, precision=parsed.precision
-    )
-
-    def enhance(frame: "Tensor") -> "Tensor":
-        return batch.enhance_photo(enhancer, Photo(frame), options)[0].colour
-
-    with tqdm(unit="frame", disable=parsed.quiet or None) as bar:
-
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        how = (options.enhance, options.faces, options.background)
-        result = video.enhance_video(
-            source,
-            target,
-            enhance,
-            software=f"facesr {__version__}, {enhancer.model}",
-            key=f"{enhancer.model} {how}",
-            keep_metadata=options.keep_metadata,
-            keep_gps=options.keep_gps,
-            on_progress=on_progress,
-        )
-    for note in result.notes:
-        logging.getLogger(__name__).warning("%s: %s", source, note)
-    if not parsed.quiet:
-        print(f"{result.frames} frames enhanced with {enhancer.model}: {target}")
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:

@@ -180,18 +180,22 @@ def _with_bar(
     from facesr import batch
 
     single = len(jobs) == 1
+    part = "frame" if jobs[0].is_video else "tile"
     with (
         logging_redirect_tqdm(),
         tqdm(
             total=None if single else len(jobs),
-            unit="tile" if single else "picture",
+            unit=part if single else "file",
             disable=parsed.quiet or None,
         ) as bar,
     ):
 
         def on_tile(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            if single:
+                bar.total = total
+                bar.update(done - bar.n)
+            else:
+                bar.set_postfix_str(f"{done} of {total} parts of this one")
 
         if parsed.ray:
             from facesr import cluster
@@ -204,7 +208,7 @@ def _with_bar(
                 options,
                 workers=parsed.jobs or 1,
                 keep_pictures=SHEET_PICTURES if parsed.sheet else 0,
-                on_tile=on_tile if single else None,
+                on_tile=on_tile if (parsed.jobs or 1) == 1 else None,
             )
         for outcome in outcomes:
             if not single:
