@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -39,6 +40,7 @@ from facesr.tracking import (
     registration,
     rollback,
     store,
+    versions,
 )
 from facesr.tracking.aliases import Measure
 
@@ -777,6 +779,37 @@ def test_a_server_that_accepts_and_stays_silent_is_told_within_seconds(
         with pytest.raises(RegistryError, match="Start the server"):
             champion(project)
         assert time.monotonic() - start < 8
+
+
+def test_weights_from_a_server_leave_two_copies_at_most_and_none_after_the_process(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fetched = []
+
+    def fetch(artifact_uri: str, tracking_uri: str, dst_path: str | None = None) -> str:
+        fetched.append(artifact_uri)
+        path = Path(dst_path or tempfile.mkdtemp(), "weights.safetensors")
+        path.write_text(artifact_uri)
+        return str(path)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    versions._copies.cache_clear()
+    found = []
+    for number in (1, 2, 1, 3, 1):
+        uri = f"mlflow-artifacts:/{number}/weights.safetensors"
+        tags = {"dvc.md5": hashlib.md5(uri.encode()).hexdigest()}
+        path = download(project, tracking.RegisteredVersion(number, "", tags, uri))
+        assert path.read_text() == uri
+        found.append(path)
+    assert found[0] == found[2] == found[4]
+    assert [int(uri.split("/")[1]) for uri in fetched] == [1, 2, 3]
+    left = [path for path in (tmp_path / "temporary").rglob("*") if path.is_file()]
+    assert set(left) == {found[0], found[3]}
+    versions._copies()[0].cleanup()
+    versions._copies.cache_clear()
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_threads_that_connect_at_once_share_the_short_timeouts_and_leave_none(

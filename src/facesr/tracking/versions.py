@@ -2,11 +2,15 @@
 
 import hashlib
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from logging import getLogger
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
 from facesr.tracking.runs import CARD
@@ -28,6 +32,9 @@ logger = getLogger(__name__)
 
 # Tag of a version: what `download` checks.
 WEIGHTS_MD5 = "dvc.md5"
+# Weights from a server of which a process keeps a copy.
+KEPT = 2
+_copying = Lock()
 
 
 @dataclass(frozen=True)
@@ -158,20 +165,16 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
 
     Returns:
         weights.safetensors: in the artifact store itself where that is a local folder, else a copy
-        in a temporary folder.
+        in a temporary folder of this process, which keeps the last two.
 
     Raises:
         RegistryError: As `find_version`; or the version has lost its weights, or they are not those
             that were registered.
     """
     found = find_version(root, reference) if isinstance(reference, str) else reference
-    from mlflow.artifacts import download_artifacts
-
     try:
         with as_registry_error(root):
-            path = Path(
-                download_artifacts(artifact_uri=found.weights, tracking_uri=tracking_uri(root))
-            )
+            path = _fetched(root, found)
     except RegistryError as error:
         # MLflow's message has several lines.
         reason = " ".join(str(error.__cause__).split())
@@ -186,6 +189,35 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
             "Delete that version in MLflow and run: dvc repro"
         )
     return path
+
+
+def _fetched(root: Path, found: RegisteredVersion) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    source = {"artifact_uri": found.weights, "tracking_uri": tracking_uri(root)}
+    if urlsplit(found.weights).scheme in ("", "file"):
+        return Path(download_artifacts(**source))
+    with _copying:
+        folder, recent = _copies()
+        copies = Path(folder.name)
+        key = f"{found.weights} {found.tags.get(WEIGHTS_MD5)}"
+        copy = copies / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+        if copy in recent:
+            recent.remove(copy)
+        if not copy.exists():
+            with tempfile.TemporaryDirectory(dir=copies) as part:
+                Path(download_artifacts(**source, dst_path=part)).replace(copy)
+        recent.append(copy)
+        for old in recent[:-KEPT]:
+            recent.remove(old)
+            old.unlink(missing_ok=True)
+        return copy
+
+
+@cache
+def _copies() -> tuple["tempfile.TemporaryDirectory[str]", list[Path]]:
+    """Return the folder of the copies, deleted at exit, and what is in it, the newest last."""
+    return tempfile.TemporaryDirectory(prefix="facesr.", ignore_cleanup_errors=True), []
 
 
 def file_md5(path: Path) -> str:
