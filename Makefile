@@ -70,42 +70,16 @@ screenshots: $(READY)  ## Draw the documentation's pictures of the page, after m
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
 starter: $(READY)  ## Train the starter network on and put the mean of both into the package (three hours)
-	$(RUN) dvc exp run --set-param profile=starter train_generator
+	$(BIN)/facesr profile starter
+	$(RUN) dvc exp run train_generator
 	$(BIN)/facesr export models/generator.safetensors --float16 --force \
 		--mean-with src/facesr/starter/starter.safetensors \
 		--output src/facesr/starter/starter.safetensors
-	@echo "params.yaml says profile: starter now. Put it back: git checkout params.yaml dvc.lock"
+	@echo "params.yaml is profile starter now. Put it back: git checkout params.yaml dvc.lock"
 
-.PHONY: best-on
-PHOTOS ?= ../shared/data/faces512
-TRAINED ?= [!l]*
-HELD_OUT ?= lon_*
-PROFILE ?= best
-HR_SIZE ?= 512
-GENERATOR_SIZE ?= 256
-LR_SIZE ?= 64
-CROPS ?= 40
-GAN_BATCHES ?= 10000
-PRETRAINED ?= false
-best-on: $(READY)  ## Train profile best on a folder: make best-on PHOTOS=folder HELD_OUT='names' TRAINED='names'
-	$(RUN) dvc exp run \
-		-S profile=$(PROFILE) \
-		-S profiles.$(PROFILE).sizes.hr_size=$(HR_SIZE) \
-		-S profiles.$(PROFILE).sizes.generator_size=$(GENERATOR_SIZE) \
-		-S profiles.$(PROFILE).sizes.lr_size=$(LR_SIZE) \
-		-S profiles.$(PROFILE).fetch_faces.source=folder \
-		-S "profiles.$(PROFILE).fetch_faces.path='$(PHOTOS)'" \
-		-S "profiles.$(PROFILE).fetch_faces.names='$(TRAINED)'" \
-		-S profiles.$(PROFILE).fetch_selfies.source=folder \
-		-S "profiles.$(PROFILE).fetch_selfies.path='$(PHOTOS)'" \
-		-S "profiles.$(PROFILE).fetch_selfies.names='$(HELD_OUT)'" \
-		-S profiles.$(PROFILE).fetch_selfies.minimum_size=null \
-		-S profiles.$(PROFILE).train_generator.network.pretrained=$(PRETRAINED) \
-		-S profiles.$(PROFILE).train_upsampler.network.pretrained=$(PRETRAINED) \
-		-S profiles.$(PROFILE).train_generator.crops_per_pair=$(CROPS) \
-		-S profiles.$(PROFILE).train_upsampler.crops_per_pair=$(CROPS) \
-		-S profiles.$(PROFILE).train_gan.batches=$(GAN_BATCHES)
-	@echo "params.yaml says profile: $(PROFILE) now. Put it back: git checkout params.yaml"
+.PHONY: profile
+profile: $(READY)  ## Make another profile the active one: make profile NAME=paper
+	@$(BIN)/facesr profile $(NAME) $(if $(FORCE),--force)
 
 picture: scoreboard  ## Make the README's picture: make picture FACES=folder MODELS=starter
 	cp .scoreboard/samples.jpg docs/samples.jpg

@@ -211,8 +211,9 @@ def pairs(root: Path, params: Params, source: Path, sizes: Sizes, workers: int |
     write_pairs(
         [source],
         {"train": output / "train", "valid": output / "valid"},
-        DegradeParams(recipe="gfpgan", fresh=False, validation_sets=()),
+        DegradeParams(recipe="gfpgan", fresh=False, fresh_sizes=(1.0, 1.0), validation="one"),
         recipes=params.recipes,
+        suite=(),
         sizes=sizes,
         validation_sets=output / "valid_sets",
         seed=7,

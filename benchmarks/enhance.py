@@ -211,23 +211,21 @@ def _enhancer(method: str, precision: str) -> tuple[Any, list[_Limited]]:
 
     from facesr import choice
     from facesr.checkpoints import Network
-    from facesr.config import PARAMS_FILE, read_yaml
     from facesr.enhancer import Enhancer
     from facesr.models import build
+    from facesr.profiles import load_profile
 
     if method == "starter":
         networks = choice._starter("cpu", "float32").networks
     else:
         profile, parts = METHODS[method]
-        values = read_yaml(PARAMS_FILE)["profiles"][profile]
-        sides = values["sizes"]
-        scales = {
-            "generator": sides["generator_size"] // sides["lr_size"],
-            "upsampler": sides["hr_size"] // sides["generator_size"],
-        }
+        params = load_profile(profile)
+        sizes = params.sizes
+        scales = {"generator": sizes.generator_scale, "upsampler": sizes.upsampler_scale}
         networks = []
         for part in parts:
-            architecture = {**values[f"train_{part}"]["network"], "scale": scales[part]}
+            network = getattr(params, f"train_{part}").network.model_dump()
+            architecture = {**network, "scale": scales[part]}
             torch.manual_seed(0)
             module = build(architecture)
             with torch.no_grad():

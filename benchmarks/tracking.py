@@ -4,7 +4,6 @@ Run: make bench-tracking. It trains the smoke profile of the last commit in a te
 """
 
 import os
-import re
 import sqlite3
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from facesr.profiles import compose
 from facesr.reports import markdown_table
 
 ROUNDS = 5
@@ -24,9 +24,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)
-        params = clone / "params.yaml"
-        text = params.read_text(encoding="utf-8")
-        params.write_text(re.sub(r"(?m)^profile: \w+", "profile: smoke", text), encoding="utf-8")
+        text = compose("smoke", clone / "profiles")
+        (clone / "params.yaml").write_text(text, encoding="utf-8")
         (clone / "dvc.lock").unlink(missing_ok=True)
         dvc(clone, "repro", "--quiet")
 

@@ -30,10 +30,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr import images
-from facesr.config import Params, Phase, TrainingParams, load_params
+from facesr.config import Params, Phase, TrainingParams
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.models import build
 from facesr.pairs import CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
+from facesr.profiles import load_profile
 from facesr.reports import markdown_table
 from facesr.training.average import Average
 from facesr.training.critic import patch_cross_entropy
@@ -121,7 +122,7 @@ def main() -> None:
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        params = _params(parsed.profile, Path(folder))
+        params = load_profile(parsed.profile)
         for stage in parsed.stages:
             faces = _make_pictures(Path(folder) / stage, stage, params, parsed.pictures)
             stock = _alone(_stock, stage, params, faces, parsed.seconds, processes)
@@ -252,7 +253,7 @@ def _study(parsed: argparse.Namespace, processes: Processes) -> str:
     """What the study's trainings would take here: a rate, measured shortly, times its pictures."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        params = _params("paper", Path(folder))
+        params = load_profile("paper")
         parsed.seconds = parsed.study_seconds
         for stage in parsed.stages:
             crop, batch = _crop_and_batch(stage, params)
@@ -281,14 +282,6 @@ def _study_pictures(stage: str, params: Params) -> int:
         return 2 * STUDY_PICTURES * params.train_critic.epochs
     section = getattr(params, stage)
     return STUDY_PICTURES * section.crops_per_pair * sum(one.epochs for one in section.phases)
-
-
-def _params(profile: str, folder: Path) -> Params:
-    text = Path("params.yaml").read_text(encoding="utf-8").splitlines()
-    lines = [f"profile: {profile}" if one.startswith("profile:") else one for one in text]
-    changed = folder / "params.yaml"
-    changed.write_text("\n".join(lines), encoding="utf-8")
-    return load_params(changed, any_device=True)
 
 
 def _row(

@@ -22,6 +22,7 @@ def main() -> None:
         },
         params.degrade,
         recipes=params.recipes,
+        suite=params.suites[params.degrade.validation],
         sizes=params.sizes,
         validation_sets=paths.VALIDATION_SETS,
         seed=params.data_seed,

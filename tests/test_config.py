@@ -1,115 +1,111 @@
+import shutil
+
 import pytest
 import torch
 import yaml
-from shipped import load_shipped, shipped_params
+from dvc.utils.hydra import apply_overrides
+from shipped import PROFILES, ROOT, profile_values, write_params
 
-from facesr.config import load_params
+from facesr.cli import main
+from facesr.config import load_params, read_yaml
 from facesr.errors import ParamsError
+from facesr.profiles import compose, load_profile
 
 
 @pytest.fixture
-def params():
-    return yaml.safe_load(shipped_params())
+def params(tmp_path):
+    return profile_values(tmp_path)
 
 
 def save(tmp_path, content):
-    path = tmp_path / "params.yaml"
+    path = write_params(tmp_path)
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
-def test_the_default_profile_is_small():
-    assert load_shipped().profile == "small"
+def save_recipes(tmp_path, change):
+    path = write_params(tmp_path)
+    recipes = tmp_path / "recipes.yaml"
+    content = read_yaml(recipes)
+    change(content)
+    recipes.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
 
 
-@pytest.mark.parametrize("profile", ["smoke", "small", "starter", "paper", "best"])
-def test_every_profile_loads(params, tmp_path, profile):
-    params["profile"] = profile
-    assert load_params(save(tmp_path, params), any_device=True).profile == profile
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_loads_and_bears_its_name(profile):
+    assert load_profile(profile, ROOT).profile == profile
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_override_by_dvc_changes_one_line(tmp_path, profile):
+    path = write_params(tmp_path, profile)
+    before = path.read_text().splitlines()
+    apply_overrides(path, ["train_gan.adversarial_weight=1e-6"])
+    after = path.read_text().splitlines()
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == ["  adversarial_weight: 1e-06"]
+    assert load_params(path, any_device=True).train_gan.adversarial_weight == 1e-6
 
 
 def test_all_faults_come_in_one_message(params, tmp_path):
-    gan = params["profiles"]["small"]["train_gan"]
+    gan = params["train_gan"]
     del gan["batch_size"]
     gan["learning_rate"] = 1e-4
     gan["ema_decay"] = "0.9"
-    params["profiles"]["best"]["sizes"]["lr_size"] = 100
+    params["sizes"]["lr_size"] = 100
     with pytest.raises(ParamsError) as error:
         load_params(save(tmp_path, params))
     message = str(error.value)
-    assert "profiles.small.train_gan.batch_size: Field required" in message
-    assert "profiles.small.train_gan.learning_rate: Extra inputs are not permitted" in message
-    assert "profiles.small.train_gan.ema_decay: Input should be a valid number" in message
-    assert "profiles.best.sizes: lr_size 100 must divide" in message
+    assert "train_gan.batch_size: Field required" in message
+    assert "train_gan.learning_rate: Extra inputs are not permitted" in message
+    assert "train_gan.ema_decay: Input should be a valid number" in message
+    assert "sizes: lr_size 100 must divide" in message
 
 
 def test_a_fault_in_a_network_is_named_by_its_key(params, tmp_path):
-    params["profiles"]["small"]["train_generator"]["network"]["width"] = "wide"
-    with pytest.raises(ParamsError, match=r"small\.train_generator\.network\.width: "):
+    params["train_generator"]["network"]["width"] = "wide"
+    with pytest.raises(ParamsError, match=r"train_generator\.network\.width: "):
         load_params(save(tmp_path, params))
 
 
-def test_an_unknown_profile_names_the_known_ones(params, tmp_path):
-    params["profile"] = "huge"
-    known = "smoke, small, starter, paper, best"
-    with pytest.raises(ParamsError, match=f"'huge' is not one of {known}"):
-        load_params(save(tmp_path, params))
-
-
-def test_grain_for_a_network_that_has_none_is_refused(params, tmp_path):
-    params["profiles"]["paper"]["train_gan"]["grain"]["crops"] = 100
+def test_grain_for_a_network_that_has_none_is_refused(tmp_path):
+    params = profile_values(tmp_path, "paper")
+    params["train_gan"]["grain"]["crops"] = 100
     with pytest.raises(ParamsError, match="grain does not go with fastai_unet"):
-        load_params(save(tmp_path, params))
+        load_params(save(tmp_path, params), any_device=True)
 
 
-def test_what_cannot_be_compiled_is_refused(params, tmp_path):
-    params["profiles"]["paper"]["training"]["compile"] = True
+def test_what_cannot_be_compiled_is_refused(tmp_path):
+    params = profile_values(tmp_path, "paper")
+    params["training"]["compile"] = True
     with pytest.raises(ParamsError, match="compile does not go with fastai_unet"):
         load_params(save(tmp_path, params), any_device=True)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("shown", ["everybody"], r"shown: 'everybody' is not one of london"),
-        ("crops.condition", "rain", r"crops\.condition: 'rain' is not one of clean x2"),
-        ("crops.parts.eyes.down", [0.5, 0.4], "the lower bound 0.5 is above the upper bound 0.4"),
-        ("samples.conditions", ["fog"], r"samples\.conditions: 'fog' is not one of clean x2"),
-    ],
-)
-def test_a_scoreboard_shows_what_it_has(params, tmp_path, key, value, message):
-    *parents, last = key.split(".")
-    section = params["scoreboard"]
-    for parent in parents:
-        section = section[parent]
-    section[last] = value
-    with pytest.raises(ParamsError, match=message):
-        load_params(save(tmp_path, params))
-
-
 def test_a_crop_larger_than_its_pictures_is_refused(params, tmp_path):
-    params["profiles"]["smoke"]["train_gan"]["crop_size"] = 25
-    with pytest.raises(ParamsError, match=r"train_gan\.crop_size 25 is larger"):
+    params["train_gan"]["crop_size"] = 49
+    with pytest.raises(ParamsError, match=r"train_gan\.crop_size 49 is larger"):
         load_params(save(tmp_path, params))
 
 
-def test_an_upside_down_range_is_refused(params, tmp_path):
-    params["recipes"]["web"]["jpeg_quality"] = [95, 30]
+def test_an_upside_down_range_is_refused(tmp_path):
+    path = save_recipes(tmp_path, lambda c: c["recipes"]["web"].update(jpeg_quality=[95, 30]))
     with pytest.raises(ParamsError, match="lower bound 95 is above the upper bound 30"):
-        load_params(save(tmp_path, params))
+        load_params(path)
 
 
-def test_a_profile_for_the_gpu_refuses_a_computer_without_one(params, tmp_path, monkeypatch):
+def test_a_profile_for_the_gpu_refuses_a_computer_without_one(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    params["profile"] = "paper"
-    with pytest.raises(ParamsError, match=r"set .*|Set profiles\.paper\.require_gpu: false"):
+    params = profile_values(tmp_path, "paper")
+    with pytest.raises(ParamsError, match=r"Set require_gpu: false in .* make profile NAME=small"):
         load_params(save(tmp_path, params))
-    params["profiles"]["paper"]["require_gpu"] = False
+    params["require_gpu"] = False
     assert load_params(save(tmp_path, params)).profile == "paper"
 
 
 def test_parameters_cannot_be_changed_after_loading():
-    params = load_shipped()
+    params = load_profile("small", ROOT)
     with pytest.raises(Exception, match="frozen"):
         params.training_seed = 8
 
@@ -134,17 +130,42 @@ def test_broken_yaml_names_the_line(tmp_path):
         load_params(path)
 
 
-def test_no_number_is_written_so_that_yaml_reads_a_string(params):
-    def strings(node):
-        if isinstance(node, dict):
-            for value in node.values():
-                yield from strings(value)
-        elif isinstance(node, list):
-            for value in node:
-                yield from strings(value)
-        elif isinstance(node, str):
-            yield node
+def test_the_old_form_says_how_to_change_over(tmp_path):
+    path = write_params(tmp_path)
+    path.write_text("profile: small\nprofiles:\n  small: {}\n")
+    with pytest.raises(ParamsError, match=r"old form .*make profile NAME=small FORCE=1") as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value)
 
-    for text in strings(params):
-        with pytest.raises(ValueError, match="could not convert"):
-            float(text)
+
+def test_a_profile_is_written_and_edits_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "profiles", "profiles")
+    path = write_params(tmp_path)
+    main(["profile", "paper"])
+    assert path.read_text() == compose("paper", ROOT / "profiles")
+    assert "# px, input" in path.read_text()
+    path.write_text(path.read_text().replace("epochs: 6", "epochs: 7"))
+    with pytest.raises(SystemExit):
+        main(["profile", "best"])
+    assert "edits that are not committed" in capsys.readouterr().err
+    assert "epochs: 7" in path.read_text()
+    main(["profile", "best", "--force"])
+    assert path.read_text() == compose("best", ROOT / "profiles")
+    with pytest.raises(SystemExit):
+        main(["profile", "huge"])
+    assert "Choose one of best, paper, small, smoke, starter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["recipes"].pop("web"), "degrade.recipe: 'web' is not one of"),
+        (lambda c: c["suites"].pop("short"), "degrade.validation: 'short' is not one of"),
+        (lambda c: c["suites"]["one"].update(web={}), "suites.one.web is not the recipe web"),
+        (lambda c: c["recipes"]["broad"]["parts"].pop("mild"), "weights and parts name other"),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(tmp_path, change, message):
+    with pytest.raises(ParamsError, match=message):
+        load_params(save_recipes(tmp_path, change))

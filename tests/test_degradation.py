@@ -5,14 +5,15 @@ import pytest
 import torch
 from scipy import ndimage
 from scipy.special import j1
-from shipped import load_shipped
+from shipped import ROOT
 
 from facesr import images, metrics
+from facesr.config import load_recipes
 from facesr.degradation import Degradation, operations
 from facesr.degradation.kernels import gaussian, sinc
 from facesr.errors import DataError
 
-RECIPES = load_shipped().recipes
+RECIPES, _ = load_recipes(ROOT / "recipes.yaml")
 DRAWN = [name for name, recipe in RECIPES.items() if recipe.kind != "bicubic"]
 
 

@@ -58,9 +58,9 @@ def test_ten_kills_of_each_training_and_dvc_repro_end_with_the_same_bits(tmp_pat
     for project in (unbroken, broken):
         # More steps than kills, in all trainings.
         for stage in ("train_generator", "train_upsampler"):
-            project.set(f"profiles.smoke.{stage}.crops_per_pair", 12)
-        project.set("profiles.smoke.train_critic.epochs", 12)
-        project.set("profiles.smoke.train_gan.batches", 40)
+            project.set(f"{stage}.crops_per_pair", 12)
+        project.set("train_critic.epochs", 12)
+        project.set("train_gan.batches", 40)
     unbroken.run(sys.executable, "-m", "dvc", "repro", "train_upsampler")
     rng = random.Random(0)
     for stage in STAGES:

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors"},
     {"files"},
     {"config", "paths", "devices", "parallel", "download", "stats", "tables", "video_streams"},
-    {"images", "packs", "metadata", "stores", "remux"},
+    {"profiles", "images", "packs", "metadata", "stores", "remux"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {
         "losses",
@@ -89,6 +89,7 @@ def test_a_planted_violation_is_found(tmp_path):
     [
         ("mlflow", {"tracking", "registered_model.py"}),
         ("yaml", {"config.py"}),
+        ("ruamel", {"profiles.py"}),
         ("streamlit", set()),
         ("dvc", set()),
         (

@@ -291,8 +291,8 @@ def test_a_sweep_is_every_combination_with_every_seed(tmp_path):
     )
     assert len(trials) == len({trial.name for trial in trials}) == 8
     assert trials[0].values == {
-        "profiles.small.train_gan.batches": "2",
-        "profiles.small.train_gan.beta1": "0.0",
+        "train_gan.batches": "2",
+        "train_gan.beta1": "0.0",
     }
     assert [trial.seed for trial in trials[:2]] == [1, 2]
 
@@ -346,7 +346,7 @@ def test_a_sweep_varies_the_seed_of_the_training_and_gives_up_when_no_worker_is_
 
 def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
     def outcome(value, seed, score):
-        values = {"profiles.small.train_gan.batches": value}
+        values = {"train_gan.batches": value}
         return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, "")
 
     text = sweeps.write_summary(
@@ -365,7 +365,7 @@ def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
 
 def test_a_summary_gives_mean_and_standard_error_and_names_what_failed(tmp_path):
     def outcome(value, seed, score, failure=""):
-        values = {"profiles.small.train_gan.batches": value}
+        values = {"train_gan.batches": value}
         return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, failure)
 
     text = sweeps.write_summary(

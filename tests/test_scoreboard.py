@@ -3,12 +3,14 @@ import csv
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy import ndimage
+from shipped import ROOT, write_params
 
 from facesr import images
-from facesr.config import BicubicParams, FirstOrderParams, ScoreboardParams
+from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhancer import Enhancer
-from facesr.errors import DataError
+from facesr.errors import DataError, ParamsError
 from facesr.reports import CAPTION, MARGIN
 from facesr.scoreboard import (
     build_methods,
@@ -20,6 +22,7 @@ from facesr.scoreboard import (
     write_samples,
     write_worst,
 )
+from facesr.scoreboard.settings import ScoreboardParams, load_scoreboard
 from facesr.scoreboard.sheets import CROP_SIDE
 from facesr.scoreboard.skin import measure_angle, name_tone
 from facesr.tables import BICUBIC
@@ -66,6 +69,7 @@ PARAMS = ScoreboardParams.model_validate(
         },
         "samples": {"conditions": ["noisy", "clean"], "side": 32},
         "strengths": [0.0, 1.0],
+        "recipes": RECIPES,
     }
 )
 
@@ -87,7 +91,7 @@ def root(tmp_path):
 
 
 def inputs(root, params=PARAMS):
-    return make_inputs(params, recipes=RECIPES, root=root, folder=root / "inputs", seed=3)
+    return make_inputs(params, root=root, folder=root / "inputs", seed=3)
 
 
 def test_inputs_are_made_once_and_made_again_when_their_definition_changes(root):
@@ -218,3 +222,28 @@ def test_the_typology_angle_is_that_of_its_definition():
     lightness, yellow = 116 * np.cbrt(y) - 16, 200 * (np.cbrt(y) - np.cbrt(z))
     expected = np.degrees(np.arctan2(lightness - 50, yellow))
     assert measure_angle(face) == pytest.approx(expected, abs=0.05)
+
+
+def test_the_settings_load():
+    assert "london" in load_scoreboard(ROOT / "scoreboard.yaml").sources
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("shown", ["everybody"], r"shown: 'everybody' is not one of london"),
+        ("crops.condition", "rain", r"crops\.condition: 'rain' is not one of clean x2"),
+        ("crops.parts.eyes.down", [0.5, 0.4], "the lower bound 0.5 is above the upper bound 0.4"),
+        ("samples.conditions", ["fog"], r"samples\.conditions: 'fog' is not one of clean x2"),
+    ],
+)
+def test_a_scoreboard_shows_what_it_has(tmp_path, key, value, message):
+    *parents, last = key.split(".")
+    content = section = read_yaml(ROOT / "scoreboard.yaml")
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    write_params(tmp_path)
+    (tmp_path / "scoreboard.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ParamsError, match=message):
+        load_scoreboard(tmp_path / "scoreboard.yaml")

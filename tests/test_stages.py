@@ -24,7 +24,6 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         copy_project(root)
-        self.set("profile", "smoke")
         self.run("git", "init", "--quiet")
         self.run("git", "add", "--all")
         self.run(
@@ -153,11 +152,11 @@ def test_status_is_clean_but_for_publish(project):
 
 def test_other_evaluation_parameters_run_the_evaluation_only_and_back_runs_nothing(project):
     before = project.weights()
-    project.set("profiles.smoke.evaluate.sheet_pictures", 1)
+    project.set("evaluate.sheet_pictures", 1)
     assert project.repro() == {"evaluate", "publish"}
     assert project.count("runs") == 11  # a parent and the evaluation
     assert project.count("model_versions") == 1
-    project.set("profiles.smoke.evaluate.sheet_pictures", 2)
+    project.set("evaluate.sheet_pictures", 2)
     assert project.repro() <= {"publish"}
     assert project.count("runs") == 11
     assert project.weights() == before
@@ -165,10 +164,10 @@ def test_other_evaluation_parameters_run_the_evaluation_only_and_back_runs_nothi
 
 def test_other_training_parameters_and_back_restore_the_weights_without_training(project):
     before = project.weights()
-    project.set("profiles.smoke.train_upsampler.weight_decay", 0.002)
+    project.set("train_upsampler.weight_decay", 0.002)
     assert project.repro() & TRAININGS == {"train_upsampler"}
     assert project.weights() != before
-    project.set("profiles.smoke.train_upsampler.weight_decay", 0.001)
+    project.set("train_upsampler.weight_decay", 0.001)
     assert not project.repro() & TRAININGS
     assert project.weights() == before
 
@@ -199,9 +198,9 @@ def test_a_second_copy_trains_the_same_weights(copies):
 
 def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):
     project = Project(tmp_path)
-    project.set("profiles.smoke.train_gan.batch_sise", 4)
+    project.set("train_gan.batch_sise", 4)
     output = project.run(sys.executable, "-m", "stages.fetch_faces", status=1)
-    assert "profiles.smoke.train_gan.batch_sise: Extra inputs are not permitted" in output
+    assert "train_gan.batch_sise: Extra inputs are not permitted" in output
     assert "Traceback" not in output
     assert not (tmp_path / "data").exists()
 
@@ -212,7 +211,7 @@ def test_pictures_of_a_folder_go_the_same_way(project, tmp_path):
     photographs = tmp_path / "photographs"
     shutil.copytree(project.root / "data" / "faces", photographs / "mine")
     (photographs / "broken.jpg").write_bytes(b"not a picture")
-    other.set("profiles.smoke.fetch_faces.source", "folder")
+    other.set("fetch_faces.source", "folder")
     for stage in ("fetch_faces", "fetch_selfies", "degrade"):
         other.run(sys.executable, "-m", f"stages.{stage}")
     set_aside = (tmp_path / "reports" / "fetch_faces" / "set_aside.csv").read_text()

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors import safe_open
-from shipped import shipped_params
+from shipped import profile_values
 
 from facesr import choice, images
 from facesr.metrics import psnr
@@ -31,9 +30,8 @@ def test_the_starter_serves_where_nothing_is_registered(tmp_path):
     assert choice.load_default(root=tmp_path).model.startswith("starter")
 
 
-def test_the_profile_that_starts_from_it_draws_no_picture_that_it_was_trained_on():
-    profiles = yaml.safe_load(shipped_params())["profiles"]
-    small, starter = profiles["small"], profiles["starter"]
+def test_the_profile_that_starts_from_it_draws_no_picture_that_it_was_trained_on(tmp_path):
+    small, starter = (profile_values(tmp_path, name) for name in ("small", "starter"))
     assert Path(small["train_generator"]["init_from"]).name == choice._STARTER_FILE.name
     trained = starter["fetch_faces"]["first"] + starter["fetch_faces"]["count"]
     assert small["fetch_faces"]["first"] >= trained

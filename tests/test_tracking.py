@@ -162,16 +162,14 @@ def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".d
         stage: {
             "cmd": f"python -m stages.{stage}",
             "deps": [dependency(f"stages/{stage}.py")],
-            "params": {
-                "params.yaml": {f"profiles.small.{stage}": {"batch": 4}, "training_seed": 0}
-            },
+            "params": {"params.yaml": {f"{stage}": {"batch": 4}, "training_seed": 0}},
             "outs": [dependency(f"reports/{stage}")],
         }
         for stage in STAGES
     }
-    stages["fetch_faces"]["params"]["params.yaml"]["profiles.small.fetch_faces"]["path"] = ""
+    stages["fetch_faces"]["params"]["params.yaml"]["fetch_faces"]["path"] = ""
     stages["train_gan"]["deps"].append(dependency("data/pairs/train"))
-    stages["train_upsampler"]["params"]["params.yaml"]["profiles.small.train_upsampler"] = {
+    stages["train_upsampler"]["params"]["params.yaml"]["train_upsampler"] = {
         "loss": loss,
         "phases": [{"epochs": 2}, {"epochs": 3}],
         "note": "x" * 9000,

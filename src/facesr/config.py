@@ -26,6 +26,7 @@ from pydantic import (
 from facesr.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
+RECIPES_FILE = Path("recipes.yaml")
 
 # Values of `kind`, which pydantic puts into the path of a fault.
 KINDS = {
@@ -256,19 +257,20 @@ Recipe = Annotated[
     Field(discriminator="kind"),
 ]
 Recipes = dict[str, Recipe]
+Suites = dict[str, tuple[str, ...]]
 
 
 class DegradeParams(Section):
     """How faces become their low-resolution views."""
 
     recipe: str
-    """Of the stored pairs and of the trainings; a name in `recipes`."""
+    """Of the stored pairs and of the trainings; a name in recipes.yaml."""
     fresh: bool
     """Trainings draw a new view of every crop; the stored ones are for validation and test."""
     fresh_sizes: PositiveFractionRange
     """The least and the most of the size of such a crop beside the original's."""
-    validation_sets: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-    """Recipes by which the validation faces are stored as well."""
+    validation: str
+    """Suite of recipes by which the validation faces are stored as well; a name in `suites`."""
 
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "vgg16_bn", "convnext_tiny"]
@@ -499,9 +501,14 @@ class PublishParams(Section):
     """Of the one-sided paired t-test, image by image, that a version has to pass."""
 
 
-class Profile(Section):
-    """Everything that one profile sets."""
+class Params(Section):
+    """The active profile, with the recipes that it may name."""
 
+    profile: str
+    data_seed: NonNegativeInt
+    """Of images, splits and degradations, which repeats of a training share."""
+    training_seed: NonNegativeInt
+    """Of initial weights, order and crops."""
     require_gpu: bool
     """Refuses to start on a computer without a GPU."""
     sizes: Sizes
@@ -515,6 +522,30 @@ class Profile(Section):
     train_upsampler: RegressionParams
     evaluate: EvaluateParams
     publish: PublishParams
+    recipes: Recipes
+    suites: Suites
+
+    @model_validator(mode="after")
+    def _recipes_exist(self) -> Self:
+        require("degrade.recipe:", self.degrade.recipe, self.recipes)
+        require("degrade.validation:", self.degrade.validation, self.suites)
+        for name in (self.degrade.recipe, *self.suites[self.degrade.validation]):
+            self._check_recipe(name)
+        return self
+
+    def _check_recipe(self, name: str) -> None:
+        recipe, sizes = self.recipes[name], self.sizes
+        parts = list(recipe.weights) if isinstance(recipe, MixtureParams) else [name]
+        # Fresh views are made from the originals that a training holds, of generator_size.
+        fresh = self.degrade.fresh and name == self.degrade.recipe
+        side = sizes.generator_size if fresh else sizes.hr_size
+        for part in parts:
+            scale = getattr(self.recipes[part], "base_scale", 0)
+            if scale * sizes.lr_size > side:
+                raise ValueError(
+                    f"degrade: recipe {part} starts from {scale} x {sizes.lr_size} px, more than "
+                    f"the {side} px of the originals"
+                )
 
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:
@@ -555,181 +586,105 @@ class Profile(Section):
         return self
 
 
-class ScoreboardSource(Section):
-    """Photographs that no network of the scoreboard has been trained on."""
-
-    path: str
-    """Folder below the scoreboard's root."""
-    names: str
-    """Pattern of the file names."""
-    hr_size: NonNegativeInt
-    """Side in pixels to which the originals are reduced; 0 cuts them and keeps their pixels."""
-    count: PositiveInt
-    """At most so many, chosen by the seed."""
-    faces: bool
-    """Cut around one face each, so that results can be told apart by skin tone."""
-
-
-class ScoreboardCondition(Section):
-    """How the low-resolution views are made."""
-
-    scale: PositiveInt
-    """Side of the original over side of its view."""
-    recipe: str
-    """A name in recipes."""
-
-
-class ScoreboardPart(Section):
-    """A part of a face cut as FFHQ's are: where the middle of a place lies."""
-
-    across: FractionRange
-    """From left to right, shares of the side."""
-    down: FractionRange
-    """From top to bottom, shares of the side."""
-
-
-class ScoreboardCrops(Section):
-    """The sheets of the places that the first network restores worst, by part of the face."""
-
-    condition: str
-    """A name in conditions."""
-    side: PositiveInt
-    """In pixels of the original."""
-    count: PositiveInt
-    """Pictures of each part, at most."""
-    parts: dict[str, ScoreboardPart]
-
-
-class ScoreboardSamples(Section):
-    """The sheet of some pictures as they come."""
-
-    conditions: tuple[str, ...] = Field(strict=False, min_length=1)
-    """Names in conditions; a picture each."""
-    side: PositiveInt
-    """Of the middle that is shown, in pixels of the original."""
-
-
-class ScoreboardParams(Section):
-    """Fixed inputs on which networks are compared."""
-
-    sources: dict[str, ScoreboardSource]
-    conditions: dict[str, ScoreboardCondition]
-    back_projections: PositiveInt
-    """Corrections of the row that knows the reduction."""
-    multiple: PositiveInt
-    """Sides of originals that keep their pixels are cut to multiples of this."""
-    ms_ssim_above: PositiveInt
-    """Side in pixels that MS-SSIM needs with its usual window."""
-    shown: tuple[str, ...] = Field(strict=False)
-    """Sources whose pictures may be published."""
-    crops: ScoreboardCrops
-    samples: ScoreboardSamples
-    strengths: tuple[Fraction, ...] = Field(strict=False)
-    """Of the networks that have two operating points; a row each."""
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        for key, names, known in (
-            ("shown", self.shown, self.sources),
-            ("crops.condition", (self.crops.condition,), self.conditions),
-            ("samples.conditions", self.samples.conditions, self.conditions),
-        ):
-            for name in names:
-                _require(f"{key}:", name, known)
-        return self
-
-
-class Params(Profile):
-    """The active profile with what holds for all of them."""
-
-    profile: str
-    data_seed: NonNegativeInt
-    """Of images, splits and degradations, which repeats of a training share."""
-    training_seed: NonNegativeInt
-    """Of initial weights, order and crops."""
-    recipes: Recipes
-    scoreboard: ScoreboardParams
-
-
-class _ParamsFile(Section):
-    profile: str
-    data_seed: NonNegativeInt
-    training_seed: NonNegativeInt
-    recipes: Recipes
-    scoreboard: ScoreboardParams
-    profiles: dict[str, Profile]
-
-    @model_validator(mode="after")
-    def _profile_exists(self) -> Self:
-        _require("profile", self.profile, self.profiles)
-        return self
-
-    @model_validator(mode="after")
-    def _recipes_exist(self) -> Self:
-        simple = [n for n, one in self.recipes.items() if not isinstance(one, MixtureParams)]
-        for name, recipe in self.recipes.items():
-            for part in recipe.weights if isinstance(recipe, MixtureParams) else ():
-                _require(f"recipes.{name}:", part, simple)
-        for name, condition in self.scoreboard.conditions.items():
-            _require(f"scoreboard.conditions.{name}:", condition.recipe, self.recipes)
-        for name, profile in self.profiles.items():
-            for recipe_name in (profile.degrade.recipe, *profile.degrade.validation_sets):
-                self._check_recipe(recipe_name, profile, f"profiles.{name}.degrade")
-        return self
-
-    def _check_recipe(self, name: str, profile: Profile, where: str) -> None:
-        _require(f"{where}:", name, self.recipes)
-        recipe, sizes = self.recipes[name], profile.sizes
-        parts = list(recipe.weights) if isinstance(recipe, MixtureParams) else [name]
-        scales = {part: getattr(self.recipes[part], "base_scale", 0) for part in parts}
-        # Fresh views are made from the originals that a training holds, of generator_size.
-        fresh = profile.degrade.fresh and name == profile.degrade.recipe
-        side = sizes.generator_size if fresh else sizes.hr_size
-        for part, scale in scales.items():
-            if scale * sizes.lr_size > side:
-                raise ValueError(
-                    f"{where}: recipe {part} starts from {scale} x {sizes.lr_size} px, more than "
-                    f"the {side} px of the originals"
-                )
-
-
 def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params:
-    """Reads params.yaml, checks all of it, and returns the active profile.
+    """Read params.yaml and recipes.yaml beside it, and check all of both.
 
     Args:
-        path: The file.
-        any_device: Accepts a computer without a GPU even where the profile asks for one.
+        path: params.yaml.
+        any_device: Accept a computer without a GPU even where the profile asks for one.
 
     Raises:
-        ParamsError: The file is missing or unreadable, or keys are unknown, missing or mistyped
+        ParamsError: A file is missing or unreadable, or keys are unknown, missing or mistyped
             (all of them in one message), or the profile asks for a GPU that is not there.
     """
-    values = read_yaml(path)
-    if isinstance(values, dict) and "seed" in values:
+    params = check_params(read_yaml(path), path, path.parent)
+    if params.require_gpu and not any_device and not _has_gpu():
+        raise ParamsError(
+            f"Profile {params.profile} needs a GPU and this computer has none that PyTorch sees. "
+            f"Set require_gpu: false in {path} to run it all the same, or run: "
+            "make profile NAME=small"
+        )
+    return params
+
+
+def check_params(values: Any, path: Path, root: Path) -> Params:
+    """Return the parameters that a file holds, with the recipes of `root`.
+
+    Raises:
+        ParamsError: As in `load_params`, except for the GPU.
+    """
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path} holds no parameters. Run: make profile NAME=small")
+    if "profiles" in values:
+        raise ParamsError(
+            f"{path} has the old form with all profiles. Run: make profile NAME=small FORCE=1 "
+            "(or another name), then enter your own values again."
+        )
+    if "seed" in values:
         seed = values["seed"]
         raise ParamsError(
             f"{path}: seed has become two. Write data_seed: {seed} and training_seed: {seed} "
             "in its place."
         )
+    recipes, suites = load_recipes(root / RECIPES_FILE)
     try:
-        content = _ParamsFile.model_validate(values)
+        return Params.model_validate({**values, "recipes": recipes, "suites": suites})
     except ValidationError as error:
-        raise ParamsError(_all_faults(path, error)) from None
-    params = Params(
-        profile=content.profile,
-        data_seed=content.data_seed,
-        training_seed=content.training_seed,
-        recipes=content.recipes,
-        scoreboard=content.scoreboard,
-        **dict(content.profiles[content.profile]),
-    )
-    if params.require_gpu and not any_device and not _has_gpu():
-        raise ParamsError(
-            f"Profile {params.profile} needs a GPU and this computer has none that PyTorch sees. "
-            f"Set profiles.{params.profile}.require_gpu: false in {path} to run it all the same, "
-            "or choose profile: small."
-        )
-    return params
+        raise ParamsError(all_faults(path, error)) from None
+
+
+class _RecipesFile(Section):
+    recipes: Recipes
+    suites: dict[str, dict[str, Any]]
+
+
+def load_recipes(path: Path = RECIPES_FILE) -> tuple[Recipes, Suites]:
+    """Return the recipes by name, and the names of the recipes of each suite.
+
+    Raises:
+        ParamsError: The file is missing or unreadable, or keys are unknown, missing or mistyped, or
+            a mixture or a suite holds something else than the recipes that it names.
+    """
+    values = read_yaml(path)
+    try:
+        given = values["recipes"]
+        plain = {
+            name: {key: value for key, value in recipe.items() if key != "parts"}
+            for name, recipe in given.items()
+        }
+        content = _RecipesFile.model_validate({**values, "recipes": plain})
+    except ValidationError as error:
+        raise ParamsError(all_faults(path, error)) from None
+    except (AttributeError, KeyError, TypeError):
+        raise ParamsError(f"{path} holds no recipes. Restore it: git checkout {path}") from None
+    groups = {f"suites.{name}": suite for name, suite in content.suites.items()}
+    for name, recipe in content.recipes.items():
+        if isinstance(recipe, MixtureParams):
+            parts = groups[f"recipes.{name}.parts"] = given[name].get("parts") or {}
+            if set(parts) != set(recipe.weights):
+                raise ParamsError(f"{path}: recipes.{name}: weights and parts name other recipes.")
+    for where, group in groups.items():
+        for name, recipe in group.items():
+            if recipe != given.get(name):
+                raise ParamsError(
+                    f"{path}: {where}.{name} is not the recipe {name}. Write {name}: *{name}"
+                )
+    mixtures = {n for n, recipe in content.recipes.items() if isinstance(recipe, MixtureParams)}
+    for name in mixtures:
+        if mixtures & set(given[name]["weights"]):
+            raise ParamsError(f"{path}: recipes.{name} mixes a mixture. Name its parts instead.")
+    return content.recipes, {name: tuple(suite) for name, suite in content.suites.items()}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-06 as the number that DVC means; YAML 1.1 and PyYAML take it for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_yaml(path: Path) -> Any:
@@ -739,19 +694,21 @@ def read_yaml(path: Path) -> Any:
         ParamsError: The file is missing or is not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist here. Run from the project's root.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
 
 
-def _require(where: str, name: str, known: Collection[str]) -> None:
+def require(where: str, name: str, known: Collection[str]) -> None:
+    """Raise a ValueError that lists the known names where `name` is none of them."""
     if name not in known:
         raise ValueError(f"{where} {name!r} is not one of {', '.join(known)}")
 
 
-def _all_faults(path: Path, error: ValidationError) -> str:
+def all_faults(path: Path, error: ValidationError) -> str:
+    """Return all faults of a file in one message, a line each."""
     lines = []
     for fault in error.errors():
         # The tag of a discriminated union is no key of the file.

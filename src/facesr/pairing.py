@@ -63,6 +63,7 @@ def write_pairs(
     params: DegradeParams,
     *,
     recipes: Mapping[str, Recipe],
+    suite: Sequence[str],
     sizes: Sizes,
     validation_sets: Path,
     seed: int,
@@ -76,14 +77,15 @@ def write_pairs(
     Args:
         sources: Folders with a manifest each.
         outputs: Folder for each split of the manifests; replaced at the end.
-        params: Names of the recipes.
+        params: Names the recipe of the pairs.
         recipes: By name.
+        suite: Names of the recipes by which the validation faces are stored as well.
         sizes: `lr` holds lr_size, `hr` holds generator_size and hr_size.
         validation_sets: Gets a pack NAME of the validation faces' views by each recipe of
-            `params.validation_sets`, in the order of the pairs.
+            `suite`, in the order of the pairs.
         seed: Every picture has a random generator of its own, from the seed and its content.
         report: Gets `sheet.png` with the first pairs of each split, and a sheet for each recipe
-            that these sizes allow.
+            that is used.
         workers: Processes; None takes one for each core.
 
     Raises:
@@ -125,7 +127,7 @@ def write_pairs(
             if params.fresh:
                 fresh = FreshViews(degradation, params.fresh_sizes)
                 (lr / FRESH).write_text(fresh.to_json(), encoding="utf-8")
-            for name in params.validation_sets if split == VALID else ():
+            for name in suite if split == VALID else ():
                 views = stack.enter_context(
                     packs.new_pack(sets / name, stems, [sizes.lr_size], name=validation_sets / name)
                 )
@@ -138,7 +140,10 @@ def write_pairs(
         for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade", disable=None):
             pass
     with told_where_unwritable(report):
-        _write_sheets(report, shown, recipes, sizes=sizes, seed=seed)
+        used = {*degradation.recipes, *suite}
+        _write_sheets(
+            report, shown, {n: recipes[n] for n in recipes if n in used}, sizes=sizes, seed=seed
+        )
 
 
 def _write_face(job: tuple[_Work, _Face]) -> None:

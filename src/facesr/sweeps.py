@@ -74,20 +74,17 @@ def plan(
     if not grid and len(seeds) < 2:
         raise ParamsError("There is nothing to vary. Give NAME=VALUE,VALUE or several --seeds.")
     content = read_yaml(params)
-    profile = load_params(params, any_device=True).profile
-    full = {}
+    load_params(params, any_device=True)
     for key in grid:
-        path = f"profiles.{profile}.{key}"
         value = content
-        for part in path.split("."):
+        for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value is None or isinstance(value, dict):
-            raise ParamsError(f"{key} is no parameter of profile {profile} in {params}.")
-        full[key] = path
+            raise ParamsError(f"{key} is no parameter in {params}.")
     combinations = itertools.product(*grid.values())
     trials = []
     for number, values in enumerate(combinations, start=1):
-        named = {full[key]: value for key, value in zip(grid, values, strict=True)}
+        named = dict(zip(grid, values, strict=True))
         trials += [Trial(f"{name}-{number}-seed{seed}", named, seed) for seed in seeds]
     return trials
 
@@ -199,9 +196,7 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
     """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        label = ", ".join(
-            f"{key.split('.', 2)[2]}={value}" for key, value in outcome.trial.values.items()
-        )
+        label = ", ".join(f"{key}={value}" for key, value in outcome.trial.values.items())
         groups.setdefault(label or "as in params.yaml", []).append(outcome)
     summaries = {
         label: stats.summarise([outcome.score for outcome in group if not outcome.failure])

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from shipped import shipped_params
+from shipped import profile_values
 
 from facesr import images
 
@@ -29,11 +29,10 @@ def make_project(root, **changes):
 
     `changes` are dotted names below the profile, with __ for the dot.
     """
-    content = yaml.safe_load(shipped_params())
-    content["profile"] = "smoke"
+    content = profile_values(root, "smoke")
     for key, value in changes.items():
         *parents, last = key.split("__")
-        section = content["profiles"]["smoke"]
+        section = content
         for parent in parents:
             section = section[parent]
         assert last in section, key

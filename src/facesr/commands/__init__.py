@@ -15,6 +15,7 @@ from facesr.commands import (
     find_rate,
     lineage,
     pages,
+    profile,
     promote,
     reproduce,
     score,
@@ -40,4 +41,5 @@ COMMANDS = (
     promote,
     data,
     find_rate,
+    profile,
 )

@@ -12,7 +12,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "scoreboard",
         help="compare models on fixed inputs made from photographs",
         description=(
-            "Makes the inputs that params.yaml describes under scoreboard, once, measures every "
+            "Makes the inputs that scoreboard.yaml describes, once, measures every "
             "model and enlargement without learning on them, and writes a table, all single values "
             "and sheets: the pictures on which the first model gains least, the places that it "
             "restores worst by part of the face, and some pictures as they come."
@@ -31,6 +31,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.config import load_params
     from facesr.scoreboard import (
         build_methods,
+        load_scoreboard,
         make_inputs,
         restore_with,
         score,
@@ -40,27 +41,26 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         write_worst,
     )
 
-    params = load_params(any_device=True)
+    board, seed = load_scoreboard(), load_params(any_device=True).data_seed
     models = {}
     for name in parsed.models:
         enhancer = load(name, root=Path.cwd())
         label = Path(name).stem if Path(name).is_file() else name
         if enhancer.has_strength:
-            for strength in params.scoreboard.strengths:
+            for strength in board.strengths:
                 models[f"{label}, strength {strength:g}"] = restore_with(enhancer, strength)
         else:
             models[label] = restore_with(enhancer, 1.0)
     inputs = parsed.output / "inputs"
     digest = make_inputs(
-        params.scoreboard,
-        recipes=params.recipes,
+        board,
         root=parsed.root,
         folder=inputs,
-        seed=params.data_seed,
+        seed=seed,
     )
-    methods = build_methods(params.scoreboard.back_projections, models)
-    rows = score(inputs, params.scoreboard, methods)
-    print(write_board(rows, params.scoreboard, digest=digest, inputs=inputs, output=parsed.output))
-    write_worst(rows, models, params.scoreboard, inputs=inputs, output=parsed.output)
-    write_hardest(models, params.scoreboard, inputs=inputs, output=parsed.output)
-    write_samples(models, params.scoreboard, inputs=inputs, output=parsed.output)
+    methods = build_methods(board.back_projections, models)
+    rows = score(inputs, board, methods)
+    print(write_board(rows, board, digest=digest, inputs=inputs, output=parsed.output))
+    write_worst(rows, models, board, inputs=inputs, output=parsed.output)
+    write_hardest(models, board, inputs=inputs, output=parsed.output)
+    write_samples(models, board, inputs=inputs, output=parsed.output)

@@ -7,6 +7,7 @@ by picture.
 
 from facesr.scoreboard.inputs import choose_files, make_inputs
 from facesr.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
+from facesr.scoreboard.settings import load_scoreboard
 from facesr.scoreboard.sheets import write_hardest, write_samples, write_worst
 from facesr.scoreboard.tables import write_board
 
@@ -15,6 +16,7 @@ __all__ = [
     "Row",
     "build_methods",
     "choose_files",
+    "load_scoreboard",
     "make_inputs",
     "restore_with",
     "score",

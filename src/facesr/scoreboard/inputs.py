@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, reports
-from facesr.config import Recipe, ScoreboardParams, ScoreboardSource
 from facesr.degradation import Degradation
 from facesr.errors import DataError
 from facesr.files import folder_written_whole
 from facesr.pairs import HR, LR
+from facesr.scoreboard.settings import ScoreboardParams, ScoreboardSource
 
 KEY = "key.txt"
 
@@ -23,7 +22,6 @@ KEY = "key.txt"
 def make_inputs(
     params: ScoreboardParams,
     *,
-    recipes: Mapping[str, Recipe],
     root: Path,
     folder: Path,
     seed: int,
@@ -32,7 +30,6 @@ def make_inputs(
 
     Args:
         params: Sources and conditions.
-        recipes: Degradations by name.
         root: Folder of the sources' paths.
         folder: Gets the inputs; emptied when their definition has changed.
         seed: Chooses pictures and draws degradations, together with each picture's content.
@@ -48,7 +45,7 @@ def make_inputs(
             "seed": seed,
             "sources": params.model_dump(mode="json")["sources"],
             "conditions": {
-                name: [one.scale, Degradation(one.recipe, recipes).to_json()]
+                name: [one.scale, Degradation(one.recipe, params.recipes).to_json()]
                 for name, one in params.conditions.items()
             },
         },
@@ -57,9 +54,7 @@ def make_inputs(
     if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != key:
         with folder_written_whole(folder) as part:
             for name, source in params.sources.items():
-                _make_source(
-                    params, name, source, recipes=recipes, root=root, folder=part, seed=seed
-                )
+                _make_source(params, name, source, root=root, folder=part, seed=seed)
             reports.write_text(part / KEY, key)
     digest = hashlib.sha256()
     for path in images.find(folder):
@@ -72,7 +67,6 @@ def _make_source(
     name: str,
     source: ScoreboardSource,
     *,
-    recipes: Mapping[str, Recipe],
     root: Path,
     folder: Path,
     seed: int,
@@ -81,7 +75,7 @@ def _make_source(
         hr = images.round_to_8bit(_read(path, source.hr_size, params.multiple))
         content = int(hashlib.sha256(images.encode_png(hr)).hexdigest()[:16], 16)
         for label, condition in params.conditions.items():
-            lr = Degradation(condition.recipe, recipes)(
+            lr = Degradation(condition.recipe, params.recipes)(
                 hr,
                 lr_size=hr.shape[-1] // condition.scale,
                 rng=np.random.default_rng((seed, content)),

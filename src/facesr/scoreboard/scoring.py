@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from facesr import images, metrics
 from facesr.baselines import build_baselines
-from facesr.config import ScoreboardParams
 from facesr.enhancer import Enhancer
 from facesr.pairs import HR, LR
+from facesr.scoreboard.settings import ScoreboardParams
 
 NAMES = (
     "psnr",

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facesr import images, reports
-from facesr.config import ScoreboardParams, ScoreboardPart
 from facesr.pairs import HR, LR
 from facesr.scoreboard.scoring import Restore, Row, build_methods
+from facesr.scoreboard.settings import ScoreboardParams, ScoreboardPart
 from facesr.tables import BICUBIC
 
 # On the sample sheet.

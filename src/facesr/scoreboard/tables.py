@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facesr import images, metrics, reports, stats
-from facesr.config import ScoreboardParams
 from facesr.pairs import HR
 from facesr.scoreboard.scoring import NAMES, Row
+from facesr.scoreboard.settings import ScoreboardParams
 from facesr.scoreboard.skin import TONES, measure_angle, name_tone
 from facesr.tables import BICUBIC
 

@@ -87,7 +87,7 @@ class LiveWriter:
             )
             self._opened = Runs(client, experiment_id, tags), run.info.run_id
             entry = {"params": {"params.yaml": task["params"]}}
-            self._opened[0].log_params(run.info.run_id, params_of(entry, task["profile"]))
+            self._opened[0].log_params(run.info.run_id, params_of(entry))
         runs, run_id = self._opened
         if not self._has_key and self._is_own(self.report / TRAINING):
             runs.client.set_tag(run_id, TRAINING_KEY, training_key(self.report))

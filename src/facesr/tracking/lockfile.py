@@ -28,7 +28,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     return {name: entry for name, entry in stages.items() if name != "publish"}
 
 
-def params_of(entry: Mapping[str, Any], profile: str) -> dict[str, str]:
+def params_of(entry: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a stage as MLflow shows them: `train_gan.batch_size`, `training_seed`."""
     longest = 6000  # characters; MLflow refuses more
     found = {}
@@ -37,7 +37,7 @@ def params_of(entry: Mapping[str, Any], profile: str) -> dict[str, str]:
             text = value if isinstance(value, str) else json.dumps(value)
             if len(text) > longest:
                 text = f"{text[: longest - 1]}…"
-            found[name.removeprefix(f"profiles.{profile}.")] = text
+            found[name] = text
     return found
 
 

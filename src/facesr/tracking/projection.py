@@ -227,7 +227,7 @@ class _Projection:
             **md5_tags(md5s(entry, "outs")),
         }
         with self.runs.open(stage, tags) as run_id:
-            self.runs.log_params(run_id, params_of(entry, self.profile))
+            self.runs.log_params(run_id, params_of(entry))
             self.runs.log_inputs(run_id, data_of(entry), _purpose(stage))
             self.runs.log_metrics(run_id, read_curves(self.reports / stage))
             if entry is entry_writing(self.stages, self.metrics_path):
@@ -244,7 +244,7 @@ class _Projection:
         """Gives the parent what experiments are compared by: all parameters and the metrics."""
         params: dict[str, str] = {}
         for entry in self.stages.values():
-            params |= params_of(entry, self.profile)
+            params |= params_of(entry)
         self.runs.log_params(run_id, params)
         evaluation = data_of(entry_writing(self.stages, self.metrics_path))
         self.runs.log_inputs(run_id, evaluation, "evaluation")

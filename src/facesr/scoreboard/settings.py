@@ -1,0 +1,124 @@
+"""Typed view of scoreboard.yaml."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from facesr.config import (
+    Fraction,
+    FractionRange,
+    Recipes,
+    Section,
+    all_faults,
+    load_recipes,
+    read_yaml,
+    require,
+)
+from facesr.errors import ParamsError
+
+SCOREBOARD_FILE = Path("scoreboard.yaml")
+
+
+class ScoreboardSource(Section):
+    """Photographs that no network of the scoreboard has been trained on."""
+
+    path: str
+    """Folder below the scoreboard's root."""
+    names: str
+    """Pattern of the file names."""
+    hr_size: NonNegativeInt
+    """Side in pixels to which the originals are reduced; 0 cuts them and keeps their pixels."""
+    count: PositiveInt
+    """At most so many, chosen by the seed."""
+    faces: bool
+    """Cut around one face each, so that results can be told apart by skin tone."""
+
+
+class ScoreboardCondition(Section):
+    """How the low-resolution views are made."""
+
+    scale: PositiveInt
+    """Side of the original over side of its view."""
+    recipe: str
+    """A name in recipes."""
+
+
+class ScoreboardPart(Section):
+    """A part of a face cut as FFHQ's are: where the middle of a place lies."""
+
+    across: FractionRange
+    """From left to right, shares of the side."""
+    down: FractionRange
+    """From top to bottom, shares of the side."""
+
+
+class ScoreboardCrops(Section):
+    """The sheets of the places that the first network restores worst, by part of the face."""
+
+    condition: str
+    """A name in conditions."""
+    side: PositiveInt
+    """In pixels of the original."""
+    count: PositiveInt
+    """Pictures of each part, at most."""
+    parts: dict[str, ScoreboardPart]
+
+
+class ScoreboardSamples(Section):
+    """The sheet of some pictures as they come."""
+
+    conditions: tuple[str, ...] = Field(strict=False, min_length=1)
+    """Names in conditions; a picture each."""
+    side: PositiveInt
+    """Of the middle that is shown, in pixels of the original."""
+
+
+class ScoreboardParams(Section):
+    """Fixed inputs on which networks are compared."""
+
+    sources: dict[str, ScoreboardSource]
+    conditions: dict[str, ScoreboardCondition]
+    back_projections: PositiveInt
+    """Corrections of the row that knows the reduction."""
+    multiple: PositiveInt
+    """Sides of originals that keep their pixels are cut to multiples of this."""
+    ms_ssim_above: PositiveInt
+    """Side in pixels that MS-SSIM needs with its usual window."""
+    shown: tuple[str, ...] = Field(strict=False)
+    """Sources whose pictures may be published."""
+    crops: ScoreboardCrops
+    samples: ScoreboardSamples
+    strengths: tuple[Fraction, ...] = Field(strict=False)
+    """Of the networks that have two operating points; a row each."""
+    recipes: Recipes
+    """Degradations by name: those of scoreboard.yaml and those of recipes.yaml."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for key, names, known in (
+            ("shown", self.shown, self.sources),
+            ("crops.condition", (self.crops.condition,), self.conditions),
+            ("samples.conditions", self.samples.conditions, self.conditions),
+            ("conditions", [one.recipe for one in self.conditions.values()], self.recipes),
+        ):
+            for name in names:
+                require(f"{key}:", name, known)
+        return self
+
+
+def load_scoreboard(path: Path = SCOREBOARD_FILE) -> ScoreboardParams:
+    """Read scoreboard.yaml, with the recipes of recipes.yaml beside it.
+
+    Raises:
+        ParamsError: A file is missing or unreadable, or keys are unknown, missing or mistyped.
+    """
+    values = read_yaml(path)
+    recipes, _ = load_recipes(path.with_name("recipes.yaml"))
+    try:
+        own = dict(values.get("recipes") or {})
+        return ScoreboardParams.model_validate({**values, "recipes": {**recipes, **own}})
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise ParamsError(all_faults(path, error)) from None
+        raise ParamsError(f"{path} does not hold a scoreboard's settings.") from None
