@@ -1,41 +1,42 @@
+import errno
 import hashlib
-import os
-import signal
-import subprocess
-import sys
+import io
 import time
-from pathlib import Path
 
 import pytest
-from fault_server import fault_server
+from file_server import Answer, file_server, page
 
+from facesr import download as module
 from facesr.download import RemoteFile, download
 from facesr.errors import DataError
 
 CONTENT = {f"/{name}.png": bytes(range(256)) * 900 + name.encode() for name in "abcdefgh"}
+FORM = (
+    '<form id="download-form" action="{}" method="get">'
+    '<input type="hidden" name="id" value="7"><input type="hidden" name="confirm" value="t"></form>'
+)
 
 
 @pytest.fixture
-def server():
-    with fault_server() as server:
+def server(monkeypatch):
+    monkeypatch.setattr(module, "RETRY", module.RETRY.new(total=2, backoff_factor=0.001))
+    monkeypatch.setattr(module.RETRY, "backoff_jitter", 0)
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    with file_server() as server:
         server.files = dict(CONTENT)
         yield server
 
 
-def remote(server, folder, path, **changes):
-    content = server.files.get(path, b"")
-    values = {
-        "url": server.url(path),
-        "path": folder / path[1:],
-        "size": len(content),
-        "md5": hashlib.md5(content).hexdigest(),
-    }
-    return RemoteFile(**{**values, **changes})
+def remote(server, folder, path="/a.png", **changes):
+    content = CONTENT[path]
+    known = RemoteFile(
+        server.url(path), folder / path[1:], len(content), hashlib.md5(content).hexdigest()
+    )
+    return known._replace(**changes)
 
 
-def run(files, **changes):
-    values = {"label": "test", "attempts": 3, "timeout_seconds": 0.7, "back_off_seconds": 0.01}
-    download(files, **{**values, **changes})
+def run(folder, *files):
+    download(files, folder=folder, label="test")
 
 
 def names(folder):
@@ -44,260 +45,134 @@ def names(folder):
 
 def test_all_files_arrive_and_a_second_run_asks_for_nothing(server, tmp_path):
     files = [remote(server, tmp_path, path) for path in CONTENT]
-    run(files)
+    run(tmp_path, *files)
     assert {f"/{path.name}": path.read_bytes() for path in tmp_path.iterdir()} == CONTENT
-    asked = len(server.requests)
-    run(files)
-    assert len(server.requests) == asked
+    server.asked.clear()
+    run(tmp_path, *files)
+    assert server.asked == []
 
 
-@pytest.mark.parametrize(
-    "faults",
-    [
-        ["cut"],
-        ["cut", "cut"],
-        ["stall"],
-        ["slow"],
-        [429],
-        [503, 503],
-        ["redirect"],
-        ["confirm"],
-        ["other content"],
-        ["too long"],
-        ["cut", "other content"],
-        ["cut", 429],
-    ],
-    ids=str,
-)
-def test_a_passing_fault_ends_with_the_right_file(server, tmp_path, faults):
-    server.faults["/a.png"] = list(faults)
-    run([remote(server, tmp_path, "/a.png")])
+def test_a_wrong_file_on_the_disk_is_fetched_again(server, tmp_path):
+    (tmp_path / "a.png").write_bytes(CONTENT["/a.png"][:-1] + b"!")
+    run(tmp_path, remote(server, tmp_path))
+    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
+
+
+OTHER = Answer(body=b"other")
+PASSING = {
+    "cut": Answer(cut=True),
+    "silence": Answer(pause=0.6),
+    "other content": OTHER,
+    "too long": Answer(body=CONTENT["/a.png"] + b"more"),
+    **{str(status): Answer(status, b"later") for status in (403, 408, 429, 500, 503)},
+    "unreadable Retry-After": Answer(503, b"later", {"Retry-After": "soon"}),
+    "redirect": Answer(302, b"", {"Location": "/a.png"}),
+    "virus scan": page("Google Drive - Virus scan warning", body=FORM),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_passing_fault_ends_with_the_right_file(server, tmp_path, fault):
+    answer = PASSING[fault]
+    body = answer.body and answer.body.replace(b"{}", server.url("/a.png").encode())
+    server.first["/a.png"] = [answer._replace(body=body)]
+    run(tmp_path, remote(server, tmp_path))
     assert names(tmp_path) == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-
-
-def test_a_host_that_says_when_to_come_back_is_left_in_peace_until_then(server, tmp_path):
-    server.faults["/a.png"] = [429]
-    server.retry_after = "1"
-    start = time.monotonic()
-    run([remote(server, tmp_path, "/a.png")])
-    assert 1 <= time.monotonic() - start < 5
-    assert len(server.requests) == 2
-
-
-def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
-    server.faults["/a.png"] = ["cut"]
-    run([remote(server, tmp_path, "/a.png")])
-    assert server.requests[0] == ("/a.png", "")
-    assert server.requests[1][1].startswith("bytes=")
-    assert int(server.requests[1][1][6:-1]) > 0
-
-
-def test_a_host_without_ranges_starts_again(server, tmp_path):
-    server.ranges = False
-    server.faults["/a.png"] = ["cut"]
-    run([remote(server, tmp_path, "/a.png")])
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-
-
-def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path):
-    (tmp_path / ".a.png.part").write_bytes(CONTENT["/a.png"] + b"x" * 10)
-    run([remote(server, tmp_path, "/a.png")])
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-
-
-def test_a_file_of_wrong_content_on_the_disk_is_fetched_again(server, tmp_path):
-    (tmp_path / "a.png").write_bytes(CONTENT["/a.png"][:-1] + b"!")
-    run([remote(server, tmp_path, "/a.png")])
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(
-    ("faults", "message"),
+    ("answer", "message", "asked"),
     [
-        (["quota"], r"quota for it is used up.*Quota exceeded"),
-        (["confirm", "confirm"], r""),
-        ([503] * 9, r"answers 503 Service Unavailable \(3 attempts\)"),
-        (["other content"] * 9, r"what comes has the md5 .*, not .* \(3 attempts\)"),
-        (["too long"] * 9, r"bytes came, \d+ belong to it \(3 attempts\)"),
+        (Answer(404, b""), r": the host answers 404 Not Found \(attempt 1\)\. Run", 1),
+        (Answer(503, b""), r"answers 503 Service Unavailable \(attempt 3\)\. Run", 3),
+        (OTHER, r"its md5 is 795f3202b17cb6bc3d4b771d8c6c9eaf, not [0-9a-f]{32} \(attempt 3", 3),
+        (Answer(cut=True), r": the connection broke off in the middle \(attempt 3\)", 3),
+        (page("Quota\n exceeded"), r"a web page arrives instead \(Quota exceeded\)", 1),
+        (page("Virus scan", body=FORM.format("{}")), r"instead \(Virus scan\)", 2),
+        (page("Sorry...", 403), r"the host answers 403 Forbidden Sorry\.\.\. \(attempt 3\)", 3),
     ],
-    ids=["quota", "confirm once", "503", "md5", "length"],
+    ids=["404", "503", "md5", "cut", "quota", "confirmed once", "automated queries"],
 )
-def test_a_lasting_fault_is_an_error_and_leaves_no_file(server, tmp_path, faults, message):
-    server.faults["/a.png"] = list(faults)
-    if not message:
-        # The page after the confirmation is the same page again: followed once, not for ever.
-        server.files["/a.png"] = b"<html><title>Virus scan warning</title></html>"
-        message = r"a web page came instead \(title: Virus scan warning\)"
+def test_a_lasting_fault_is_named_and_leaves_no_file(server, tmp_path, answer, message, asked):
+    body = answer.body and answer.body.replace(b"{}", server.url("/a.png").encode())
+    server.first["/a.png"] = [answer._replace(body=body)] * 9
     with pytest.raises(DataError, match=message) as error:
-        run([remote(server, tmp_path, "/a.png")])
-    assert "a.png could not be had from http://127.0.0.1" in str(error.value)
-    assert "Run again to go on" in str(error.value)
-    assert "a.png" not in names(tmp_path)
+        run(tmp_path, remote(server, tmp_path))
+    text = str(error.value)
+    assert text.startswith(f"a.png could not be downloaded from {server.url('/a.png')}: ")
+    assert f"Run again to fetch only what is missing, put a copy into {tmp_path}" in text
+    assert "\n" not in text
+    assert "Google" not in text
+    assert names(tmp_path) == []
+    assert len(server.asked) == asked
 
 
-def test_a_quota_page_is_not_asked_for_again(server, tmp_path):
-    server.faults["/a.png"] = ["quota"] * 9
-    with pytest.raises(DataError):
-        run([remote(server, tmp_path, "/a.png")])
-    assert len(server.requests) == 1
+@pytest.mark.parametrize(
+    ("answer", "refuses"),
+    [(page("Sorry...", 403), True), (page("Quota exceeded"), True), (Answer(404, b""), False)],
+    ids=["automated queries", "quota", "404"],
+)
+def test_ten_refusals_of_google_drive_end_the_set_and_say_so(
+    server, tmp_path, monkeypatch, answer, refuses
+):
+    monkeypatch.setattr(module, "WORKERS", 1)
+    paths = [f"/drive.google.com/{number}.png" for number in range(100)]
+    server.first = {path: [answer] * 3 for path in paths}
+    files = [RemoteFile(server.url(path), tmp_path / path[18:], 9, "0") for path in paths]
+    with pytest.raises(DataError, match=r"9 more failed\.") as error:
+        run(tmp_path, *files)
+    assert ("Google Drive refuses mass downloads." in str(error.value)) == refuses
+    assert 10 <= len({*server.asked}) < 100
 
 
-def test_what_failed_does_not_hold_up_the_rest(server, tmp_path):
-    server.faults["/c.png"] = ["quota"] * 9
-    del server.files["/d.png"]
+def test_what_failed_does_not_hold_up_the_rest_and_the_next_run_fetches_only_that(server, tmp_path):
+    server.first = {"/c.png": [page("Quota exceeded")], "/d.png": [Answer(404, b"")]}
     files = [remote(server, tmp_path, path) for path in CONTENT]
     with pytest.raises(DataError, match=r" 1 more failed\."):
-        run(files)
+        run(tmp_path, *files)
     assert names(tmp_path) == ["a.png", "b.png", "e.png", "f.png", "g.png", "h.png"]
-    server.faults.clear()
-    server.files = dict(CONTENT)
-    server.requests.clear()
-    run([remote(server, tmp_path, path) for path in CONTENT])
-    assert {path for path, _ in server.requests} == {"/c.png", "/d.png"}
+    server.asked.clear()
+    run(tmp_path, *files)
+    assert sorted(server.asked) == ["/c.png", "/d.png"]
 
 
-def test_a_host_that_is_gone_is_named(tmp_path):
-    file = RemoteFile("http://127.0.0.1:9/a.png", tmp_path / "a.png", 10, "0" * 32)
-    with pytest.raises(DataError, match=r"a\.png could not be had from http://127\.0\.0\.1:9"):
-        run([file], attempts=2)
+@pytest.mark.parametrize(("asked", "waited"), [("1", 1), ("3600", 0.5)])
+def test_a_host_that_says_when_to_come_back_is_obeyed_within_a_limit(
+    server, tmp_path, monkeypatch, asked, waited
+):
+    monkeypatch.setattr(module.RETRY, "retry_after_max", waited)
+    server.first["/a.png"] = [Answer(429, b"", {"Retry-After": asked})]
+    start = time.monotonic()
+    run(tmp_path, remote(server, tmp_path))
+    assert waited <= time.monotonic() - start < waited + 3
 
 
-def test_the_date_form_of_retry_after_is_understood():
-    from facesr.download.answers import _retry_after
-
-    assert _retry_after("7") == 7
-    assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert _retry_after("soon") is None
-
-
-def test_a_file_that_nobody_has_measured_is_trusted_once(server, tmp_path):
-    file = remote(server, tmp_path, "/a.png", size=None, md5=None)
-    run([file])
-    digest = hashlib.sha256(CONTENT["/a.png"]).hexdigest()
-    assert (tmp_path / "a.png.sha256").read_text().strip() == digest
-    (tmp_path / "a.png").unlink()
-    run([file])
-    (tmp_path / "a.png").unlink()
-    server.files["/a.png"] = b"something else"
-    with pytest.raises(DataError, match=r"changed since the first download .*a\.png\.sha256"):
-        run([file])
-    assert names(tmp_path) == ["a.png.sha256"]
-
-
-@pytest.mark.parametrize("tags", [True, False])
-def test_an_unmeasured_file_that_changes_in_the_middle_is_not_mixed(server, tmp_path, tags):
-    server.tags = tags
-    server.faults["/a.png"] = ["cut"]
-    file = remote(server, tmp_path, "/a.png", size=None, md5=None)
-    with pytest.raises(DataError):
-        run([file], attempts=1)
-    assert (tmp_path / ".a.png.part").stat().st_size
-    server.files["/a.png"] = bytes(reversed(CONTENT["/a.png"]))
-    run([file])
-    assert (tmp_path / "a.png").read_bytes() == server.files["/a.png"]
-    assert names(tmp_path) == ["a.png", "a.png.sha256"]
-
-
-def test_an_unmeasured_file_that_does_not_change_goes_on(server, tmp_path):
-    server.faults["/a.png"] = ["cut"]
-    run([remote(server, tmp_path, "/a.png", size=None, md5=None)])
-    assert server.requests[1][1].startswith("bytes=")
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.png", "nowhere/a.png"])
+def test_an_address_that_leads_nowhere_is_named(server, tmp_path, url):
+    with pytest.raises(DataError, match=rf"a\.png could not be downloaded from {url}: "):
+        run(tmp_path, remote(server, tmp_path, url=url))
 
 
 def test_more_than_the_disk_holds_is_refused_before_anything_is_asked(server, tmp_path):
-    file = remote(server, tmp_path, "/a.png", size=10**18)
     with pytest.raises(DataError, match=r"1 files of 1000000000\.00 GB .* GB left"):
-        run([file])
-    assert not server.requests
+        run(tmp_path, remote(server, tmp_path, size=10**18))
+    assert server.asked == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/sub cannot be written"):
-        run([remote(server, tmp_path / "file" / "sub", "/a.png")])
+        run(tmp_path / "file" / "sub", remote(server, tmp_path / "file" / "sub"))
 
 
-def test_a_full_disk_stops_everything_and_keeps_what_has_come(server, tmp_path, monkeypatch):
-    import builtins
-    import errno
-    import io
+def test_a_full_disk_stops_the_set_and_leaves_no_part(server, tmp_path, monkeypatch):
+    def refuse(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    real = io.open
-
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, chunk):
-            self.file.write(chunk[:1000])
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def opened(path, mode="r", *arguments, **named):
-        file = real(path, mode, *arguments, **named)
-        return Full(file) if str(path).endswith(".part") and mode in ("wb", "ab") else file
-
-    monkeypatch.setattr(io, "open", opened)
-    monkeypatch.setattr(builtins, "open", opened)
+    full = type("Full", (io.BytesIO,), {"write": refuse})
+    monkeypatch.setattr("pathlib.Path.open", lambda *_: full())
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
-        run([remote(server, tmp_path, "/a.png")])
-    assert names(tmp_path) == [".a.png.part"]
-    monkeypatch.undo()
-    run([remote(server, tmp_path, "/a.png")])
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from facesr.download import RemoteFile, download
-url, folder, size, md5 = sys.argv[1:]
-download([RemoteFile(url, Path(folder) / "a.png", int(size), md5)], label="killed")
-"""
-
-
-def test_a_killed_download_goes_on_and_ends_right(server, tmp_path):
-    server.faults["/a.png"] = ["slow"]
-    file = remote(server, tmp_path, "/a.png")
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, file.url, str(tmp_path), str(file.size), file.md5],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-        stderr=subprocess.DEVNULL,
-    )
-    part = tmp_path / ".a.png.part"
-    until = time.monotonic() + 20
-    while not (part.is_file() and part.stat().st_size) and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert names(tmp_path) == [".a.png.part"]
-    assert 0 < part.stat().st_size < file.size
-    run([file])
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-    assert server.requests[-1][1].startswith("bytes=")
-
-
-DOWNLOAD = """
-import sys
-from pathlib import Path
-from facesr.download import RemoteFile, download
-url, path = sys.argv[1:]
-download([RemoteFile(url, Path(path), None, None)], label="", attempts=3, back_off_seconds=0.01)
-"""
-
-
-def test_processes_that_want_one_file_share_one_download(server, tmp_path):
-    server.faults["/a.png"] = ["slow"]
-    command = [sys.executable, "-c", DOWNLOAD, server.url("/a.png"), str(tmp_path / "a.png")]
-    running = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait() for process in running] == [0, 0, 0]
-    assert (tmp_path / "a.png").read_bytes() == CONTENT["/a.png"]
-    assert names(tmp_path) == ["a.png", "a.png.sha256"]
-    assert len(server.requests) == 1
+        run(tmp_path, *[remote(server, tmp_path, path) for path in CONTENT])
+    assert names(tmp_path) == []

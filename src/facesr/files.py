@@ -112,6 +112,12 @@ def _delete_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
+def digest(path: Path, algorithm: str) -> str:
+    """Return the hash of a file in hexadecimal digits; `algorithm` is such as `md5`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
 @contextmanager
 def told_where_unwritable(target: Path) -> Iterator[None]:
     """Tells what the disk refuses in the block as a fault of `target`.

@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from facesr import images
 from facesr.config import FetchParams
-from facesr.download import RemoteFile, download, file_digest
+from facesr.download import RemoteFile, download
 from facesr.errors import DataError
+from facesr.files import digest
 from facesr.parallel import map_in_threads
 from facesr.sources.archives import Blob
 from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square, cut_square
@@ -75,10 +76,12 @@ def offer(
     root = Path(params.path)
     # Beside a single archive.
     folder = root.parent if root.is_file() else root
-    metadata = folder / METADATA
+    # Copies of the data set have it in any of their folders.
+    found = root.rglob(METADATA) if root.is_dir() else iter(())
+    metadata = next(found, folder / METADATA)
     address = partial(_address, params.url)
     remote = RemoteFile(address(METADATA_URL, METADATA, ""), metadata, METADATA_SIZE, METADATA_MD5)
-    download([remote], label="FFHQ metadata")
+    download([remote], folder=folder, label="FFHQ metadata")
     thumbnails = cut.size <= THUMBNAIL_SIDE
     photographs = [
         read_photograph(int(key), entry, thumbnail=thumbnails)
@@ -95,7 +98,7 @@ def offer(
         for index, one in wanted.items()
         if index not in copies
     ]
-    download(missing, label="FFHQ")
+    download(missing, folder=folder, label="FFHQ")
     candidates = []
     for split, photograph in chosen:
         index = photograph.number
@@ -225,7 +228,7 @@ def _copies(
 
 def _md5(blob: Blob) -> str:
     if not blob.member and blob.offset < 0:
-        return file_digest(blob.path, "md5")
+        return digest(blob.path, "md5")
     return hashlib.md5(blob.read()).hexdigest()
 
 

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facesr.config import FetchParams
-from facesr.download import HASH_SUFFIX, RemoteFile, download
+from facesr.download import RemoteFile, download
 from facesr.errors import DataError
+from facesr.files import digest, written_whole
 from facesr.manifest import NOT_TO_BE_SHOWN
 from facesr.sources.candidates import Candidate, Cut, Offer, read_cut
 from facesr.sources.folder import Found, walk
@@ -52,11 +53,10 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     facts: dict[str, str | int] = {}
     if not any(PurePosixPath(one.origin).name == TABLE for one in found):
         archive = root / ARCHIVE
-        # Nobody has published its size or checksum: the first download counts.
-        download([RemoteFile(params.url, archive, None, None)], label="Selfie Data Set")
+        remote = RemoteFile(params.url, archive, None, None)
+        download([remote], folder=root, label="Selfie Data Set")
+        facts["archive_sha256"] = _trusted(archive)
         found = list(walk(archive, scratch, set_aside))
-        known = archive.with_name(archive.name + HASH_SUFFIX)
-        facts["archive_sha256"] = known.read_text(encoding="utf-8").strip()
     table = next((one for one in found if PurePosixPath(one.origin).name == TABLE), None)
     if table is None:
         raise DataError(
@@ -74,6 +74,21 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
             continue
         candidates.append(_candidate(name, attributes, pictures[name], cut))
     return Offer(candidates, set_aside, facts)
+
+
+def _trusted(archive: Path) -> str:
+    """Return the SHA-256: nobody has published one, so the first download counts."""
+    sha256, known = digest(archive, "sha256"), archive.with_name(f"{archive.name}.sha256")
+    if not known.is_file():
+        with written_whole(known) as part:
+            part.write_text(f"{sha256}\n", encoding="utf-8")
+    elif known.read_text(encoding="utf-8").strip() != sha256:
+        archive.unlink()
+        raise DataError(
+            f"{archive} has changed since the first download (SHA-256 {sha256}, {known} says "
+            "otherwise) and was deleted. Delete that file too if you trust the new one."
+        )
+    return sha256
 
 
 def read_table(
