@@ -15,13 +15,15 @@ from shipped import write_params
 from test_tracking import make_project, migrated_database, networks, publish_project, train_again
 
 from facesr import cli, comparison, lineage, sweeps
+from facesr.checkpoints import load_networks
 from facesr.commands import data
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.removed import hash_origin
-from facesr.stats import interval, read_table
+from facesr.stats import Interval, interval, read_table
 from facesr.tracking import (
     as_lines,
+    download,
     find_version,
     promote,
     read_card,
@@ -398,6 +400,46 @@ def test_an_experiment_in_a_temporary_folder_writes_to_the_projects_store(tmp_pa
     inside = tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc"
     inside.mkdir(parents=True)
     assert tracking_uri(inside) == tracking_uri(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["2", "champion", "facesr/2", "facesr@champion", "models:/facesr@champion"]
+)
+def test_every_command_takes_a_version_by_each_of_its_names(
+    project, tmp_path, monkeypatch, capsys, name
+):
+    monkeypatch.chdir(project)
+    assert find_version(project, name).number == 2
+    assert read_record(project, name).version.number == 2
+    cli.main(["card", name])
+    cli.main(["lineage", name])
+    assert "version 2" in " ".join(capsys.readouterr().out.split())
+    cli.main(["export", name, "-o", str(tmp_path / "x.safetensors")])
+    whole = load_networks(download(project, "2"))
+    exported = load_networks(tmp_path / "x.safetensors")
+    assert [each.architecture for each in exported] == [each.architecture for each in whole]
+    assert (exported[0].fidelity is None) == (whole[0].fidelity is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("77", "facesr/77 is not registered in .* There are versions 1 to 2."),
+        ("facesr@rival", "facesr@rival is not registered in .* There are versions 1 to 2."),
+        ("rival", "rival does not name a model version. .* There are versions 1 to 2."),
+    ],
+)
+def test_where_a_version_is_missing_those_that_exist_are_named(project, name, message):
+    with pytest.raises(RegistryError, match=message):
+        find_version(project, name)
+    with pytest.raises(RegistryError, match=message):
+        promote(project, name, why="best")
+
+
+def test_what_rounding_leaves_of_nothing_is_compared_as_nothing():
+    shown = comparison._shown(Interval(-9.04e-21, -8.98e-5, 8.98e-5, 3), 3e-4)
+    assert shown == "+0 [-8.98e-05, +8.98e-05]"
+    assert comparison._shown(Interval(1e-9, -1e-9, 3e-9, 3), 30).startswith("+1e-09 ")
 
 
 def test_promoting_a_version_by_number_and_alias(project):

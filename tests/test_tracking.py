@@ -709,7 +709,9 @@ def test_weights_are_found_by_alias_and_number_and_equal_the_tagged_md5(
 
 
 def test_a_missing_version_names_the_next_command(published_project: Path, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="facesr/7 is not registered in .* Run: dvc repro"):
+    with pytest.raises(
+        RegistryError, match=r"facesr/7 is not registered in .*\. There is version 1\."
+    ):
         download(published_project, "facesr/7")
     with pytest.raises(RegistryError, match="facesr@rival is not registered"):
         find_version(published_project, "facesr@rival")

@@ -49,6 +49,24 @@ def load(
     return Enhancer.from_registry(model, root=root, device=device, precision=precision)
 
 
+def find_file(model: str, *, root: Path) -> Path:
+    """Return the weights file of a model, as `load` takes it; `bicubic` has none.
+
+    Raises:
+        RegistryError: As `load`.
+        CheckpointError: The file does not exist.
+    """
+    if model == STARTER:
+        return _STARTER_FILE
+    if model.endswith(".safetensors") or Path(model).is_file():
+        if not Path(model).is_file():
+            raise CheckpointError(f"{model} does not exist. Check the path of the weights.")
+        return Path(model)
+    from facesr.tracking import download
+
+    return download(root, model)
+
+
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
     """Loads the champion; else the starter that the package brings; else bicubic. Logs which.
 

@@ -14,7 +14,7 @@ from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.files import written_whole
 from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
-from facesr.stats import Table, paired_interval, read_table
+from facesr.stats import Interval, Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
 from facesr.tracking.lockfile import EVALUATION_KEY
@@ -84,13 +84,16 @@ def _metrics(tables: Sequence[Table]) -> list[list[str]]:
             for other in others:
                 theirs = other.get((set_name, size, method), {}).get(metric, {})
                 gain = paired_interval(theirs, values)
-                row.append(
-                    "equal"
-                    if theirs == values
-                    else f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]"
-                )
+                row.append("equal" if theirs == values else _shown(gain, mean.mean))
             rows.append(row)
     return rows
+
+
+def _shown(gain: Interval, size: float) -> str:
+    """Return mean and ends; what rounding has left of 0, beside values of a size, is 0."""
+    least = 1e-12 * abs(size)
+    mean, low, high = (0.0 if abs(value) < least else value for value in gain[:3])
+    return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
 def as_text(comparison: Comparison) -> str:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from facesr.commands.arguments import text
+
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
@@ -14,7 +16,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "every command takes."
         ),
     )
-    parser.add_argument("weights", type=Path, nargs="+", help="in the order of a picture's way")
+    parser.add_argument(
+        "weights",
+        type=text,
+        nargs="+",
+        help="files in the order of a picture's way, or one model: facesr@ALIAS, facesr/NUMBER",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--fidelity", type=Path, help="the first network before its GAN training")
     parser.add_argument("--mean-with", type=Path, help="average the first network with this one")
@@ -24,12 +31,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _export(parsed: argparse.Namespace) -> None:
-    from facesr.checkpoints import average, load_chain, load_network, save_networks
+    from facesr.checkpoints import average, load_chain, load_network, load_networks, save_networks
+    from facesr.choice import find_file
     from facesr.errors import CheckpointError
 
     if parsed.output.exists() and not parsed.force:
         raise CheckpointError(f"{parsed.output} is there already. Name another file, or --force.")
-    chain = load_chain(parsed.weights, fidelity=parsed.fidelity)
+    files = [find_file(name, root=Path.cwd()) for name in parsed.weights]
+    # One file may hold a whole chain.
+    is_whole = len(files) == 1 and not parsed.fidelity
+    chain = load_networks(files[0]) if is_whole else load_chain(files, fidelity=parsed.fidelity)
     if parsed.mean_with:
         mean = average([chain[0], load_network(parsed.mean_with)])
         chain[0] = chain[0]._replace(module=mean.module)

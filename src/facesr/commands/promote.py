@@ -16,7 +16,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "becomes a tag of the version."
         ),
     )
-    promote.add_argument("version", type=text, help="a number, facesr/3, or facesr@challenger")
+    promote.add_argument("version", type=text, help="a number, facesr/3 or an alias")
     promote.add_argument("--why", required=True, help="the reason, for those who come later")
     promote.set_defaults(command=_promote)
     rollback = commands.add_parser(
@@ -32,9 +32,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _promote(parsed: argparse.Namespace) -> None:
-    from facesr.tracking import promote, reference
+    from facesr.tracking import promote
 
-    version = promote(Path.cwd(), reference(parsed.version), why=parsed.why)
+    version = promote(Path.cwd(), parsed.version, why=parsed.why)
     print(f"facesr@champion is version {version.number}.")
 
 

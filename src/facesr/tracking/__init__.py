@@ -37,7 +37,6 @@ from facesr.tracking.versions import (
     download,
     find_version,
     find_weights,
-    reference,
 )
 
 __all__ = [
@@ -67,7 +66,6 @@ __all__ = [
     "read_artifact",
     "read_card",
     "read_record",
-    "reference",
     "rollback",
     "served_pages",
     "tracking_uri",

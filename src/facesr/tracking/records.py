@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facesr.errors import RegistryError
+from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import (
@@ -49,8 +49,8 @@ def read_record(root: Path, name: str) -> Record:
 
     Args:
         root: The project's root.
-        name: A version (`3`, `facesr/3`, `facesr@champion`), a parent run's id, or the name of a
-            DVC experiment.
+        name: A version (`3`, `facesr/3`, `facesr@champion`, `champion`), a parent run's id, or the
+            name of a DVC experiment.
 
     Raises:
         RegistryError: It names nothing, or a run of another project or of a stage, or the store
@@ -58,8 +58,17 @@ def read_record(root: Path, name: str) -> Record:
     """
     # A run's id may consist of digits too, of 32 of them.
     is_number = name.isdecimal() and len(name) < 10
+    version = None
     if is_number or re.match(rf"(models:/)?{MODEL}[@/]", name):
-        version = find_version(root, f"{MODEL}/{name}" if is_number else name)
+        version = find_version(root, name)
+    elif re.fullmatch(r"(?![0-9a-f]{32}$)[\w.-]+", name):
+        try:
+            version = find_version(root, f"{MODEL}@{name}")
+        except NoChampionError:
+            raise
+        except NotRegisteredError:
+            pass
+    if version:
         return _read(root, name, version.tags.get(EVALUATION_RUN, version.run_id), version)
     return _read(root, name, _find_run_id(root, name), None)
 

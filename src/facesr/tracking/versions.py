@@ -55,11 +55,6 @@ class RegisteredVersion:
         return self.weights.removesuffix(f"artifacts/{WEIGHTS}") + CARD
 
 
-def reference(name: str) -> str:
-    """Writes a version as `find_version` takes it; a bare number is enough for people."""
-    return f"{MODEL}/{name}" if name.isdecimal() else name
-
-
 def champion(root: Path) -> RegisteredVersion:
     """Returns the version that serves, as `find_version(root, "facesr@champion")`."""
     return find_version(root, f"{MODEL}@{CHAMPION}")
@@ -70,23 +65,30 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
 
     Args:
         root: The project's root.
-        reference: `facesr@champion` (any alias) or `facesr/3` (a number).
+        reference: `facesr@champion` (any alias) or `facesr/3` (a number); `champion` and `3` are
+            the same.
 
     Raises:
         RegistryError: The reference is malformed or names nothing, or the store does not answer;
             NoChampionError where versions are registered and none serves.
     """
-    parts = re.fullmatch(rf"(?:models:/)?{MODEL}(?:@([\w.-]+)|/(\d+))", reference)
+    unknown = f"{reference} does not name a model version. Write {MODEL}@{CHAMPION} or {MODEL}/3."
+    parts = re.fullmatch(rf"(?:models:/)?{MODEL}(?:@([\w.-]+)|/(\d+))|([\w.-]+)", reference)
     if not parts:
-        raise RegistryError(
-            f"{reference} does not name a model version. Write {MODEL}@{CHAMPION} or {MODEL}/3."
-        )
-    alias, number = parts.groups()
+        raise RegistryError(unknown)
+    alias, number, bare = parts.groups()
+    if bare and bare.isdecimal():
+        number = bare
+    elif bare:
+        alias = bare
     uri = tracking_uri(root)
-    missing = NotRegisteredError(f"{reference} is not registered in {shown(uri)}. Run: dvc repro")
+    name = f"{MODEL}@{alias}" if alias else f"{MODEL}/{number}"
+    # A word of any kind is more likely a slip than an alias.
+    is_word = bare is not None and alias == bare and bare not in (CHAMPION, CHALLENGER)
+    missing = unknown if is_word else f"{name} is not registered in {shown(uri)}."
     if is_embedded(root) and not database_file(root).exists():
         # Asking MLflow would create the database.
-        raise missing
+        raise NotRegisteredError(f"{missing} Run: dvc repro")
     client, _ = connect(root, create=False)
     from mlflow.exceptions import MlflowException
 
@@ -100,7 +102,9 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         folder = client.get_model_version_download_uri(MODEL, found.version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise (_without_champion(client) if alias == CHAMPION else None) or missing from None
+            if alias == CHAMPION and (without := _without_champion(client)):
+                raise without from None
+            raise NotRegisteredError(f"{missing} {_what_there_is(client)}") from None
         raise registry_error(uri, error) from error
     return RegisteredVersion(
         number=int(found.version),
@@ -108,6 +112,18 @@ def find_version(root: Path, reference: str) -> RegisteredVersion:
         tags=dict(found.tags),
         weights=f"{folder}/artifacts/{WEIGHTS}",
     )
+
+
+def _what_there_is(client: Any) -> str:
+    versions = client.search_model_versions(f"name = '{MODEL}'")
+    numbers = sorted(int(version.version) for version in versions)
+    if not numbers:
+        return "Run: dvc repro"
+    if len(numbers) == 1:
+        return f"There is version {numbers[0]}."
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"There are versions {numbers[0]} to {numbers[-1]}."
+    return f"There are versions {', '.join(map(str, numbers))}."
 
 
 def champion_or_challenger(root: Path) -> str:
