@@ -5,6 +5,7 @@ import time
 
 import pytest
 from file_server import Answer, file_server, page
+from tqdm import tqdm
 
 from facesr import download as module
 from facesr.download import RemoteFile, download
@@ -149,10 +150,23 @@ def test_a_host_that_says_when_to_come_back_is_obeyed_within_a_limit(
     assert waited <= time.monotonic() - start < waited + 3
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.png", "nowhere/a.png"])
-def test_an_address_that_leads_nowhere_is_named(server, tmp_path, url):
-    with pytest.raises(DataError, match=rf"a\.png could not be downloaded from {url}: "):
+@pytest.mark.parametrize(("url", "attempt"), [("http://127.0.0.1:9/a", 3), ("nowhere/a.png", 1)])
+def test_an_address_that_leads_nowhere_is_named(server, tmp_path, url, attempt):
+    with pytest.raises(DataError, match=rf"could not be downloaded from {url}: .* {attempt}\)\. "):
         run(tmp_path, remote(server, tmp_path, url=url))
+
+
+def test_the_bar_counts_a_file_that_is_tried_again_once(server, tmp_path, monkeypatch):
+    bars = []
+
+    def kept(*arguments, **named):
+        bars.append(tqdm(*arguments, **{**named, "disable": False}))
+        return bars[-1]
+
+    monkeypatch.setattr(module, "tqdm", kept)
+    server.first["/a.png"] = [Answer(cut=True)]
+    run(tmp_path, remote(server, tmp_path))
+    assert bars[-1].n == bars[-1].total == len(CONTENT["/a.png"])
 
 
 def test_more_than_the_disk_holds_is_refused_before_anything_is_asked(server, tmp_path):
