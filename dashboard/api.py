@@ -349,7 +349,8 @@ DESCRIPTION: dict[str, Any] = {
                 "responses": {
                     "200": {
                         "description": "The picture; X-Model-Name, X-Model-Version, X-Model-Id, "
-                        "X-Input-Size and Server-Timing say how it came about.",
+                        "X-Input-Size and Server-Timing say how it came about, X-Remark what else "
+                        "to know: that the file holds more images, that no face was found.",
                         "content": {kind: _BINARY for kind in sorted(TYPES)},
                     },
                     "401": _problem_schema("The token is missing or wrong."),

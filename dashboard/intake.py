@@ -23,6 +23,7 @@ MAX_SIDE = 8192
 MIN_SIDE = 16
 MAX_FILES = 20
 FORMATS = ("JPEG", "PNG", "WEBP")
+FIRST_ONLY = "The file is animated or has several pages; only its first image is taken."
 
 # Bytes 4 to 12 of what phones and browsers write beside JPEG.
 _BRANDS = {
@@ -55,6 +56,13 @@ class Header(NamedTuple):
     """In pixels, as the picture is shown: turned upright."""
     height: int
     format: str
+    has_more: bool = False
+    """Whether the file is animated or holds further images; the first one is taken."""
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the file; empty where nothing is lost."""
+        return FIRST_ONLY if self.has_more else ""
 
 
 def check(data: bytes) -> Header:
@@ -81,7 +89,9 @@ def check(data: bytes) -> Header:
                 _check_size(width, height)
                 if _orientation(picture.info.get("exif")) in _LYING:
                     width, height = height, width
-                return Header(width, height, picture.format or "")
+                # A phone's JPEG (MPO) holds a preview or a depth map beside its image.
+                frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+                return Header(width, height, picture.format or "", frames > 1)
     except PictureError:
         raise
     except UnidentifiedImageError:

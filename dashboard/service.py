@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,9 +127,10 @@ def enhance(
     """
     header = intake.check(data)
     plan(header, settings.size)
-    return gate.run(
+    enhanced = gate.run(
         lambda: _enhance(data, settings, serving, on_progress), tell=on_queue, ticket=ticket
     )
+    return replace(enhanced, remark=" ".join(filter(None, (header.note, enhanced.remark))))
 
 
 def _enhance(
@@ -153,10 +154,13 @@ def _enhance(
         raise ServiceError("bad_setting", str(error)) from error
     except intake.PictureError:
         raise
-    except (MemoryError, DataError) as error:
+    except DataError as error:
+        # The smallest tile is too large.
         raise _no_memory(settings.size) from error
-    except RuntimeError as error:
-        if "memory" not in str(error).lower():
+    except (MemoryError, RuntimeError) as error:
+        from facesr.devices import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         raise _no_memory(settings.size) from error
     if _is_empty(result.image, picture):

@@ -149,6 +149,8 @@ def _check(result: Result, blend: float) -> None:
         return
     try:
         rows = compare_to_original(result.enhanced, file.getvalue(), blend)
+        if note := intake.check(file.getvalue()).note:
+            st.info(note)
     except intake.PictureError as refusal:
         st.error(f"**{intake.plain(file.name)}** was not compared. {refusal}")
         return

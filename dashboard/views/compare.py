@@ -90,7 +90,10 @@ def ask_original() -> tuple[bytes, bytes] | None:
         with st.spinner("Drawing ..."):
             return prepare(examples.original(name))
     try:
-        return prepare(file.getvalue())
+        prepared = prepare(file.getvalue())
+        if note := intake.check(file.getvalue()).note:
+            right.info(note)
+        return prepared
     except intake.PictureError as refusal:
         st.error(f"**{intake.plain(file.name)}** cannot be compared. {refusal}")
         return None

@@ -204,7 +204,7 @@ def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
         beyond = beyond or factor > TRAINED_FACTOR
         lines.append(
             f"{intake.plain(picture.name)}: {header.width} x {header.height} → {width} x {height} "
-            f"px ({factor:.1f}x larger)"
+            f"px ({factor:.1f}x larger). {header.note}".removesuffix(". ")
         )
     if lines:
         st.caption("  \n".join(lines))

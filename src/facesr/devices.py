@@ -40,6 +40,15 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that a device, or the computer, has no memory left."""
+    # PyTorch has a class of its own for a GPU's allocator only; the others raise RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    )
+
+
 def count_parameters(network: nn.Module) -> int:
     """Numbers that training sets."""
     return sum(parameter.numel() for parameter in network.parameters())

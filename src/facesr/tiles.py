@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr import images
+from facesr.devices import is_out_of_memory
 from facesr.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Tiler:
             try:
                 return self._compute(parts)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 reason = str(error).partition("\n")[0]
             # Outside of the handler: the traceback holds the tensors of the failed attempt.
@@ -237,10 +238,3 @@ def _lay_down(result: Tensor, part: Tensor, row: Span, column: Span) -> None:
         part = images.resize(part, size, "lanczos", box=(left, top, right, bottom))
     place = result[:, row.first : row.first + size[0], column.first : column.first + size[1]]
     place += part * row.weights[:, None] * column.weights
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch has a class for this on GPUs only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
-    )

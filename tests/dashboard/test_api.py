@@ -86,6 +86,16 @@ def test_other_formats_are_written_with_their_provenance(client, registry, name,
     assert "size 512; strength 0.5; blend 1" in made_by
 
 
+def test_of_an_animated_file_the_first_image_is_taken_and_the_answer_says_so(client):
+    buffer = io.BytesIO()
+    first, other = (Image.new("RGB", (48, 48), colour) for colour in ("red", "blue"))
+    first.save(buffer, "PNG", save_all=True, append_images=[other])
+    answer = client.post("/api/v1/enhance", content=buffer.getvalue())
+    assert answer.headers["x-remark"] == intake.FIRST_ONLY
+    assert Image.open(io.BytesIO(answer.content)).getpixel((9, 9)) == (255, 0, 0)
+    assert "x-remark" not in client.post("/api/v1/enhance", content=PNG).headers
+
+
 @pytest.mark.parametrize(
     ("query", "body", "status", "code"),
     [

@@ -9,6 +9,7 @@ from conftest import picture_bytes, tiny_enhancer, wait_until
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
+import intake
 import service
 import serving
 import session
@@ -18,6 +19,7 @@ from facesr.errors import DataError
 from facesr.faces import Box
 
 PNG = picture_bytes()
+COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 
 def test_an_empty_page_says_how_to_start(page):
@@ -239,6 +241,46 @@ def test_too_little_memory_names_a_smaller_size(page, registry, monkeypatch):
     assert "There was not enough memory for 2048 x 2048. Try 1024 x 1024." in shown.texts
 
 
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("Expected a contiguous memory format"), False),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_so(project, registry, monkeypatch, error, is_memory):
+    def fail(self, *args, **options):
+        raise error
+
+    monkeypatch.setattr(Enhancer, "enhance", fail)
+    with pytest.raises(service.ServiceError if is_memory else RuntimeError) as caught:
+        service.enhance(
+            PNG, service.Settings(), serving=serving.shared(), gate=service.shared_gate()
+        )
+    assert getattr(caught.value, "code", "") == ("no_memory" if is_memory else "")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_an_animated_file_the_first_image_is_taken_and_the_page_says_so(page, kind):
+    moving = animated(kind)
+    shown = page()
+    shown.upload(("moving.png", moving), ("still.png", PNG))
+    assert shown.texts.count(intake.FIRST_ONLY) == 1
+    shown.click("go")
+    still, first = shown.results
+    assert (first.enhanced.remark, still.enhanced.remark) == (intake.FIRST_ONLY, "")
+    assert opened(first).getpixel((256, 200)) == (200, 0, 0)
+
+
+def test_of_an_animated_file_the_compare_page_takes_the_first_image_and_says_so(page):
+    shown = page("compare")
+    file = ("moving.png", animated("PNG", 128), "image/png")
+    shown.run(shown.at.file_uploader(key="own").set_value(file))
+    assert intake.FIRST_ONLY in shown.texts
+
+
 def test_a_constant_result_is_refused(page, registry, monkeypatch):
     registry.versions = {7: ("champion",)}
     original = Enhancer.enhance
@@ -284,6 +326,14 @@ def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
 
 def test_bicubic_offers_no_faces(page):
     assert "part" not in [group.key for group in page().at.button_group]
+
+
+def animated(kind, side=48):
+    buffer = io.BytesIO()
+    first, *others = (Image.new("RGB", (side, side - 8), colour) for colour in COLOURS)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    first.save(buffer, kind, save_all=True, append_images=others, duration=100, **options)
+    return buffer.getvalue()
 
 
 def opened(result):

@@ -12,6 +12,7 @@ ALLOWED = {
     "baselines",
     "batch",
     "choice",
+    "devices",
     "enhancer",
     "errors",
     "images",

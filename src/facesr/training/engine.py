@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from facesr.devices import has_fast_bfloat16
+from facesr.devices import has_fast_bfloat16, is_out_of_memory
 from facesr.models.critics import Critic, Judgement
 from facesr.training.processes import Processes
 
@@ -138,14 +138,6 @@ class Parts:
                 "To begin so, set training.accumulate: %d.",
                 *(self.processes.device, size, doubled // 2, doubled, doubled),
             )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the computer, has no memory left."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # What PyTorch's allocator of the main memory says.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class SharedStep:

@@ -15,10 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr.config import TrainingParams
+from facesr.devices import is_out_of_memory
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.files import written_whole
 from facesr.reports import CurveLog, write_json, write_sheet
-from facesr.training.engine import is_out_of_memory
 from facesr.training.processes import Processes
 from facesr.training.resume import Checkpoints, random_state, set_random_state
 
