@@ -265,14 +265,19 @@ def scaling(root: Path, params: Params, count: int) -> None:
             rows.append((name, count / seconds))
     table(f"{count} faces of {SIDE} px to packs of {SIDE}, {GENERATOR} and {LR} px", rows)
     loaded = load_pairs(root / "pairs1/train/lr", root / "pairs1/train/hr", hr_size=GENERATOR)
-    batches = TrainBatches(loaded, batch_size=16, crop_size=64, crops_per_pair=4, seed=7)
+    batched = partial(
+        TrainBatches,
+        **{"batch_size": 16, "crop_size": 64, "crops_per_pair": 4, "seed": 7},
+        device=torch.device("cpu"),
+    )
+    batches = batched(loaded)
 
     def decode() -> None:
         for path in decoded[:16]:
             images.resize(images.read(path), (GENERATOR, GENERATOR), "bicubic")
 
     fresh = loaded._replace(degradation=Degradation("mixture", params.recipes))
-    again = TrainBatches(fresh, batch_size=16, crop_size=64, crops_per_pair=4, seed=7)
+    again = batched(fresh)
     table(
         f"training batches of 16 crops, {GENERATOR} px faces",
         [

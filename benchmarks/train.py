@@ -414,9 +414,17 @@ def _ours(
     device = processes.device
     pairs = load_pairs(folder / "lr", folder / "hr", hr_size=_sides(stage, params)[1])
     batches: Any = (
-        CriticBatches(pairs, batch_size=batch, crop_size=crop, seed=0)
+        CriticBatches(pairs, batch_size=batch, crop_size=crop, seed=0, share=processes.share)
         if stage == "train_critic"
-        else TrainBatches(pairs, batch_size=batch, crop_size=crop, crops_per_pair=1, seed=0)
+        else TrainBatches(
+            pairs,
+            batch_size=batch,
+            crop_size=crop,
+            crops_per_pair=1,
+            seed=0,
+            device=device,
+            share=processes.share,
+        )
     )
     clock = Clock(batches, pictures=batch, seconds=parsed.seconds, device=device)
     training = params.training.model_copy(

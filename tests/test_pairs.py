@@ -48,8 +48,12 @@ def test_crop_and_mirroring_hit_both_sizes_alike():
     assert seen == {True, False}
 
 
-def batches(pairs, epoch=0, crop_size=8):
-    made = TrainBatches(pairs, batch_size=4, crop_size=crop_size, crops_per_pair=2, seed=3)
+def batches(pairs, epoch=0, crop_size=8, **changes):
+    made = TrainBatches(
+        pairs,
+        **{"batch_size": 4, "crop_size": crop_size, "crops_per_pair": 2, "seed": 3},
+        **{"device": torch.device("cpu"), **changes},
+    )
     made.epoch = epoch
     return list(made)
 
@@ -121,6 +125,31 @@ def test_fresh_views_change_with_the_epoch_and_not_with_the_threads():
     assert torch.equal(one, views(0, 4))
     assert not torch.equal(one, views(1, 1))
     assert not torch.equal(one[0], one[1])
+
+
+@pytest.mark.parametrize("recipe", [None, "mixture"])
+def test_the_shares_of_processes_are_the_batches_of_one(recipe, monkeypatch):
+    pairs = fresh_pairs(recipe) if recipe else numbered(6, 12, 2)
+    whole = batches(pairs, epoch=1)
+    made = []
+    degrade = Degradation.__call__
+    monkeypatch.setattr(
+        Degradation, "__call__", lambda *args, **kwargs: made.append(1) or degrade(*args, **kwargs)
+    )
+    shares = [batches(pairs, epoch=1, share=slice(rank, None, 2)) for rank in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for kind in range(2):
+            together = torch.empty_like(batch[kind])
+            for rank, part in enumerate(parts):
+                together[rank::2] = part[kind]
+            assert torch.equal(together, batch[kind])
+    # No view is made twice.
+    assert len(made) == (4 * len(whole) if recipe else 0)
+
+
+def test_fresh_views_are_made_on_the_device_that_is_asked_for():
+    ((lr, hr), *_) = batches(fresh_pairs("bicubic"), device=torch.device("meta"))
+    assert lr.device.type == hr.device.type == "meta"
 
 
 def write_pack(folder, stems, pictures):

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from facesr import images, packs
 from facesr.degradation import Degradation, operations
-from facesr.devices import pick_device
 from facesr.errors import DataError
 from facesr.parallel import cores
 
@@ -26,6 +25,8 @@ LR = "lr"
 FRESH = "fresh.json"
 # Batches that are made while the training works on another one.
 BATCHES_AHEAD = 2
+WHOLE = slice(None)
+"""The share of a batch of who trains alone."""
 
 
 class FreshViews(NamedTuple):
@@ -166,13 +167,33 @@ class TrainBatches:
     """Endless variety, finite epochs: each iteration over it is the next epoch.
 
     Order, place, size and mirroring follow from (seed, epoch) alone. Where the pairs have fresh
-    views, every crop gets a new one, from (seed, epoch, position): on the GPU where there is one,
-    else in threads on all cores, a few batches ahead. A view does not depend on the number of
+    views, every crop gets a new one, from (seed, epoch, position): on the device, in threads on all
+    cores where that is the CPU, a few batches ahead. A view does not depend on the number of
     threads.
+
+    Args:
+        pairs: The images.
+        batch_size: Crops of a whole batch.
+        crop_size: Side in low-resolution pixels.
+        crops_per_pair: In an epoch.
+        seed: Of all epochs.
+        device: Where fresh views are made and lie; stored ones lie on the CPU.
+        share: Which crops of each batch are made and given.
+
+    Raises:
+        DataError: An epoch has fewer crops than a batch.
     """
 
     def __init__(
-        self, pairs: Pairs, *, batch_size: int, crop_size: int, crops_per_pair: int, seed: int
+        self,
+        pairs: Pairs,
+        *,
+        batch_size: int,
+        crop_size: int,
+        crops_per_pair: int,
+        seed: int,
+        device: torch.device,
+        share: slice = WHOLE,
     ) -> None:
         count = len(pairs.stems) * crops_per_pair
         if count < batch_size:
@@ -185,6 +206,8 @@ class TrainBatches:
         self.crop_size = crop_size
         self.crops_per_pair = crops_per_pair
         self.seed = seed
+        self.device = device
+        self.share = share
         self.epoch = 0
         self._start = 0
 
@@ -213,7 +236,7 @@ class TrainBatches:
         )
         batches = islice(drawn, start, None)
         if self.pairs.fresh is None:
-            return (cut(self.pairs, crops) for crops in batches)
+            return (cut(self.pairs, crops[self.share]) for crops in batches)
         return draw_views(
             self.pairs,
             batches,
@@ -221,7 +244,8 @@ class TrainBatches:
             seed=self.seed,
             epoch=epoch,
             start=start * self.batch_size,
-            device=pick_device(),
+            device=self.device,
+            share=self.share,
         )
 
 
@@ -233,6 +257,7 @@ def draw_views(
     seed: int,
     epoch: int,
     device: torch.device,
+    share: slice = WHOLE,
     start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -245,6 +270,7 @@ def draw_views(
         seed: Of all epochs.
         epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
         device: Where the work is done and the batches lie.
+        share: Which crops of each batch are made and given; positions count all of them.
         start: Position in the epoch of the first crop of `batches`.
         workers: Threads; None takes one for each core, and one for a GPU.
     """
@@ -267,9 +293,8 @@ def draw_views(
     with ThreadPoolExecutor(workers) as pool:
         queued: deque[list[Future[tuple[Tensor, Tensor]]]] = deque()
         for crops in batches:
-            queued.append(
-                [pool.submit(view, position + offset, crop) for offset, crop in enumerate(crops)]
-            )
+            own = list(enumerate(crops, position))[share]
+            queued.append([pool.submit(view, place, crop) for place, crop in own])
             position += len(crops)
             if len(queued) > BATCHES_AHEAD:
                 yield collected(queued.popleft())
@@ -280,15 +305,19 @@ def draw_views(
 class CriticBatches:
     """Crops of originals and of generated pictures in equal parts, labelled 1 and 0.
 
-    Each iteration is the next epoch; order and crops follow from (seed, epoch) alone.
+    Each iteration is the next epoch; order and crops follow from (seed, epoch) alone. `share` says
+    which images of each batch are given.
     """
 
-    def __init__(self, pairs: Pairs, *, batch_size: int, crop_size: int, seed: int) -> None:
+    def __init__(
+        self, pairs: Pairs, *, batch_size: int, crop_size: int, seed: int, share: slice = WHOLE
+    ) -> None:
         # Half of a batch are originals, half the generated pictures of the same faces.
         self.half = max(1, min(batch_size // 2, len(pairs.stems)))
         self.pairs = pairs
         self.crop_size = crop_size
         self.seed = seed
+        self.share = share
         self.epoch = 0
         self._start = 0
 
@@ -311,7 +340,7 @@ class CriticBatches:
             if batch < start:
                 continue
             generated, original = cut(self.pairs, crops)
-            yield torch.cat([original, generated]), labels
+            yield torch.cat([original, generated])[self.share], labels[self.share]
 
 
 class WholeBatches:

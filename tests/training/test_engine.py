@@ -8,11 +8,15 @@ from conftest import STAGES, WEIGHTS, make_project, run_stage
 from launching import launch_two
 from torch import nn
 
+from facesr import pairs
 from facesr.checkpoints import load_network
+from facesr.config import load_params
+from facesr.degradation import Degradation
 from facesr.errors import ParamsError, TrainingError
 from facesr.losses import content
 from facesr.models import build
-from facesr.training import engine
+from facesr.pairs import FRESH, FreshViews
+from facesr.training import engine, gan, pretrain
 from facesr.training.engine import Parts, SharedStep, pick_dtype, prepared
 from facesr.training.processes import Processes, check_division, join_processes
 
@@ -114,6 +118,37 @@ def test_every_process_takes_its_share():
     batch = torch.arange(6)
     shares = [batch[Processes(rank, 2, CPU).share].tolist() for rank in (0, 1)]
     assert shares == [[0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+def test_fresh_views_lie_on_the_device_of_the_process(name, tmp_path, monkeypatch):
+    root = make_project(tmp_path)
+    for stage in STAGES[: STAGES.index(name)]:
+        run_stage(stage, root, monkeypatch)
+    fresh = FreshViews(Degradation("bicubic_x2", load_params(root / "params.yaml").recipes), (1, 1))
+    (root / "data/pairs/train/lr" / FRESH).write_text(fresh.to_json())
+    own, devices = torch.device("cpu:0"), []  # Not the "cpu" that would be picked.
+    draw = pairs.draw_views
+
+    def remember(*args, device, **kwargs):
+        devices.append(device)
+        return draw(*args, device=device, **kwargs)
+
+    monkeypatch.setattr(pairs, "draw_views", remember)
+    module = pretrain if name == "train_generator" else gan
+    monkeypatch.setattr(module, "join_processes", lambda: Processes(0, 1, own))
+    run_stage(name, root, monkeypatch)
+    assert devices
+    assert set(devices) == {own}
+
+
+def test_the_network_stays_on_the_device_that_was_picked(tmp_path, monkeypatch):
+    # As fastai does on Apple's computers, where it picks another device than facesr.
+    monkeypatch.setattr("fastai.callback.core.default_device", lambda: torch.device("meta"))
+    root = make_project(tmp_path)
+    for stage in ("train_generator", "train_critic"):
+        run_stage(stage, root, monkeypatch)
+        assert parameters(root, WEIGHTS[stage]).isfinite().all()
 
 
 def test_an_indivisible_batch_is_one_clear_line():

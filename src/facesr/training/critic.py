@@ -11,7 +11,7 @@ from facesr.checkpoints import Network, save_networks
 from facesr.config import Sizes, TrainCriticParams, TrainingParams
 from facesr.devices import count_parameters
 from facesr.models import build
-from facesr.pairs import HR, CriticBatches, Pairs, load_pairs
+from facesr.pairs import HR, WHOLE, CriticBatches, Pairs, load_pairs
 from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
 from facesr.training.monitor import Monitor
 from facesr.training.processes import check_division, join_processes
@@ -51,8 +51,11 @@ def train_critic(
     """
     processes = join_processes()
     batches = {
-        split: critic_batches(params, sizes, restored / split, folder / HR, seed)
-        for split, folder in (("train", train_pairs), ("valid", valid_pairs))
+        split: critic_batches(params, sizes, restored / split, folder / HR, seed, share=share)
+        for split, folder, share in (
+            ("train", train_pairs, processes.share),
+            ("valid", valid_pairs, WHOLE),
+        )
     }
     check_division(2 * batches["train"].half, training.accumulate, processes)
     torch.manual_seed(seed)
@@ -105,14 +108,21 @@ def train_critic(
 
 
 def critic_batches(
-    params: TrainCriticParams, sizes: Sizes, generated: Path, originals: Path, seed: int
+    params: TrainCriticParams,
+    sizes: Sizes,
+    generated: Path,
+    originals: Path,
+    seed: int,
+    *,
+    share: slice,
 ) -> CriticBatches:
-    """Gives the batches of one split."""
+    """Return a share of the batches of one split."""
     return CriticBatches(
         load_pairs(generated, originals, hr_size=sizes.generator_size),
         batch_size=params.batch_size,
         crop_size=params.crop_size,
         seed=seed,
+        share=share,
     )
 
 

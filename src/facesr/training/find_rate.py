@@ -23,9 +23,10 @@ from facesr.errors import ParamsError, TrainingError
 from facesr.files import written_whole
 from facesr.losses import ContentLoss
 from facesr.models import build
-from facesr.pairs import load_pairs
+from facesr.pairs import WHOLE, load_pairs
 from facesr.training.critic import critic_batches, patch_cross_entropy
 from facesr.training.pretrain import phase_batches, start_network
+from facesr.training.processes import Processes
 
 STAGES = ("train_generator", "train_critic", "train_upsampler")
 # fastai's: of the running mean, and of its lowest value at which the loss counts as exploded.
@@ -136,16 +137,17 @@ def _set_up(
     sizes = params.sizes
     if stage == "train_critic":
         critic = params.train_critic
-        batches = critic_batches(critic, sizes, lr, hr, params.training_seed)
+        batches = critic_batches(critic, sizes, lr, hr, params.training_seed, share=WHOLE)
         return build(critic.network.model_dump()), batches, patch_cross_entropy, critic
     is_generator = stage == "train_generator"
     section = params.train_generator if is_generator else params.train_upsampler
     scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
+    alone = Processes(0, 1, pick_device())
     pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
     return (
         start_network(section, scale=scale, init_from=init_from).module,
-        phase_batches(section, section.phases[0], pairs, params.training_seed),
-        ContentLoss(section.content).to(pick_device()),
+        phase_batches(section, section.phases[0], pairs, params.training_seed, alone),
+        ContentLoss(section.content).to(alone.device),
         section,
     )
 

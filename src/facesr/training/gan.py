@@ -86,13 +86,16 @@ def train_gan(
         split: load_pairs(folder / LR, folder / HR, hr_size=sizes.generator_size)
         for split, folder in (("train", train_pairs), ("valid", valid_pairs))
     }
-    batches = TrainBatches(
+    whole_batches = partial(
+        TrainBatches,
         splits["train"],
         batch_size=params.batch_size,
         crop_size=params.crop_size,
         crops_per_pair=1,
         seed=seed,
+        device=device,
     )
+    batches = whole_batches(share=processes.share)
     trained = load_network(generator_weights)
     generator_net = trained.module.to(device)
     critic_net = load_network(critic_weights).module.to(device)
@@ -164,7 +167,7 @@ def train_gan(
             while monitor.step < params.batches:
                 for lr, hr in islice(batches, params.batches - monitor.step):
                     lr, hr = (  # (N, 3, h, w), (N, 3, H, W)
-                        one[processes.share].to(device, non_blocking=True) for one in (lr, hr)
+                        one.to(device, non_blocking=True) for one in (lr, hr)
                     )
                     if critics_turn:
                         critic = turns.step_critic(lr, hr)
@@ -212,8 +215,10 @@ def train_gan(
         if processes.writes:
             finished = Network(trained.architecture, generator_net)
             if params.grain.crops:
-                batches.go_to(0, 0)  # The same crops wherever the training was resumed.
-                finished = fit_grain(finished, batches, params.grain, between=monitor.heed_signal)
+                # The same crops wherever the training was resumed, and for any number of processes.
+                finished = fit_grain(
+                    finished, whole_batches(), params.grain, between=monitor.heed_signal
+                )
             save_networks(weights, [finished])
             restore_all(finished.module, splits, restored, between=monitor.heed_signal)
         monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})

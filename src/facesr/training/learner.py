@@ -54,7 +54,7 @@ def build_learner(
         groups.append([one for one in part if id(one) not in spared])
         groups.append([one for one in part if id(one) in spared])
     return PartedLearner(
-        DataLoaders(valid, valid, device=device),
+        _Loaders(valid, valid, device),
         module.to(device),
         loss_func=loss,
         opt_func=partial(_optimizer, epsilon=epsilon),
@@ -74,8 +74,21 @@ def _optimizer(groups: Sequence[Any], lr: float, *, epsilon: float) -> OptimWrap
     return OptimWrapper(groups, AdamW, lr=lr, betas=(0.9, 0.99), eps=epsilon, fused=True)
 
 
+class _Loaders(DataLoaders):  # type: ignore[misc]
+    """fastai's loaders, which keep the device: where it is missing, fastai picks one of its own."""
+
+    device = None  # fastai's property wants loaders that can be moved.
+
+    def __init__(self, train: Any, valid: Any, device: torch.device) -> None:
+        super().__init__(train, valid)
+        self.device = device
+
+
 class PartedLearner(Learner):  # type: ignore[misc]
-    """A Learner that takes its share of a batch, in parts, and waits for the device nowhere."""
+    """A Learner that takes a batch, this process's share of it, in parts.
+
+    It waits for the device nowhere.
+    """
 
     def __init__(self, *args: Any, parts: Parts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,8 +98,6 @@ class PartedLearner(Learner):  # type: ignore[misc]
         self.recorder.smooth_loss = DeviceSmoothLoss()
 
     def _set_device(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if self.training:
-            batch = tuple(one[self.processes.share] for one in batch)
         return tuple(one.to(self.processes.device, non_blocking=True) for one in batch)
 
     def _do_one_batch(self) -> None:
@@ -157,7 +168,7 @@ def run_cycles(
             if number < watch.cycle:
                 continue
             watch.cycle = number
-            learner.dls = DataLoaders(cycle.batches, learner.dls.valid, device=device)
+            learner.dls = _Loaders(cycle.batches, learner.dls.valid, device)
             learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
             watch.before_cycle(cycle)
             learner.fit_one_cycle(

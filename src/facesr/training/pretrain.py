@@ -170,7 +170,7 @@ def fit(
     first_epoch = 0
     for phase in params.phases:
         check_division(phase.batch_size, monitor.params.accumulate, processes)
-        batches = phase_batches(params, phase, splits[TRAIN], seed)
+        batches = phase_batches(params, phase, splits[TRAIN], seed, processes)
         rate, encoder_rate = phase.learning_rate, phase.encoder_learning_rate
         phases.append(
             Cycle(
@@ -208,14 +208,18 @@ def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:
     return [encoder, [one for one in network.parameters() if id(one) not in known]]
 
 
-def phase_batches(params: RegressionParams, phase: Phase, pairs: Pairs, seed: int) -> TrainBatches:
-    """Gives the batches of one phase."""
+def phase_batches(
+    params: RegressionParams, phase: Phase, pairs: Pairs, seed: int, processes: Processes
+) -> TrainBatches:
+    """Return this process's share of the batches of one phase."""
     return TrainBatches(
         pairs,
         batch_size=phase.batch_size,
         crop_size=phase.crop_size,
         crops_per_pair=params.crops_per_pair,
         seed=seed,
+        device=processes.device,
+        share=processes.share,
     )
 
 
@@ -236,7 +240,10 @@ def _monitor(
     key: str,
     processes: Processes,
 ) -> Monitor:
-    steps = [phase.epochs * len(phase_batches(params, phase, pairs, 0)) for phase in params.phases]
+    steps = [
+        phase.epochs * len(phase_batches(params, phase, pairs, 0, processes))
+        for phase in params.phases
+    ]
     return Monitor(
         training,
         report=report,
