@@ -10,7 +10,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 LAYERS = [
     {"errors"},
     {"files"},
-    {"config", "paths", "devices", "parallel", "download", "stats", "tables", "video_streams"},
+    {
+        "config",
+        "paths",
+        "png",
+        "tiff_reader",
+        "devices",
+        "parallel",
+        "download",
+        "stats",
+        "tables",
+        "video_streams",
+    },
     {"profiles", "images", "packs", "metadata", "stores", "remux"},
     {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
     {

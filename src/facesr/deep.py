@@ -4,7 +4,6 @@ Pillow opens their files first, so that damage is told as for all others; imagec
 give the values, and lcms, through imagecodecs, converts colours.
 """
 
-import io
 import struct
 import zlib
 from typing import Any
@@ -20,82 +19,40 @@ Pixels = NDArray[np.uint16]
 
 OPAQUE = 65535
 _BITS_PER_SAMPLE = 0x0102
-_SEPARATE_PLANES, _MULTIPLIED_ALPHA = 2, 1
 _METRES_PER_INCH = 0.0254
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """Whether `decode` takes a file that is opened and not yet loaded.
-
-    Grey and printing colours are left to Pillow.
-    """
-    return picture.mode in ("RGB", "RGBA", "LA") and holds_16_bits(picture)
+def is_deep_png(picture: Image.Image) -> bool:
+    """Whether `decode_png` takes a file that is opened and not yet loaded; grey is Pillow's."""
+    is_coloured = picture.mode in ("RGB", "RGBA", "LA")
+    return picture.format == "PNG" and is_coloured and holds_16_bits(picture)
 
 
 def holds_16_bits(picture: Image.Image) -> bool:
     """Whether a file that is opened and not yet loaded has them, whatever Pillow makes of it."""
     if picture.format == "TIFF":
-        return 16 in picture.tag_v2.get(_BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
+        tags: dict[int, Any] = getattr(picture, "tag_v2", {})
+        return 16 in tags.get(_BITS_PER_SAMPLE, ())
     # The decoder's arguments name the layout of a PNG, such as RGB;16B.
     tiles = getattr(picture, "tile", ())
     return picture.format == "PNG" and any(";16" in str(tile[3]) for tile in tiles)
 
 
-def decode(data: bytes, picture: Image.Image) -> Pixels:
-    """Gives the values of a file that `is_deep`.
-
-    Args:
-        data: The file.
-        picture: As Pillow opened it.
+def decode_png(data: bytes, picture: Image.Image) -> Pixels:
+    """Give the values of a file that `is_deep_png`.
 
     Raises:
         ValueError: The file is damaged.
     """
-    try:
-        pixels = _decode_tiff(data) if picture.format == "TIFF" else _decode_png(data)
-    # tifffile and imagecodecs have no common class for what damage does to them.
-    except Exception as error:
-        raise ValueError(str(error) or type(error).__name__) from error
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    # Pillow may have turned a TIFF already.
-    if pixels.dtype != np.uint16 or sorted(pixels.shape[:2]) != sorted(picture.size):
-        raise ValueError(f"it holds {pixels.shape} values of {pixels.dtype}")
-    return pixels
-
-
-def _decode_png(data: bytes) -> NDArray[Any]:
     import imagecodecs
 
-    pixels: NDArray[Any] = imagecodecs.png_decode(data)
-    return pixels
-
-
-def _decode_tiff(data: bytes) -> NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page: Any = file.pages[0]
-        pixels: NDArray[Any] = page.asarray()
-        if page.planarconfig == _SEPARATE_PLANES and pixels.ndim == 3:
-            pixels = np.moveaxis(pixels, 0, -1)
-        if page.extrasamples and page.extrasamples[0] == _MULTIPLIED_ALPHA:
-            alpha = np.maximum(pixels[..., 3:4], 1) / OPAQUE
-            colours = np.minimum(np.rint(pixels[..., :3] / alpha), OPAQUE).astype(np.uint16)
-            return np.concatenate([colours, pixels[..., 3:4]], -1)
-        # Pillow takes a channel of no said meaning for none.
-        return pixels[..., :3] if page.extrasamples == (0,) else pixels
-
-
-def turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Turns a picture upright; `orientation` is EXIF's, from 1 to 8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    # Of what damage does to a file imagecodecs says little.
+    pixels = imagecodecs.png_decode(data)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype != np.uint16 or pixels.shape[1::-1] != picture.size:
+        raise ValueError(f"it holds {pixels.shape} values of {pixels.dtype}")
+    return np.asarray(pixels)
 
 
 def to_srgb(colours: Pixels, profile: bytes) -> Pixels:

@@ -6,15 +6,16 @@ In memory a picture is a float32 RGB tensor (3, H, W) in [0, 1].
 import io
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from facesr import png, tiff_reader
 from facesr.errors import DataError
 from facesr.files import written_whole
 
@@ -26,6 +27,10 @@ SUFFIXES = frozenset(
 )
 # Pillow reads more, some of it by programs of its own that nobody expects here.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+# `opened` has limits of its own, which a caller may raise.
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+Image.MAX_IMAGE_PIXELS = None
+_ORIENTATION = 274
 # zlib's usual 6 takes three times as long and saves 4 % of the size (measured at 384 px).
 PNG_COMPRESSION = 3
 
@@ -48,7 +53,10 @@ def find(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Put the pictures there, or name another one.")
     return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        path
+        for path in folder.rglob("*")
+        # macOS puts a file ._NAME beside each NAME on disks of other systems.
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
     )
 
 
@@ -67,37 +75,156 @@ def read(source: Path | bytes) -> Tensor:
     Raises:
         DataError: Not a picture, damaged, or so large that it looks like a decompression bomb.
     """
+    name = _name(source)
     with opened(source) as picture:
-        picture.load()
-        return from_pillow(ImageOps.exif_transpose(picture), _name(source))
+        kind = picture.format
+        decoded = from_pillow(decode(picture, source, name), name)
+    if kind == "PNG" and (colours := png.read_colours(_content(source))):
+        return png.to_srgb(decoded, colours)
+    return decoded
 
 
 @contextmanager
-def opened(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
-    """Opens a picture file; what goes wrong in the block is told as the file's fault.
+def opened(
+    source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
+    """Open an image file at its first full image, without decoding it.
+
+    Args:
+        source: A path, or the encoded bytes.
+        name: For messages, where it is not the path.
+        max_pixels: A larger image is refused.
 
     Raises:
         DataError: As `read`.
     """
     name = name or _name(source)
+    with ExitStack() as stack:
+        with faults_of(name):
+            # Never by its name: Pillow would map turned TIFF files into memory, and wrongly.
+            file = stack.enter_context(_file(source))
+            picture = _open(file, name)
+            if picture.format == "TIFF":
+                try:
+                    tiff_reader.go_to_image(picture)
+                except SyntaxError:
+                    picture = _open_unknown(file, name)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise DataError(
+                f"{name} has {width} x {height} pixels, more than {max_pixels}: it is too large to "
+                "be opened safely. Reduce it, or raise --max-pixels."
+            )
+        yield picture
+
+
+@contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Turn what Pillow raises in the block, for a file only, into an error that names the file.
+
+    Raises:
+        DataError: It is missing, must not be read, or is damaged.
+    """
     try:
-        with Image.open(
-            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
-        ) as picture:
-            yield picture
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{name} is not a picture. Give a JPEG, PNG, WebP, TIFF, GIF or BMP file."
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{name} is too large to be opened safely. Reduce it first.") from error
+        yield
+    except (DataError, MemoryError):
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{name} does not exist. Check the path.") from error
     except PermissionError as error:
         raise DataError(f"{name} cannot be read. Check its permissions.") from error
-    # Pillow's reader of TIFF raises a TypeError where a side is missing.
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
+    # Pillow's readers let through whatever a damaged file makes of them.
+    except Exception as error:
         raise DataError(f"{name} is damaged ({error}). Replace it with an intact copy.") from error
+
+
+def decode(picture: Image.Image, source: Path | bytes, name: str) -> Image.Image:
+    """Decode an opened file and turn it upright: 8 bits a channel, or 16 of grey.
+
+    Raises:
+        DataError: It is damaged, or holds values that are not read.
+    """
+    pixels = decode_tiff(picture, source, name)
+    if pixels is not None:
+        return from_pixels(pixels, picture)
+    if picture.mode in ("I", "F"):
+        with _file(source) as file:
+            raise DataError(f"{name} {tiff_reader.describe(file, picture.tell())}")
+    with faults_of(name):
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+
+
+def decode_tiff(picture: Image.Image, source: Path | bytes, name: str) -> tiff_reader.Pixels | None:
+    """Return the values of an opened TIFF file, upright, where `tiff_reader` reads them.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    if picture.format != "TIFF":
+        return None
+    with faults_of(name), _file(source) as file:
+        pixels = tiff_reader.read_pixels(file, tiff_reader.page_of(picture))
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+        return None if pixels is None else tiff_reader.turn(pixels, orientation)
+
+
+def from_pixels(pixels: tiff_reader.Pixels, opened: Image.Image) -> Image.Image:
+    """Make a Pillow picture of values, with what stands beside in the opened file."""
+    if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    picture.info = opened.info
+    return picture
+
+
+def _file(source: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        return _open_unknown(file, name)
+
+
+def _open_unknown(file: IO[bytes], name: str) -> Image.Image:
+    file.seek(0)
+    picture = tiff_reader.open_unknown(file) if tiff_reader.is_tiff(file.read(4)) else None
+    if picture is None:
+        raise DataError(f"{name} {_what_it_is(file)}")
+    return picture
+
+
+def _what_it_is(file: IO[bytes]) -> str:
+    """Return what a file is that is not read, and what to do."""
+    file.seek(0)
+    start = file.read(64)
+    if tiff_reader.is_tiff(start):
+        return tiff_reader.describe(file)
+    kind = next((kind for mark, kind in _FOREIGN if mark in start), "")
+    if start[4:8] == b"ftyp":
+        kind = next((kind for brand, kind in _BRANDS if brand in start), "a video")
+    if kind:
+        return f"is {kind}; convert it to JPEG, PNG, WebP or TIFF first."
+    return "is not a picture. Give a JPEG, PNG, WebP, TIFF, GIF or BMP file."
+
+
+_BRANDS = ((b"avif", "AVIF"), (b"avis", "AVIF"), (b"crx ", "a camera's raw file")) + tuple(
+    (brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+)
+_FOREIGN = (
+    (b"JXL \r\n\x87\n", "JPEG XL"),
+    (b"jP  \r\n\x87\n", "JPEG 2000"),
+    (b"8BPS", "a Photoshop file"),
+    (b"%PDF", "PDF"),
+    (b"<svg", "SVG"),
+)
+
+
+def _content(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _name(source: Path | bytes) -> str:
@@ -123,8 +250,6 @@ def from_pillow(picture: Image.Image, name: str = "the picture") -> Tensor:
     if picture.mode.startswith("I;16"):
         grey = np.asarray(picture, dtype=np.float32) / 65535
         return torch.from_numpy(np.repeat(grey[None], 3, axis=0))
-    if picture.mode in ("I", "F"):
-        raise DataError(f"{name} holds 32-bit values. Save it with 8 or 16 bits first.")
     if "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBa"):
         picture = picture.convert("RGBA")
     picture = _to_srgb(picture, name)

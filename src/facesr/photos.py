@@ -4,18 +4,18 @@
 """
 
 import io
-import warnings
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from facesr import deep, images, metadata, tiff
+from facesr import deep, images, metadata, png, tiff, tiff_reader
 from facesr.errors import DataError
 from facesr.metadata import Metadata
 
@@ -23,6 +23,8 @@ Format = Literal["jpeg", "png", "webp", "tiff"]
 FORMATS: dict[str, Format] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".jfif": "jpeg",
+    ".jpe": "jpeg",
     ".png": "png",
     ".webp": "webp",
     ".tif": "tiff",
@@ -37,6 +39,10 @@ MAX_PIXELS = 200_000_000
 """Of a picture and of its enlargement where nothing else is asked; 2.4 GB in memory."""
 
 _ORIENTATION = 0x0112
+# What every format can say.
+_LOWEST_DPI, _HIGHEST_DPI = 1, 65_535
+# Of Adobe and Google, Apple, and ISO 21496-1.
+_GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map/", b"hdrgainmap", b"HDRGainMap", b"ts:21496:-1")
 # A JPEG's segment: XMP and IPTC that do not fit are left out.
 _LONGEST_SEGMENT = 65_000
 
@@ -82,43 +88,72 @@ def read(
     """
     name = name or ("the picture" if isinstance(source, bytes) else str(source))
     notes: list[str] = []
-    # The limit is ours: Pillow would warn of large pictures that were asked for.
-    with warnings.catch_warnings(), images.opened(source, name) as opened:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise DataError(
-                f"{name} has {width} x {height} pixels, more than {max_pixels}. Reduce it, or "
-                "raise --max-pixels."
-            )
-        # A camera's MPO file holds previews beside the picture.
-        if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
-            notes.append("animated or with several pages: only the first picture is taken")
-        is_deep = deep.is_deep(opened)
-        if opened.mode == "CMYK" and deep.holds_16_bits(opened):
-            notes.append("printing colours of 16 bits are read as 8")
-        # Once loaded, a TIFF no longer tells.
-        orientation = opened.getexif().get(_ORIENTATION, 1)
-        opened.load()
-        kept = metadata.read(opened, notes, keep_gps=keep_gps)
-        dpi = opened.info.get("dpi")
-        if is_deep:
+    with images.opened(source, name, max_pixels=max_pixels) as opened:
+        with images.faults_of(name):
             data = source if isinstance(source, bytes) else source.read_bytes()
-            pixels = deep.turn(deep.decode(data, opened), orientation)
-            content = _from_deep(pixels, opened.info.get("icc_profile"), notes)
+            _note_other_images(opened, data, notes)
+            if opened.mode == "CMYK" and deep.holds_16_bits(opened):
+                notes.append("printing colours of 16 bits are read as 8")
+            is_deep_png = deep.is_deep_png(opened)
+            # After this a PNG may be loaded, and once loaded, a TIFF no longer tells.
+            orientation = opened.getexif().get(_ORIENTATION, 1)
+        pixels = images.decode_tiff(opened, source, name)
+        if is_deep_png:
+            with images.faults_of(name):
+                # Pillow names damage that the other decoder passes over.
+                opened.load()
+                pixels = tiff_reader.turn(deep.decode_png(data, opened), orientation)
+        if pixels is None:
+            upright = images.decode(opened, source, name)
+        kept = metadata.read(opened, notes, keep_gps=keep_gps)
+        if pixels is not None and pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
+            content = _from_deep(pixels.astype(np.uint16), opened.info.get("icc_profile"), notes)
         else:
-            content = _from_pillow(ImageOps.exif_transpose(opened), name, notes)
+            upright = upright if pixels is None else images.from_pixels(pixels, opened)
+            content = _from_pillow(upright, name, notes)
+        if opened.format == "PNG" and (colours := png.read_colours(data)):
+            notes.append("its gamma and primaries (gAMA, cHRM) become those of sRGB")
+            content = replace(content, colour=png.to_srgb(content.colour, colours))
         return replace(
             content,
             metadata=kept,
-            dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+            dpi=_read_dpi(opened, notes),
             format=_nearest_format(opened.format or ""),
             notes=tuple(notes),
         )
 
 
+def _note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> None:
+    """Say what a file holds beside the image that is taken: pages, frames, HDR."""
+    frames = getattr(opened, "n_frames", 1)
+    if opened.format == "TIFF":
+        frames = len(tiff_reader.full_pages(opened))
+    # A camera's MPO file holds previews beside the picture.
+    if frames > 1 and opened.format != "MPO":
+        notes.append("animated or with several pages: only the first picture is taken")
+    if opened.format in ("JPEG", "MPO") and any(mark in data for mark in _GAIN_MAPS):
+        notes.append("HDR is lost: the gain map is left out")
+    if opened.format == "PNG" and (kind := png.hdr(data)):
+        notes.append(f"HDR is lost: the colours ({kind}) are taken as sRGB")
+
+
+def _read_dpi(opened: Image.Image, notes: list[str]) -> tuple[float, float] | None:
+    """Return pixels per inch to the right and down, where a file gives them as numbers."""
+    found = opened.info.get("dpi")
+    if not found:
+        return None
+    try:
+        right, down = (float(value) for value in found)
+    except (TypeError, ValueError, ArithmeticError):
+        right = down = math.nan
+    if min(right, down) >= _LOWEST_DPI and max(right, down) <= _HIGHEST_DPI:
+        return right, down
+    notes.append(f"the resolution ({right:g} x {down:g} dpi) makes no sense and is left out")
+    return None
+
+
 def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
-    base, alpha = _split(upright, name)
+    base, alpha = _split(upright)
     base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
     is_deep = base.mode.startswith("I;16")
     return Photo(
@@ -136,7 +171,7 @@ def _from_deep(pixels: deep.Pixels, profile: bytes | None, notes: list[str]) -> 
     alpha = pixels[..., -1:] if channels in (2, 4) else None
     if alpha is not None and alpha.min() == deep.OPAQUE:
         alpha = None
-    colours = np.ascontiguousarray(pixels[..., :1] if is_grey else pixels[..., :3])
+    colours: deep.Pixels = np.ascontiguousarray(pixels[..., : 1 if is_grey else 3])
     if profile and not is_grey:
         try:
             colours = deep.to_srgb(colours, profile)
@@ -289,10 +324,8 @@ def _fill(colour: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(alpha > 0, colour, around)
 
 
-def _split(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Takes colours and transparency apart."""
-    if picture.mode in ("I", "F"):
-        raise DataError(f"{name} holds 32-bit values. Save it with 8 or 16 bits first.")
     if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         is_grey = picture.mode in ("1", "L", "LA", "La")
         whole = picture.convert("LA" if is_grey else "RGBA")

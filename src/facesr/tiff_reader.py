@@ -1,0 +1,196 @@
+"""TIFF files as tifffile reads them: Pillow mistakes or refuses many layouts of 8 and 16 bits."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NEW_SUBFILE, _OLD_SUBFILE, _ORIENTATION = 254, 255, 274
+_IS_REDUCED, _IS_MASK, _OLD_REDUCED = 1, 4, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+# None, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard: those that keep every value.
+_LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
+_SEPARATE_PLANES, _UNSPECIFIED, _MULTIPLIED_ALPHA = 2, 0, 1
+_UNSIGNED = 1
+_NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
+_X_RESOLUTION, _Y_RESOLUTION, _UNIT, _XMP, _ICC = 282, 283, 296, 700, 34675
+_TEXTS = (270, 271, 272, 306, 315, 33432)
+_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
+# In the `info` of a picture that Pillow does not know.
+_PAGE = "tiff page"
+
+
+def is_tiff(start: bytes) -> bool:
+    """Tell whether a file that starts so is a TIFF file."""
+    return start[:4] in _MAGIC
+
+
+def go_to_image(picture: Image.Image) -> None:
+    """Pass over the previews and masks that may come before the image of a file.
+
+    Raises:
+        SyntaxError: Pillow does not know the image.
+    """
+    full = full_pages(picture)
+    _go_to(picture, full[0] if full else 0)
+
+
+def full_pages(picture: Image.Image) -> list[int]:
+    """Return the numbers of the pages that are images and no previews or masks."""
+    here, full = picture.tell(), []
+    for page in range(getattr(picture, "n_frames", 1)):
+        with suppress(SyntaxError):
+            _go_to(picture, page)
+        if _is_full(getattr(picture, "tag_v2", {})):
+            full.append(page)
+    with suppress(SyntaxError):
+        _go_to(picture, here)
+    return full
+
+
+def page_of(picture: Image.Image) -> int:
+    """Return the number of the page that a file is opened at."""
+    return int(picture.info.get(_PAGE, picture.tell()))
+
+
+def _is_full(tags: Mapping[int, Any]) -> bool:
+    kind = tags.get(_NEW_SUBFILE, 0)
+    return not kind & (_IS_REDUCED | _IS_MASK) and tags.get(_OLD_SUBFILE) != _OLD_REDUCED
+
+
+def _go_to(picture: Image.Image, page: int) -> None:
+    if picture.tell() != page:
+        # Pillow would keep what only another page has, such as its profile.
+        picture.info.clear()
+        picture.seek(page)
+
+
+def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn (H, W, C) upright; `orientation` is EXIF's, from 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def read_pixels(file: IO[bytes], number: int) -> Pixels | None:
+    """Read a page of 8 to 16 bits a channel.
+
+    Args:
+        file: Open to read.
+        number: Of the page, from 0.
+
+    Returns:
+        (H, W, C) as stored, not turned upright: grey, grey and alpha, RGB, or RGB and alpha, where
+        0 is black and colours are not multiplied by alpha. None where the page is of other numbers,
+        colours or compressions.
+
+    Raises:
+        ValueError: It breaks off.
+    """
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file) as opened:
+        page: Any = opened.pages[number]
+        if not _is_read(page):
+            return None
+        end = file.seek(0, 2)
+        parts = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(offset + count > end for offset, count in parts):
+            raise ValueError("it breaks off")
+        pixels: NDArray[Any] = page.asarray()
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    elif page.planarconfig == _SEPARATE_PLANES:
+        pixels = np.moveaxis(pixels, 0, -1)
+    colours = 3 if page.photometric == _RGB else 1
+    extra = page.extrasamples[0] if page.extrasamples else _UNSPECIFIED
+    # A channel of no said meaning is none.
+    pixels = pixels[..., : colours + (extra != _UNSPECIFIED)]
+    highest = (1 << page.bitspersample) - 1
+    if page.photometric == _WHITE_IS_ZERO:
+        pixels = np.concatenate([highest - pixels[..., :1], pixels[..., 1:]], -1)
+    if extra == _MULTIPLIED_ALPHA:
+        alpha = np.maximum(pixels[..., -1:], 1) / highest
+        freed = np.minimum(np.rint(pixels[..., :-1] / alpha), highest).astype(pixels.dtype)
+        pixels = np.concatenate([freed, pixels[..., -1:]], -1)
+    if page.bitspersample not in (8, 16):
+        pixels = (pixels.astype(np.uint32) * 0xFFFF // highest).astype(np.uint16)
+    return np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("=")))
+
+
+def _is_read(page: Any) -> bool:
+    return (
+        page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
+        and page.bitspersample in (8, 10, 12, 14, 16)
+        and page.sampleformat == _UNSIGNED
+        and page.compression in _LOSSLESS
+        and page.samplesperpixel >= (3 if page.photometric == _RGB else 1)
+        and not page.is_subsampled
+        and page.imagedepth == 1
+    )
+
+
+def open_unknown(file: IO[bytes]) -> Image.Image | None:
+    """Open what Pillow does not know and `read_pixels` reads; with the most of its metadata.
+
+    Returns:
+        A picture that has no pixels, only a size, a mode and what stands beside; or None.
+    """
+    import tifffile
+
+    file.seek(0)
+    try:
+        with tifffile.TiffFile(file) as opened:
+            pages: list[Any] = list(opened.pages)
+            tags = [{tag.code: tag.value for tag in page.tags} for page in pages]
+    # tifffile has no common class for what damage does to it; `describe` says which it was.
+    except Exception:
+        return None
+    number = next((number for number, own in enumerate(tags) if _is_full(own)), 0)
+    page, own = pages[number], tags[number]
+    if not _is_read(page):
+        return None
+    picture = Image.Image()
+    picture._mode = "RGB" if page.photometric == _RGB else "L"
+    picture._size = (page.imagewidth, page.imagelength)
+    picture.format = "TIFF"
+    picture.info = {_PAGE: number}
+    picture.getexif().update({tag: own[tag] for tag in (_ORIENTATION, *_TEXTS) if tag in own})
+    for tag, name in ((_XMP, "xmp"), (_ICC, "icc_profile")):
+        if isinstance(own.get(tag), bytes):
+            picture.info[name] = own[tag]
+    if own.get(_UNIT, _INCH) != _NO_UNIT and _X_RESOLUTION in own and _Y_RESOLUTION in own:
+        to_inch = 2.54 if own.get(_UNIT) == _CENTIMETRE else 1
+        both = (IFDRational(*own[tag]) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+        picture.info["dpi"] = tuple(float(one) * to_inch for one in both)
+    return picture
+
+
+def describe(file: IO[bytes], number: int = 0) -> str:
+    """Return what a page holds that is not read, and what to do."""
+    import tifffile
+
+    try:
+        file.seek(0)
+        with tifffile.TiffFile(file) as opened:
+            page: Any = opened.pages[number]
+            kind = _NUMBERS.get(page.sampleformat, "numbers")
+            held = (
+                f"{page.samplesperpixel} channels of {page.bitspersample}-bit {kind} "
+                f"({page.photometric.name}, compression {page.compression.name})"
+            )
+    except Exception as error:
+        return f"is a damaged TIFF file ({error}). Replace it with an intact copy."
+    return f"is a TIFF file of {held}, which is not read. Save it as RGB or grey of 8 or 16 bits."
