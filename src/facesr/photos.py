@@ -23,8 +23,6 @@ Format = Literal["jpeg", "png", "webp", "tiff"]
 FORMATS: dict[str, Format] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
-    ".jfif": "jpeg",
-    ".jpe": "jpeg",
     ".png": "png",
     ".webp": "webp",
     ".tif": "tiff",
