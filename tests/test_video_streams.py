@@ -1,5 +1,6 @@
 """What a video file holds beside its frames is in the result, or it is said that it is not."""
 
+import struct
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -138,6 +139,21 @@ def texts(path: Path) -> list[str]:
     with av.open(str(path)) as container:
         packets = [p for p in container.demux() if p.stream.type == "subtitle" and p.size > 2]
         return [bytes(packet).decode(errors="replace").lstrip("\0\x0c") for packet in packets]
+
+
+def test_an_anamorphic_film_that_is_turned_keeps_its_proportions(tmp_path):
+    source, target = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    write_film(source, shape=Fraction(2))
+    content = bytearray(source.read_bytes())
+    # The display matrix of a quarter turn.
+    start = content.index(b"tkhd") + 4 + 40
+    content[start : start + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    source.write_bytes(content)
+    enhance(source, target)
+    with av.open(str(target)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (2 * HEIGHT, 2 * WIDTH)
+        assert stream.sample_aspect_ratio == Fraction(1, 2)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -279,6 +295,15 @@ def test_a_recording_whose_clock_starts_late_lasts_as_long_as_before(tmp_path, n
             for each in (before, after)
         )
     assert synced == pytest.approx(sync, abs=0.03)
+
+
+def test_damage_that_a_recording_shows_is_said(tmp_path):
+    source = tmp_path / "film.ts"
+    write_film(source, frames=50)
+    content = source.read_bytes()
+    # Ten packets of transport are lost.
+    source.write_bytes(content[: 188 * 20] + content[188 * 30 :])
+    assert "damaged" in enhance(source, tmp_path / "out.mkv").notes[0]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])

@@ -216,9 +216,8 @@ def check_fits(
         target: Name of the result.
         options: As for `Remux`.
     """
-    rate = original.streams.video[found.film].average_rate
     with av.open(os.devnull, "w", CONTAINERS[target.suffix.lower()]) as output:
-        film = output.add_stream("libx264", rate=rate)
+        film = output.add_stream("libx264", rate=found.rate)
         remux = Remux(av, original, found, output, film, **options)
         output.start_encoding()
 
@@ -226,6 +225,8 @@ def check_fits(
         return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
     notes = []
+    if found.damaged:
+        notes.append(f"{found.damaged} packets are damaged: the film may be incomplete")
     if remux.converted:
         notes.append(f"converted, as {target.suffix} cannot hold it: {kinds(remux.converted)}")
     if remux.lost:

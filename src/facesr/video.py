@@ -182,6 +182,8 @@ def enhance_video(
                     "again: what is done is kept."
                 ) from error
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, av.error.InvalidDataError):
+                raise DataError(f"{source} is damaged or no video. Check that it plays.") from error
             raise DataError(
                 f"{source} cannot be enhanced into {target.name}: {error.strerror or error}. Check "
                 "that it plays, or name a result ending in .mkv."
@@ -225,12 +227,13 @@ def _write_segments(
                 colour = SteadyColour(values["shift"])
                 done = sum(1 for _ in islice(frames, values["frames"]))
             else:
-                batch = islice(frames, SEGMENT_FRAMES)
-                first = next(batch, None)
+                rest = islice(frames, SEGMENT_FRAMES)
+                first = next(rest, None)
                 if first is None:
                     break
                 with written_whole(segment) as beside, av.open(str(beside), "w", "nut") as output:
-                    done = _encode(output, stream, chain([first], batch), enhance, colour, tell)
+                    batch = chain([first], rest)
+                    done = _encode(output, stream, found.rate, batch, enhance, colour, tell)
                 with written_whole(state) as beside:
                     beside.write_text(json.dumps({"frames": done, "shift": colour.shift}))
             count += done
@@ -249,6 +252,7 @@ def _segment(folder: Path, index: int) -> Path:
 def _encode(
     output: "OutputContainer",
     stream: "VideoStream",
+    rate: Fraction,
     frames: "Iterator[VideoFrame]",
     enhance: Enhance,
     colour: SteadyColour,
@@ -262,7 +266,7 @@ def _encode(
         enhanced = colour.steady(enhance(picture), picture)
         height, width = (side // 2 * 2 for side in enhanced.shape[-2:])
         if encoder is None:
-            encoder = output.add_stream("libx264", rate=_rate(stream))
+            encoder = output.add_stream("libx264", rate=rate)
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             # Segments are joined packet by packet: without B-frames each is in order of time.
             encoder.options = {"crf": str(RATE_FACTOR), "bf": "0", "threads": "1"}
@@ -279,11 +283,6 @@ def _encode(
         for packet in encoder.encode(None):
             output.mux(packet)
     return done
-
-
-def _rate(stream: "VideoStream") -> Fraction:
-    """Frames a second, on average."""
-    return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def _to_tensor(frame: "VideoFrame") -> Tensor:
@@ -326,7 +325,7 @@ def _join(
         ) as output,
     ):
         film = output.add_stream_from_template(first.streams.video[0])
-        film.codec_context.framerate = _rate(original.streams.video[found.film])
+        film.codec_context.framerate = found.rate
         remux = Remux(av, original, found, output, film, **options)
         comment = output.metadata.get("comment")
         output.metadata["comment"] = f"{comment}; {software}" if comment else software

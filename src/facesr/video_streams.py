@@ -33,6 +33,8 @@ _CONTENT = frozenset({
 # fmt: on
 # Brands of HEIC and AVIF, which share the container of MP4.
 _IMAGE_BRANDS = frozenset({"heic", "heix", "hevc", "mif1", "msf1", "avif", "avis"})
+# Some files name their units of time in a second where a rate is not known.
+_NO_RATE, _USUAL_RATE = 1000, 25
 # A header's duration may be a little more than what its packets fill.
 _MISSING_SECONDS, _MISSING_FRAMES, _MISSING_PART = 0.2, 2, 0.01
 # Containers whose header says how long the whole is. Others are measured by what is there.
@@ -51,6 +53,10 @@ class Survey:
     """Seconds that are taken from all times: a recording's clock need not start at 0."""
     end: Fraction
     """Of the film's last frame, in seconds of the file's clock."""
+    rate: Fraction
+    """Frames a second, on average."""
+    damaged: int
+    """Packets that the file itself shows to be incomplete."""
 
 
 def import_av() -> ModuleType:
@@ -112,12 +118,14 @@ def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
         DataError: No film, or the file is incomplete.
     """
     packets: Counter[int] = Counter()
+    damaged = 0
     first: dict[int, Fraction] = {}
     ends: dict[int, Fraction] = {}
     for packet in container.demux():
         if not packet.size:
             continue
         packets[packet.stream_index] += 1
+        damaged += packet.is_corrupt
         at = packet.dts if packet.pts is None else packet.pts
         if at is None or is_cover(av, packet.stream):
             continue
@@ -142,13 +150,18 @@ def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
     end = max(ends.values(), default=Fraction(0))
     _check_whole(container, film, source, float(end))
     begins = [first[s.index] for s in (film, *container.streams.audio) if s.index in first]
-    start = max(min(begins, default=Fraction(0)), Fraction(0))
-    said = (container.duration or 0) / 1_000_000
-    # Matroska and MP4 count the time before their first packet as a part of the duration.
-    if said and abs(said - end) < abs(said - (end - start)):
-        start = Fraction(0)
+    frames, until = packets[film.index], ends.get(film.index, end)
+    rate = film.average_rate
+    if not rate or rate >= _NO_RATE:
+        lasts = until - first.get(film.index, until)
+        rate = (frames / lasts if lasts else Fraction(_USUAL_RATE)).limit_denominator(1001)
     return Survey(
-        container.streams.video.index(film), packets[film.index], start, ends.get(film.index, end)
+        film=container.streams.video.index(film),
+        frames=frames,
+        start=max(min(begins, default=Fraction(0)), Fraction(0)),
+        end=until,
+        rate=rate,
+        damaged=damaged,
     )
 
 
@@ -165,13 +178,15 @@ def _check_whole(
         if not all(lies_within) or any(
             entry.pos + entry.size > size for stream in rest for entry in stream.index_entries
         ):
-            how_much = f"{sum(lies_within)} of {len(lies_within)} frames"
+            is_sound = all(lies_within)
+            frames = f"{sum(lies_within)} of {len(lies_within)} frames"
+            how_much = "a part of its sound" if is_sound else frames
     elif container.duration and not names.isdisjoint(_SAYS_DURATION):
         said = container.duration / 1_000_000
         if "avi" in names:
             # FFmpeg reduces the duration of a short file, but not its number of frames.
             said = float(film.frames * (film.time_base or 0))
-        frame = 1 / float(film.average_rate or 25)
+        frame = 1 / float(film.average_rate or _USUAL_RATE)
         if said - end > max(_MISSING_SECONDS, _MISSING_FRAMES * frame, _MISSING_PART * said):
             how_much = f"{end:.1f} of {said:.1f} seconds"
     if how_much:

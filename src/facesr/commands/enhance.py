@@ -30,7 +30,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "for a pipe. What is done already is left alone, so a run that was stopped goes on "
             "where it was. Results keep the modification times of their pictures. Of a folder, "
             "hidden files and links to folders are left out. A video is enhanced frame by frame, "
-            "its sound is copied."
+            "its other streams are copied."
         ),
         epilog="Example: facesr enhance holiday/ -o holiday-large --scale 2",
     )
