@@ -678,7 +678,7 @@ def test_a_working_tree_is_dirty_by_changes_of_its_own_and_not_by_results(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tags() -> dict[str, str]:
-        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small")
+        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small", [])
 
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
     assert "git.rev" not in tags()

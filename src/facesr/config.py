@@ -694,10 +694,22 @@ def read_yaml(path: Path) -> Any:
         ParamsError: The file is missing or is not YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return parse_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist here. Run from the project's root.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """Parse YAML; `path` is where it came from.
+
+    Raises:
+        ParamsError: It is not YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
 
 

@@ -11,6 +11,7 @@ from facesr.errors import FaceSRError, RegistryError
 from facesr.tables import BICUBIC, STARTER
 from facesr.tracking.gate import Decision, Rule, decide, read_scores
 from facesr.tracking.lockfile import EVALUATION_RUN
+from facesr.tracking.restoring import note_decision
 from facesr.tracking.runs import SCORES_FOLDER, Runs
 from facesr.tracking.store import CHALLENGER, CHAMPION, MODEL, as_registry_error, connect
 from facesr.tracking.versions import RegisteredVersion, download, find_version
@@ -69,7 +70,7 @@ def ask_gate(
         measure: Measures the champion where it has not been measured on these images.
     """
     client, number = runs.client, int(version.version)
-    _tag(client, number, EVALUATION_RUN, run_id)
+    mark_measured(client, number, run_id)
     champion = champion_number(client)
     if champion == number or WITHDRAWN in version.tags:
         return None
@@ -126,6 +127,11 @@ def _table_of(
         return table.read_text(encoding="utf-8")
 
 
+def mark_measured(client: Any, number: int, run_id: str) -> None:
+    """Keep which run holds the newest measurement of a version."""
+    _tag(client, number, EVALUATION_RUN, run_id)
+
+
 def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
     """Makes a version champion because a person says so.
 
@@ -150,6 +156,7 @@ def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
             client.delete_model_version_tag(MODEL, str(found.number), WITHDRAWN)
         if champion_number(client) != found.number:
             _crown(client, found.number)
+        note_decision(root, client, f"{MODEL}/{found.number} was promoted\n\n{why.strip()}")
     return find_version(root, f"{MODEL}/{found.number}")
 
 
@@ -178,6 +185,8 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion:
         if earlier:
             _tag(client, present.number, WITHDRAWN, why.strip())
             client.set_registered_model_alias(MODEL, CHAMPION, earlier.version)
+            event = f"{MODEL}/{present.number} was withdrawn, {MODEL}/{earlier.version} serves"
+            note_decision(root, client, f"{event}\n\n{why.strip()}")
     if not earlier:
         raise RegistryError(
             f"No version that served before version {present.number} is left. "
@@ -189,7 +198,8 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion:
 def _crown(client: Any, number: int) -> None:
     _tag(client, number, SINCE, datetime.now(UTC).isoformat())
     client.set_registered_model_alias(MODEL, CHAMPION, str(number))
-    if client.get_registered_model(MODEL).aliases.get(CHALLENGER) == str(number):
+    # A number from SQLite, a text from a server.
+    if str(client.get_registered_model(MODEL).aliases.get(CHALLENGER)) == str(number):
         client.delete_registered_model_alias(MODEL, CHALLENGER)
 
 

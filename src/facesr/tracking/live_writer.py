@@ -78,8 +78,9 @@ class LiveWriter:
         if not self._opened:
             task, stage = self.task, self.report.name
             client, experiment_id = connect(self.root, create=True)
+            names = list(filter(None, [os.environ.get("DVC_EXP_NAME")]))
             results = (Path("dvc.lock"), self.report.parent)
-            tags = provenance(self.root, results, task["profile"])
+            tags = provenance(self.root, results, task["profile"], names)
             run = client.create_run(
                 experiment_id,
                 run_name=f"{stage} (live)",

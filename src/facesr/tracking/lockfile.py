@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from facesr.config import read_yaml
+from facesr.config import parse_yaml
 from facesr.errors import DataError
 
 PIPELINE_KEY = "dvc.pipeline_key"
@@ -21,7 +21,16 @@ def read_lock(path: Path) -> dict[str, Any]:
     """Returns the entries of dvc.lock without that of `publish` itself."""
     if not path.is_file():
         raise DataError(f"{path} does not exist. Run: dvc repro")
-    content = read_yaml(path)
+    return parse_lock(path.read_text(encoding="utf-8"), path)
+
+
+def parse_lock(text: str, path: Path) -> dict[str, Any]:
+    """Return the entries of a dvc.lock that was read from `path`, as `read_lock`.
+
+    Raises:
+        DataError: It lists no stages.
+    """
+    content = parse_yaml(text, path)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict) or not all(isinstance(e, dict) for e in stages.values()):
         raise DataError(f"{path} lists no stages. Delete it and run: dvc repro")

@@ -10,7 +10,15 @@ from typing import Any
 
 from facesr.config import PublishParams
 from facesr.tables import FULL_SIZE, UPSAMPLED
-from facesr.tracking.aliases import DECISION, Images, Measure, ask_gate, champion_number
+from facesr.tracking import history
+from facesr.tracking.aliases import (
+    DECISION,
+    Images,
+    Measure,
+    ask_gate,
+    champion_number,
+    mark_measured,
+)
 from facesr.tracking.gate import Decision, Rule
 from facesr.tracking.live import settle
 from facesr.tracking.lockfile import (
@@ -30,6 +38,7 @@ from facesr.tracking.provenance import provenance
 from facesr.tracking.published import Published, recorded_in_sqlite
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
+from facesr.tracking.restoring import note_state, restore
 from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, SCORES_FOLDER, Runs
 from facesr.tracking.store import (
     CHALLENGER,
@@ -88,35 +97,51 @@ def publish(
     # An experiment that comes to a known state is noted there, which takes MLflow itself.
     published = None if os.environ.get("DVC_EXP_NAME") else recorded_in_sqlite(root, key)
     if not published:
-        numbers = read_metrics(root / metrics)
+        read_metrics(root / metrics)
         client, experiment_id = connect(root, create=True)
-        tags = provenance(root, (lock, reports), profile)
-        projection = _Projection(
-            runs=Runs(client, experiment_id, tags),
-            registry=Registry(
-                client=client,
-                experiment_id=experiment_id,
-                root=root,
+
+        def project(
+            folder: Path, stages: Mapping[str, Any], tags: Mapping[str, str]
+        ) -> _Projection:
+            return _Projection(
+                runs=Runs(client, experiment_id, tags),
+                registry=Registry(
+                    client=client,
+                    experiment_id=experiment_id,
+                    root=folder,
+                    stages=stages,
+                    networks=networks,
+                    fidelity=fidelity,
+                    metrics=metrics,
+                    tags={tag: text for tag, text in tags.items() if not tag.startswith(ALSO)},
+                ),
+                root=folder,
+                reports=folder / reports,
                 stages=stages,
-                networks=networks,
-                fidelity=fidelity,
-                metrics=metrics,
-                tags=tags,
-            ),
-            root=root,
-            reports=root / reports,
-            stages=stages,
-            metrics_path=metrics,
-            metrics=numbers,
-            scores=root / scores,
-            profile=profile,
-            rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.confidence),
-            images=sets[gate.evaluation_set],
-            measure=measure,
-        )
+                metrics_path=metrics,
+                metrics=read_metrics(folder / metrics),
+                scores=folder / scores,
+                profile=tags.get("profile", profile),
+                rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.confidence),
+                images=sets[gate.evaluation_set],
+                measure=measure,
+            )
+
+        def restore_state(
+            folder: Path, stages: Mapping[str, Any], tags: Mapping[str, str], is_judged: bool
+        ) -> None:
+            project(folder, stages, tags).write(key_of(stages), is_judged=is_judged)
+
         with as_registry_error(root):
+            names = [os.environ.get("DVC_EXP_NAME", "")]
+            names = [name for name in names if name] or history.names_of(root, key)
+            tags = provenance(root, (lock, reports), profile, names)
+            projection = project(root, stages, tags)
             projection.registry.refuse_strangers()
-            published = projection.write(key)
+            is_restored = restore(root, projection.runs, key, restore_state)
+            published, is_new = projection.write(key)
+            if is_new or is_restored:
+                note_state(root, client, published.parent_run_id, _event(published))
     if published.decision:
         alias = CHAMPION if published.decision.is_champion else CHALLENGER
         logger.info(
@@ -132,6 +157,14 @@ def publish(
         else f"no {CHAMPION}: the starter serves",
     )
     return published
+
+
+def _event(published: Published) -> str:
+    version = f"{MODEL}/{published.model_version}"
+    if not published.decision:
+        return f"{version} was published"
+    alias = CHAMPION if published.decision.is_champion else CHALLENGER
+    return f"{version} is {alias}\n\n{published.decision.reason}"
 
 
 def _purpose(stage: str) -> str:
@@ -158,19 +191,21 @@ class _Projection:
     """Pairs of the rule's evaluation set."""
     measure: Measure
 
-    def write(self, key: str) -> Published:
+    def write(self, key: str, *, is_judged: bool = True) -> tuple[Published, bool]:
+        """Return what the store holds then, and whether that is new to it."""
         parent = self.runs.find(PIPELINE_KEY, key)
         decision, created = None, 0
         if parent:
             run_id = parent.info.run_id
-            self._note_experiment(parent)
+            is_noted = self._note_experiments(parent)
             version, is_new = self.registry.registered_by(parent)
             if is_new:
                 self._write_card(run_id, version)
-            if is_new or not self._is_settled(version):
+            if is_judged and (is_new or not self._is_settled(version)):
                 decision = self._decide(version, run_id)
         else:
-            name = os.environ.get("DVC_EXP_NAME") or "repro"
+            is_noted = True
+            name = self.runs.tags.get("dvc.exp_name", "repro")
             tags = {PIPELINE_KEY: key, **evaluation_tags(self.stages, self.metrics_path)}
             with self.runs.open(name, tags) as run_id:
                 created = 1 + sum(
@@ -179,9 +214,12 @@ class _Projection:
                 )
                 version, is_new = self.registry.register(run_id)
                 self._write_summary(run_id, version)
-                decision = self._decide(version, run_id)
+                if is_judged:
+                    decision = self._decide(version, run_id)
+                else:
+                    mark_measured(self.runs.client, int(version.version), run_id)
         settle(self.runs, self.stages, self.reports)
-        return Published(
+        published = Published(
             parent_run_id=run_id,
             created_runs=created,
             model_version=int(version.version),
@@ -189,11 +227,21 @@ class _Projection:
             champion=champion_number(self.runs.client),
             decision=decision,
         )
+        return published, is_noted or is_new or decision is not None
 
-    def _note_experiment(self, parent: Any) -> None:
-        name = os.environ.get("DVC_EXP_NAME")
-        if name and parent.data.tags.get("dvc.exp_name") != name:
+    def _note_experiments(self, parent: Any) -> bool:
+        """Keep further names of a known state; return whether there is a new one."""
+        known = parent.data.tags
+        names = [self.runs.tags.get("dvc.exp_name", "")]
+        names += [tag.removeprefix(ALSO) for tag in self.runs.tags if tag.startswith(ALSO)]
+        new = [
+            name
+            for name in filter(None, names)
+            if known.get("dvc.exp_name") != name and f"{ALSO}{name}" not in known
+        ]
+        for name in new:
             self.runs.client.set_tag(parent.info.run_id, f"{ALSO}{name}", "true")
+        return bool(new)
 
     def _is_settled(self, version: Any) -> bool:
         """Whether the gate has decided, and a version that it made champion was not lost since."""

@@ -7,9 +7,15 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from facesr.tracking.lockfile import ALSO
 
-def provenance(root: Path, results: Sequence[Path], profile: str) -> dict[str, str]:
+
+def provenance(
+    root: Path, results: Sequence[Path], profile: str, names: Sequence[str]
+) -> dict[str, str]:
     """Where a run comes from; what is unknown is left out.
+
+    `names` are those of the DVC experiments that it is of.
 
     A working tree is dirty when anything but `results`, which the pipeline writes itself, differs
     from its revision. Device and versions are those of the computer that publishes.
@@ -20,7 +26,8 @@ def provenance(root: Path, results: Sequence[Path], profile: str) -> dict[str, s
     tags = {
         "git.rev": revision,
         "git.dirty": str(bool(status)).lower() if revision else "",
-        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.exp_name": next(iter(names), ""),
+        **{f"{ALSO}{name}": "true" for name in names[1:]},
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "profile": profile,
         "device": _device(),

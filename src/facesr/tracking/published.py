@@ -9,6 +9,7 @@ from facesr.tracking.aliases import DECISION
 from facesr.tracking.gate import Decision
 from facesr.tracking.lockfile import PIPELINE_KEY
 from facesr.tracking.registration import VERSION_TAG
+from facesr.tracking.restoring import RESTORING
 from facesr.tracking.store import (
     CHALLENGER,
     CHAMPION,
@@ -59,6 +60,11 @@ def recorded_in_sqlite(root: Path, key: str) -> Published | None:
             AND experiments.name = ? AND experiments.lifecycle_stage = 'active'
             AND experiments.artifact_location = ?
             AND model_versions.current_stage <> 'Deleted_Internal'
+            AND NOT EXISTS (
+                SELECT 1 FROM experiment_tags
+                WHERE experiment_tags.experiment_id = experiments.experiment_id
+                    AND experiment_tags.key = ?
+            )
             AND (aliases.version IS NOT NULL OR decided.value = ?)
         ORDER BY runs.start_time DESC
     """
@@ -72,6 +78,7 @@ def recorded_in_sqlite(root: Path, key: str) -> Published | None:
         key,
         EXPERIMENT,
         artifact_location(root),
+        RESTORING,
         CHALLENGER,
     )
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
+from facesr.tracking import history
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import (
@@ -129,9 +130,12 @@ def _find_run_id(root: Path, name: str) -> str:
             return str(run.data.tags.get("mlflow.parentRunId", name))
         if not experiment_id or not re.fullmatch(r"[\w.-]+", name):
             raise missing
+        asked = [("dvc.exp_name", name), (f"{ALSO}{name}", "true")]
+        # One that was pulled has its name in Git only.
+        asked += [(PIPELINE_KEY, key) for key in history.keys_of(root, name)]
         runs = [
             run
-            for tag, value in (("dvc.exp_name", name), (f"{ALSO}{name}", "true"))
+            for tag, value in asked
             for run in client.search_runs(
                 [experiment_id],
                 f"tags.`{tag}` = '{value}' and tags.`{PIPELINE_KEY}` LIKE '%' "

@@ -62,15 +62,16 @@ def tracking_uri(root: Path) -> str:
 
 def database_file(root: Path) -> Path:
     """The embedded store, also for an experiment that runs in a folder of its own."""
-    return _home(root) / "mlflow.db"
+    return home(root) / "mlflow.db"
 
 
 def artifact_location(root: Path) -> str:
     """Where the embedded store keeps files."""
-    return (_home(root) / "mlruns").as_uri()
+    return (home(root) / "mlruns").as_uri()
 
 
-def _home(root: Path) -> Path:
+def home(root: Path) -> Path:
+    """The project, also for an experiment that runs in a folder of its own inside of it."""
     # `dvc exp run --temp` and `--queue` run in PROJECT/.dvc/tmp/exps/NAME and delete it afterwards.
     here = root.resolve()
     for folder in here.parents:
