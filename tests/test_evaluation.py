@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 from tiny import network
 
-from facesr import images, reports
+from facesr import images
 from facesr.baselines import build_baselines
 from facesr.checkpoints import save_networks
 from facesr.config import EvaluateParams, Sizes
@@ -17,6 +17,7 @@ from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
 from facesr.manifest import Entry, write_manifest
 from facesr.pairs import HR, LR
+from facesr.reports import sheets
 from facesr.sources import selfie
 from facesr.tables import BICUBIC
 
@@ -177,7 +178,7 @@ def test_pictures_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, wei
     run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, [*entries(1), *hidden[1:]])
     with Image.open(tmp_path / "report" / "sheets" / "selfies.png") as sheet:
         # One row only.
-        assert sheet.height < 2 * SIZES.hr_size + 3 * reports.CAPTION
+        assert sheet.height < 2 * SIZES.hr_size + 3 * sheets.CAPTION
 
 
 def test_a_pair_of_no_manifest_is_named(tmp_path, weights):

@@ -156,7 +156,7 @@ def test_a_sheet_shows_no_picture_that_may_not_be_shown_and_marks_photographs(
 ):
     sheets = {}
     monkeypatch.setattr(
-        "facesr.reports.write_sheet",
+        "facesr.reports.sheets.write_sheet",
         lambda path, columns, *, title, **_: sheets.update({path.name: (columns, title)}),
     )
     run(faces, tmp_path / "open")

@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 
 from facesr import reports
-from facesr.reports import CAPTION, MARGIN
+from facesr.reports import figures, sheets
+from facesr.reports.sheets import CAPTION, MARGIN
+from facesr.training.curves import CurveLog
 
 
 def test_json_is_rounded_and_has_no_infinity(tmp_path):
@@ -41,7 +43,7 @@ def test_a_markdown_table_is_aligned():
 
 
 def test_curves_are_written_row_by_row_and_drawn_at_the_end(tmp_path):
-    with reports.curve_log(tmp_path, goals={"odds": 0.5}) as log:
+    with CurveLog(tmp_path, {"odds": 0.5}) as log:
         log(1, {"loss": 0.25})
         assert (tmp_path / "curves.csv").read_text() == "step,loss\n1,0.25\n"
         log(2, {"loss": 1 / 3})
@@ -53,7 +55,7 @@ def test_curves_are_written_row_by_row_and_drawn_at_the_end(tmp_path):
 
 def test_a_failed_training_keeps_its_numbers(tmp_path):
     def train():
-        with reports.curve_log(tmp_path) as log:
+        with CurveLog(tmp_path, {}) as log:
             log(1, {"loss": 0.25})
             raise RuntimeError("stopped")
 
@@ -64,7 +66,7 @@ def test_a_failed_training_keeps_its_numbers(tmp_path):
 
 def test_the_goal_is_drawn(tmp_path):
     for name, goals in (("with", {"curves": 0.5}), ("without", {})):
-        with reports.curve_log(tmp_path / name, goals=goals) as log:
+        with CurveLog(tmp_path / name, goals) as log:
             for step in range(5):
                 log(step, {"original": 0.4 + step / 10})
     pictures = [np.array(Image.open(tmp_path / n / "curves.png")) for n in ("with", "without")]
@@ -73,11 +75,11 @@ def test_the_goal_is_drawn(tmp_path):
 
 def test_equal_numbers_draw_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        with reports.curve_log(tmp_path / name) as log:
+        with CurveLog(tmp_path / name, {}) as log:
             for step in range(60):
                 log(step, {"loss": math.exp(-step)})
     # The title names the folder, so both get the same one.
-    reports.draw_curves(tmp_path / "a" / "curves.csv", tmp_path / "again.png")
+    figures.draw_curves(tmp_path / "a" / "curves.csv", tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "a" / "curves.png").read_bytes()
 
 
@@ -91,7 +93,7 @@ def test_every_cell_of_a_sheet_holds_its_picture(tmp_path):
         "original": [plain([0.0, 0.0, 1.0], 32), plain([1.0, 1.0, 0.0], 32)],
     }
     path = tmp_path / "sheet.png"
-    reports.write_sheet(path, columns, cell=32, title="Test", notes=["first", "second"])
+    sheets.write_sheet(path, columns, cell=32, title="Test", notes=["first", "second"])
     with Image.open(path) as sheet:
         pixels = np.array(sheet)
     row_height = 32 + MARGIN + CAPTION
@@ -107,7 +109,7 @@ def test_a_small_picture_is_enlarged_pixel_by_pixel(tmp_path):
     checkered = torch.zeros(3, 2, 2)
     checkered[:, 0, 0] = 1
     path = tmp_path / "sheet.png"
-    reports.write_sheet(path, {"low-res": [checkered]}, cell=40, title="Test")
+    sheets.write_sheet(path, {"low-res": [checkered]}, cell=40, title="Test")
     with Image.open(path) as sheet:
         cell = np.array(sheet)[2 * CAPTION : 2 * CAPTION + 40, MARGIN : MARGIN + 40]
     assert set(np.unique(cell)) == {0, 255}

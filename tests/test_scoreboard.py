@@ -11,7 +11,7 @@ from facesr import images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
-from facesr.reports import CAPTION, MARGIN
+from facesr.reports.sheets import CAPTION, MARGIN
 from facesr.scoreboard import (
     build_methods,
     make_inputs,

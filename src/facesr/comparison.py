@@ -14,6 +14,7 @@ from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.files import written_whole
 from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
+from facesr.reports import sheets
 from facesr.stats import Interval, Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
@@ -170,7 +171,7 @@ def write_sheet(
         )
         for stem in chosen
     ]
-    reports.write_sheet(
+    sheets.write_sheet(
         path,
         columns,
         cell=max(side, 128),

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from facesr import images, packs, reports
+from facesr import images, packs
 from facesr.config import DegradeParams, Recipe, Sizes
 from facesr.degradation import Degradation
 from facesr.errors import DataError
@@ -19,6 +19,7 @@ from facesr.files import folder_written_whole, told_where_unwritable
 from facesr.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.pairs import FRESH, HR, LR, FreshViews
 from facesr.parallel import map_in_processes
+from facesr.reports import sheets
 
 # On the sample sheets.
 SHOWN_PER_SPLIT = 3
@@ -196,7 +197,7 @@ def _write_sheets(
         return
     warning = notice(entry for one in shown for entry in one.allowed.values())
     title = f"Pairs{warning}"
-    reports.write_sheet(report / "sheet.png", pairs, cell=SHOWN_SIDE, title=title, notes=notes)
+    sheets.write_sheet(report / "sheet.png", pairs, cell=SHOWN_SIDE, title=title, notes=notes)
     faces = pairs[HR][:FACES_PER_RECIPE]
     for name in recipes:
         degradation = Degradation(name, recipes)
@@ -210,7 +211,7 @@ def _write_sheets(
                 )
                 for position, face in enumerate(faces)
             ]
-        reports.write_sheet(
+        sheets.write_sheet(
             report / "recipes" / f"{name}.png",
             columns,
             cell=SHOWN_SIDE,

@@ -74,7 +74,9 @@ def data_set():
 
 @pytest.fixture(autouse=True)
 def quick_sheets(monkeypatch):
-    monkeypatch.setattr("facesr.reports.write_sheet", lambda path, *_, **__: path.write_text(""))
+    monkeypatch.setattr(
+        "facesr.reports.sheets.write_sheet", lambda path, *_, **__: path.write_text("")
+    )
 
 
 def pretend(data_set, patch):
@@ -153,7 +155,9 @@ def whole(data_set, tmp_path_factory):
     """The manifest of a download without faults, and the paths of its photographs."""
     with pytest.MonkeyPatch.context() as patch, file_server() as server:
         pretend(data_set, patch)
-        patch.setattr("facesr.reports.write_sheet", lambda path, *_, **__: path.write_text(""))
+        patch.setattr(
+            "facesr.reports.sheets.write_sheet", lambda path, *_, **__: path.write_text("")
+        )
         server.files = dict(data_set)
         entries, _ = run(
             tmp_path_factory.mktemp("whole"), server, "ffhq", tmp_path_factory.mktemp("f")

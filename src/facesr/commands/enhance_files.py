@@ -54,7 +54,8 @@ def enhance_files(
     Raises:
         DataError: Some could not be enhanced; all others were.
     """
-    from facesr import photos, reports
+    from facesr import photos
+    from facesr.reports import sheets
 
     start = time.perf_counter()
     counts: Counter[str] = Counter()
@@ -83,7 +84,7 @@ def enhance_files(
             report.tidy()
     seconds = time.perf_counter() - start
     if parsed.sheet and notes:
-        reports.write_sheet(
+        sheets.write_sheet(
             parsed.sheet,
             shown,
             cell=SHEET_CELL,

@@ -26,6 +26,7 @@ from facesr.evaluation.scores import (
 from facesr.evaluation.sheets import Sheet
 from facesr.manifest import Entry, read_by_stem
 from facesr.pairs import HR, LR, Pairs, load_pairs
+from facesr.reports import figures
 from facesr.tables import (
     BICUBIC,
     FULL_SIZE,
@@ -268,7 +269,7 @@ def _write_pictures(
         }
         for one in measured
     }
-    reports.draw_gains(
+    figures.draw_gains(
         gains,
         report / "gains.png",
         title=f"Gain in PSNR over bicubic, {sizes.lr_size} to {sizes.hr_size} px",

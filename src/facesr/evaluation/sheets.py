@@ -5,12 +5,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from facesr import images, reports
+from facesr import images
 from facesr.baselines import Method
 from facesr.config import Sizes
 from facesr.evaluation.scores import Score
 from facesr.manifest import Entry, may_be_shown, notice
 from facesr.pairs import Pairs
+from facesr.reports import sheets
 from facesr.tables import (
     BICUBIC,
     FULL_SIZE,
@@ -78,7 +79,7 @@ class Sheet:
         """Writes the sheet as PNG; nothing where no picture may be shown."""
         if not self.shown:
             return
-        reports.write_sheet(
+        sheets.write_sheet(
             path,
             self.columns,
             cell=self.sizes.hr_size,

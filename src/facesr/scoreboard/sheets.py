@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from facesr import images, reports
+from facesr import images
 from facesr.pairs import HR, LR
+from facesr.reports import sheets
 from facesr.scoreboard.scoring import Restore, Row, build_methods
 from facesr.scoreboard.settings import ScoreboardParams, ScoreboardPart
 from facesr.tables import BICUBIC
@@ -53,7 +54,7 @@ def write_worst(
         "bicubic"
         for source, condition, stem in worst
     ]
-    reports.write_sheet(
+    sheets.write_sheet(
         output / "worst.png",
         _columns(shown),
         cell=SHOWN_SIDE,
@@ -84,7 +85,7 @@ def write_samples(
         sides = dict.fromkeys(whole, side) | {LOW_RES: side // params.conditions[condition].scale}
         shown.append({name: images.centre_square(whole[name], sides[name]) for name in whole})
         notes.append(f"{source} {stem}, {condition}")
-    reports.write_sheet(
+    sheets.write_sheet(
         output / "samples.jpg",
         _columns(shown),
         cell=side,
@@ -156,7 +157,7 @@ def write_hardest(
                 spots[name].append(Spot(error, f"{source} {path.stem}, {left}, {top}", own))
     for name, found in spots.items():
         worst = sorted(found, key=lambda spot: -spot.error)[: crops.count]
-        reports.write_sheet(
+        sheets.write_sheet(
             output / "hardest" / f"{name}.jpg",
             _columns([spot.crops for spot in worst]),
             cell=CROP_SIDE,

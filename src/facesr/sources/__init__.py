@@ -30,6 +30,7 @@ from facesr.files import (
 from facesr.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.parallel import map_in_processes
 from facesr.removed import Removed, hash_origin, read_removed
+from facesr.reports import sheets
 from facesr.sources import ffhq, folder, selfie
 from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square
 from facesr.sources.generated import describe, draw
@@ -286,7 +287,7 @@ def _report(
     shown = [images.read(output / entry.file) for entry in allowed]
     rows = [shown[start : start + 6] for start in range(0, len(shown), 6)]
     columns = {str(i + 1): [row[i] for row in rows if i < len(row)] for i in range(6)}
-    reports.write_sheet(
+    sheets.write_sheet(
         report / "sheet.png",
         {name: column for name, column in columns.items() if column},
         cell=192,

@@ -18,7 +18,9 @@ from facesr.config import TrainingParams
 from facesr.devices import is_out_of_memory
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.files import written_whole
-from facesr.reports import CurveLog, write_json, write_sheet
+from facesr.reports import write_json
+from facesr.reports.sheets import write_sheet
+from facesr.training.curves import CurveLog
 from facesr.training.processes import Processes
 from facesr.training.resume import Checkpoints, random_state, set_random_state
 

@@ -1,0 +1,71 @@
+"""Sample sheets: captioned grids of images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from facesr import images
+from facesr.files import written_whole
+
+# In pixels.
+MARGIN = 12
+CAPTION = 34
+PAGE_QUALITY = 88  # of a sheet as JPEG
+
+
+def write_sheet(
+    path: Path,
+    columns: Mapping[str, Sequence[Tensor]],
+    *,
+    cell: int,
+    title: str,
+    notes: Sequence[str] | None = None,
+) -> None:
+    """Writes a picture grid: a captioned column for each entry, a row for each picture.
+
+    Args:
+        path: PNG, or a smaller JPEG for a page.
+        columns: Pictures (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel,
+            so that a sheet never flatters them.
+        cell: Side of a cell in pixels.
+        title: Stands above all.
+        notes: A line under each row.
+    """
+    count = max(len(column) for column in columns.values())
+    row_height = cell + MARGIN + (CAPTION if notes else 0)
+    sheet = Image.new(
+        "RGB",
+        (MARGIN + len(columns) * (cell + MARGIN), 2 * CAPTION + MARGIN + count * row_height),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    bold, plain = _font("DejaVuSans-Bold", 18), _font("DejaVuSans", 15)
+    draw.text((MARGIN, CAPTION / 2), title, fill="black", font=bold, anchor="lm")
+    for position, (caption, column) in enumerate(columns.items()):
+        left = MARGIN + position * (cell + MARGIN)
+        draw.text((left, 1.5 * CAPTION), caption, fill="black", font=plain, anchor="lm")
+        for row, picture in enumerate(column):
+            method: images.Filter = "nearest" if picture.shape[-1] < cell else "lanczos"
+            shown = images.resize(picture, _fitted(picture, cell), method)
+            sheet.paste(images.to_pillow(shown), (left, 2 * CAPTION + row * row_height))
+    for row, note in enumerate(notes or ()):
+        middle = 2 * CAPTION + row * row_height + cell + CAPTION / 2
+        draw.text((MARGIN, middle), note, fill="black", font=plain, anchor="lm")
+    with written_whole(path) as beside:
+        kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+        sheet.save(beside, kind, optimize=True, quality=PAGE_QUALITY)
+
+
+def _fitted(picture: Tensor, cell: int) -> tuple[int, int]:
+    height, width = picture.shape[-2:]
+    factor = cell / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    # matplotlib brings the file, so that every computer draws the same letters.
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
