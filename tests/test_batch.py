@@ -72,7 +72,8 @@ def test_the_name_of_a_result_does_not_depend_on_what_lies_beside(tmp_path, file
 def test_what_a_folder_holds_beside_its_pictures_is_named_by_kind(tmp_path, caplog):
     folder = tmp_path / "in"
     write_pictures(folder, ["a.png", "linked/b.png", ".hidden/c.png"])
-    for name in ("a.jfif", "b.JPE", "one.HEIC", "two.heic", "notes", ".d.png"):
+    many = [f"{number}.txt" for number in range(5)]
+    for name in ("a.jfif", "b.JPE", "one.HEIC", "two.heic", "notes", ".d.png", *many):
         (folder / name).touch()
     (tmp_path / "elsewhere").mkdir()
     (folder / "album").symlink_to(tmp_path / "elsewhere")
@@ -80,13 +81,14 @@ def test_what_a_folder_holds_beside_its_pictures_is_named_by_kind(tmp_path, capl
     jobs = plan([str(folder)], tmp_path / "out")
     assert targets(jobs, tmp_path / "out") == ["a.jfif", "a.png", "b.JPE", "linked/b.png"]
     [message] = caplog.messages
-    assert message.startswith(f"{folder}: 7 passed over: ")
+    assert message.startswith(f"{folder}: 12 passed over: ")
     for part in (
-        "2 .heic (one.HEIC, two.heic)",
-        "2 hidden (.hidden, .d.png)",
-        "1 links to folders (album)",
-        "1 named pipe (pipe.png)",
-        "1 without an ending (notes)",
+        ".heic (one.HEIC, two.heic)",
+        "; .txt (0.txt, 1.txt, 2.txt and 2 more)",
+        "; hidden (.hidden, .d.png)",
+        "; link to a folder (album)",
+        "; named pipe (pipe.png)",
+        "; without an ending (notes). JPEG, PNG",
     ):
         assert part in message
 
@@ -209,6 +211,13 @@ def test_a_result_that_cannot_be_written_is_told(tmp_path):
     assert outcome.status == "failed"
     assert "cannot be written" in outcome.error
     assert str(tmp_path / "in" / "a.png") in outcome.error
+
+
+def test_a_link_to_nothing_is_a_picture_that_does_not_exist(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to("gone.png")
+    [outcome] = run(plan([str(tmp_path / "in")], tmp_path / "out"))
+    assert outcome.error.startswith(f"{tmp_path / 'in' / 'a.png'} does not exist")
 
 
 def test_a_failure_names_its_picture_whatever_failed(tmp_path):

@@ -160,7 +160,6 @@ def enhance_file(
             return Outcome(job, "skipped", stale=_stale(job, enhancer.model, options))
         if job.is_video:
             return _enhance_video(enhancer, job, options, on_progress)
-        modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
         content = job.source if isinstance(job.source, Path) else job.source.read_bytes()
         before = photos.read(
             content,
@@ -168,6 +167,7 @@ def enhance_file(
             max_pixels=options.max_pixels,
             keep_gps=options.keep_gps,
         )
+        modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
         after, result = enhance_photo(enhancer, before, options, on_progress=on_progress)
         encoded = encode(after, result.model, options, job.target)
         stores.write(job.target, encoded, modified=modified)

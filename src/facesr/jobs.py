@@ -206,13 +206,21 @@ def _pictures(folder: Place) -> list[PurePath]:
             passed_over.setdefault(kind, []).append(str(inside))
     if passed_over:
         listed = "; ".join(
-            f"{len(names)} {kind} ({', '.join(names[:_NAMES_SHOWN])}"
-            f"{', ...' if len(names) > _NAMES_SHOWN else ''})"
-            for kind, names in sorted(passed_over.items())
+            f"{kind} ({_listed(names)})" for kind, names in sorted(passed_over.items())
         )
         count = sum(map(len, passed_over.values()))
-        logger.warning("%s: %d passed over: %s", folder, count, listed)
+        logger.warning(
+            "%s: %d passed over: %s. JPEG, PNG, WebP, TIFF, GIF, BMP and videos are taken.",
+            folder,
+            count,
+            listed,
+        )
     return sorted(found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _walk(folder: Place) -> Iterator[tuple[PurePath, str]]:
@@ -233,7 +241,7 @@ def _walk(folder: Place) -> Iterator[tuple[PurePath, str]]:
             if name.startswith("."):
                 yield below / name, "hidden"
             elif Path(parent, name).is_symlink():
-                yield below / name, "links to folders"
+                yield below / name, "link to a folder"
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in sorted(names):
             if name.startswith(".") and not _is_of_system(name):
