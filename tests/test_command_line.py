@@ -55,6 +55,7 @@ def test_the_version_is_said(capsys):
         ("burst a.png b.png -o c.png --strength 2", "--strength must be between 0 and 1, not 2"),
         ("burst a.png b.png -o c.bmp", "c.bmp must end in .jpg"),
         ("burst a.png b.png -o .", "must end in .jpg"),
+        ("burst in in -o c.png", "in is not a file"),
         ("compare 1 2 --html x.html --pictures 0", "--pictures must be at least 1, not 0"),
         ("compare 1 2 --pictures 3", "Give --html too"),
         ("find-rate train_generator -o x.png --steps 0", "--steps must be at least 2, not 0"),
@@ -132,6 +133,11 @@ def test_no_bar_is_drawn_where_there_is_no_terminal():
     ]
     assert len(bars) > 15
     for path, call in bars:
-        [disable] = [keyword.value for keyword in call.keywords if keyword.arg == "disable"]
-        constants = [node.value for node in ast.walk(disable) if isinstance(node, ast.Constant)]
-        assert None in constants, f"{path}:{call.lineno}"
+        disable = [keyword.value for keyword in call.keywords if keyword.arg == "disable"]
+        constants = [
+            node.value
+            for value in disable
+            for node in ast.walk(value)
+            if isinstance(node, ast.Constant)
+        ]
+        assert None in constants, f"{path}:{call.lineno} needs disable=None"

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tiny import network
 
 from facesr import images
+from facesr.checkpoints import save_networks
 from facesr.cli import main
 
 SOURCE = Path(images.__file__).parents[1]
@@ -153,6 +155,7 @@ def test_a_picture_goes_through_a_pipe():
         (("in/a.png", "-o", "out.png", "--format", "jpeg"), "out.png is no jpeg file"),
         (("in/a.png", "-o", "out.png", "--quality", "80"), "--quality: PNG and TIFF lose nothing"),
         (("in", "-o", "out", "--format", "tiff", "--quality", "80"), "PNG and TIFF lose nothing"),
+        (("in", "-o", "out", "--quality", "80"), "--quality: PNG and TIFF lose nothing"),
         (("in", "-o", "out", "--background", "model"), "--faces is not given"),
         (("in", "-o", "out", "--keep-gps", "--metadata", "strip"), "--metadata strip leaves"),
         (("in", "-o", "out", "--sheet", "s.jpg"), "s.jpg must end in .png"),
@@ -296,6 +299,15 @@ def test_quiet_prints_nothing_but_what_goes_wrong(capsys):
     write_pictures(Path("in"), ["a.png"])
     enhance("in", "-o", "out", "--model", "bicubic", "--quiet")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_strength_that_the_model_does_not_have_is_said_once(capsys, caplog):
+    write_pictures(Path("in"), ["a.png", "b.png"])
+    save_networks(Path("one.safetensors"), [network()])
+    enhance("in", "-o", "out", "--model", "one.safetensors", "--strength", 0.5, status=1)
+    assert "holds one set of weights only" in capsys.readouterr().err
+    assert not caplog.text
+    assert not Path("out").exists()
 
 
 def test_in_a_log_there_is_no_bar():

@@ -162,6 +162,19 @@ class Enhancer:
         """Whether `strength` can be anything but 1."""
         return any(network.fidelity is not None for network in self.networks)
 
+    def check_strength(self, strength: float) -> None:
+        """Refuse a strength that `enhance` would refuse for every image.
+
+        Raises:
+            ParamsError: It does not lie between 0 and 1, or the networks have one strength only.
+        """
+        if not 0 <= strength <= 1:
+            raise ParamsError(f"Strength {strength:g} does not lie between 0 and 1.")
+        if strength != 1 and self.networks and not self.has_strength:
+            raise ParamsError(
+                f"{self.model} holds one set of weights only: strength must be 1, not {strength:g}."
+            )
+
     def enhance(
         self,
         picture: Tensor,
@@ -319,14 +332,9 @@ class Enhancer:
 
     def _mix(self, strength: float) -> list[nn.Module]:
         """Gives the modules of a strength; the last mixture is kept: most callers stay with it."""
-        if not 0 <= strength <= 1:
-            raise ParamsError(f"Strength {strength:g} does not lie between 0 and 1.")
+        self.check_strength(strength)
         if strength == 1 or not self.networks:
             return [network.module for network in self.networks]
-        if not self.has_strength:
-            raise ParamsError(
-                f"{self.model} holds one set of weights only: strength must be 1, not {strength:g}."
-            )
         mixture = self._mixture
         if mixture is None or mixture[0] != strength:
             mixture = (strength, [_mixed(network, strength) for network in self.networks])

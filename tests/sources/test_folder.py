@@ -114,6 +114,16 @@ def test_a_bad_file_is_set_aside_with_its_reason_and_the_others_are_taken(tmp_pa
     assert check_folder(tmp_path / "out" / "faces") == (6, [])
 
 
+def test_what_has_not_the_ending_of_a_picture_is_set_aside_and_the_system_s_own_is_not(tmp_path):
+    folder = put(tmp_path / "in")
+    for name in ("IMG_1.HEIC", "raw.nef", "._a.jpg", ".DS_Store", "Thumbs.db"):
+        (folder / name).write_bytes(b"\0")
+    (folder / "web.jfif").write_bytes(encoded(70, "JPEG"))
+    entries, set_aside = run(folder, tmp_path)
+    assert "web.jfif" in entries
+    assert sorted(set_aside) == ["IMG_1.HEIC", "raw.nef"]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -58,6 +58,9 @@ def _burst(parsed: argparse.Namespace) -> None:
         raise ParamsError(f"{parsed.output} is there already. Name another file, or give --force.")
     if parsed.quality and photos.FORMATS[parsed.output.suffix.lower()] in ("png", "tiff"):
         raise ParamsError("--quality: PNG and TIFF lose nothing. Leave it away.")
+    for path in parsed.frames:
+        if path.exists() and not path.is_file():
+            raise ParamsError(f"{path} is not a file. Name the shots one by one.")
     shots = [photos.fill_transparent(photos.read(path)) for path in parsed.frames]
     frames = [shot.colour for shot in shots]
     found = burst.register(frames, [str(path) for path in parsed.frames])

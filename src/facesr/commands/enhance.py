@@ -165,14 +165,20 @@ def _enhance(parsed: argparse.Namespace) -> None:
         raise ParamsError("Only a picture from a pipe goes to a pipe: give - as the input too.")
     output = stores.parse(parsed.output)
     if through_pipe:
+        jobs = []
         _check_pipe(output if parsed.output != PIPE else None, options)
     else:
         is_folder = parsed.output.endswith(("/", os.sep))
         jobs = plan(parsed.inputs, output, parsed.format, is_folder=is_folder)
         check_files(parsed)
+    written = {job.target.suffix.lower() for job in jobs} or {output.suffix.lower()}
+    is_lossless = parsed.format in ("png", "tiff") or written <= {".png", ".tif", ".tiff"}
+    if parsed.quality and is_lossless:
+        raise ParamsError("--quality: PNG and TIFF lose nothing. Leave it away.")
     enhancer = choice.load(
         parsed.model, root=Path.cwd(), device=parsed.device, precision=parsed.precision
     )
+    enhancer.check_strength(parsed.strength)
     if through_pipe:
         _pipe(enhancer, options, output if parsed.output != PIPE else None)
         return
@@ -208,11 +214,6 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
         refuse(("background",), "it says what is around faces, and --faces is not given")
     if parsed.metadata == "strip":
         refuse(("keep_gps",), "--metadata strip leaves nothing of it")
-    ending = Path(parsed.output).suffix.lower()
-    if parsed.format in ("png", "tiff") or (
-        not parsed.format and ending in (".png", ".tif", ".tiff")
-    ):
-        refuse(("quality",), "PNG and TIFF lose nothing")
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:

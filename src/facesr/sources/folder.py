@@ -53,12 +53,16 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     """
     root = Path(params.path)
     set_aside: list[tuple[str, str]] = []
-    pictures = [
-        found
-        for found in walk(root, scratch, set_aside)
-        if Path(found.origin).suffix.lower() in images.SUFFIXES
-        and fnmatch(found.origin, params.names)
-    ]
+    pictures = []
+    for found in walk(root, scratch, set_aside):
+        name = PurePosixPath(found.origin).name
+        # Desktops and file systems leave hidden files in every folder.
+        if name.startswith(".") or not fnmatch(found.origin, params.names):
+            continue
+        if Path(name).suffix.lower() in images.SUFFIXES:
+            pictures.append(found)
+        elif name.lower() not in (MANIFEST, "thumbs.db", "desktop.ini"):
+            set_aside.append((found.origin, "has not the ending of a picture that can be read"))
     known = _read_manifest(root)
     order = np.random.default_rng(seed).permutation(len(pictures))
     candidates = [_candidate(pictures[i], params, cut, known) for i in order]

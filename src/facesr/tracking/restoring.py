@@ -101,7 +101,7 @@ def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
     cache = _cache_folder(root)
     lost = []
     ordered = sorted(states, key=lambda state: _number_of(state, versions) or sys.maxsize)
-    for state in tqdm(ordered, unit="state", desc="restore"):
+    for state in tqdm(ordered, unit="state", desc="restore", disable=None):
         # There the project's store is the store of the state too.
         place = home(root) / ".dvc" / "tmp" / "exps"
         place.mkdir(parents=True, exist_ok=True)
