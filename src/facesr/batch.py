@@ -186,7 +186,7 @@ def enhance_file(
     return Outcome(
         job,
         "enhanced",
-        notes=after.notes,
+        notes=notes_on(after, options, job.target),
         seconds=time.perf_counter() - start,
         model=result.model,
         input_size=result.input_size,
@@ -288,8 +288,8 @@ def enhance_photo(
         FaceSRError: As `Enhancer.enhance_photo`.
     """
     limit = options.max_pixels
-    colour = photos.fill_transparent(photo).colour
-    faces = find_faces(colour) if options.faces else []
+    photo = photos.fill_transparent(photo) if options.faces else photo
+    faces = find_faces(photo.colour) if options.faces else []
     if not faces:
         after, result = enhancer.enhance_photo(
             photo, max_pixels=limit, on_progress=on_progress, **options.enhance
@@ -309,10 +309,23 @@ def enhance_photo(
     def restore(crop: Tensor) -> Tensor:
         return enhancer.enhance(crop, on_progress=on_progress, **for_faces).image
 
-    restore_faces(after.colour, colour, faces, restore)
+    restore_faces(after.colour, photo.colour, faces, restore)
     return after, result._replace(
         image=after.colour, model=enhancer.model, seconds=time.perf_counter() - start
     )
+
+
+def file_format(photo: Photo, options: Options, target: Place | None = None) -> Format:
+    """Return the format of a result, which the target's name or the options ask for."""
+    by_name = ENDINGS.get(target.suffix.lower()) if target else None
+    return by_name or options.file_format or photo.format
+
+
+def notes_on(photo: Photo, options: Options, target: Place | None = None) -> tuple[str, ...]:
+    """Return what a person should know of a result: also what its format cannot hold."""
+    chosen = file_format(photo, options, target)
+    losses = photos.losses(photo, chosen, keep_metadata=options.keep_metadata)
+    return (*photo.notes, *losses)
 
 
 def encode(photo: Photo, model: str, options: Options, target: Place | None = None) -> bytes:
@@ -321,14 +334,13 @@ def encode(photo: Photo, model: str, options: Options, target: Place | None = No
     Raises:
         DataError: The picture is too large for the format.
     """
-    by_name = ENDINGS.get(target.suffix.lower()) if target else None
-    file_format = by_name or options.file_format or photo.format
+    chosen = file_format(photo, options, target)
     return photos.encode(
         photo,
-        file_format=file_format,
+        file_format=chosen,
         quality=options.quality,
         keep_metadata=options.keep_metadata,
-        software=_software(model, options, file_format),
+        software=_software(model, options, chosen),
     )
 
 

@@ -304,7 +304,7 @@ class Enhancer:
         alpha = photo.alpha
         if alpha is not None:
             alpha = images.resize(alpha, target, "bicubic").clamp(0, 1)
-        return replace(photo, colour=result.image, alpha=alpha), result
+        return replace(photo, colour=result.image, alpha=alpha, is_filled=False), result
 
     def target_size(
         self, height: int, width: int, *, size: int | None = None, scale: float | None = None

@@ -4,6 +4,7 @@ What describes the file that was (sizes, orientation, previews) is left out, and
 where the picture was taken, unless it is asked for.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from xml.parsers.expat import ExpatError
 
 from PIL import Image, IptcImagePlugin
 
-# Description, make, model, date, author, copyright, rating. All else in the first directory
-# describes the file that was.
-_KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x4746, 0x8298)
+from facesr import png
+
+# Description, make, model, date, author, copyright, rating, and Windows' title, comment, author,
+# keywords and subject. All else in the first directory describes the file that was.
+_KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0132, 0x013B, 0x4746, 0x8298, *range(0x9C9B, 0x9CA0))
 SOFTWARE, CAMERA, GPS = 0x0131, 0x8769, 0x8825
 # Width and height that were; the maker's note, which can hold places and names.
 _STALE_CAMERA_TAGS = (0xA002, 0xA003, 0x927C)
+# Names and numbers that lead to a person: the camera's owner, the numbers of camera and lens.
+_PERSONAL_CAMERA_TAGS = (0xA430, 0xA431, 0xA435)
 
 # XMP names, whatever their namespace.
 _STALE_NAMES = frozenset(
@@ -49,8 +54,27 @@ _PLACE_NAMES = frozenset(
         "altitude",
     ]
 )
-# Google's cameras hang depth maps, second pictures and videos behind the file and describe them.
-_STALE_NAMESPACES = ("http://ns.google.com/photos/",)
+_PERSONAL_NAMES = frozenset(
+    [
+        "ownername",
+        "cameraownername",
+        "serialnumber",
+        "bodyserialnumber",
+        "cameraserialnumber",
+        "internalserialnumber",
+        "lensserialnumber",
+    ]
+)
+# Google's and Apple's cameras hang depth maps, gain maps of HDR, second pictures and videos behind
+# the file and describe them.
+_STALE_NAMESPACES = (
+    "http://ns.google.com/photos/",
+    "http://ns.adobe.com/hdr-gain-map/",
+    "http://ns.apple.com/HDRGainMap/",
+    "http://ns.apple.com/pixeldatainfo/",
+)
+# What every format can say.
+_LOWEST_DPI, _HIGHEST_DPI = 1, 65_535
 
 # IPTC-IIM (https://iptc.org/standards/iim/), record 2: content location, city, sublocation,
 # province, country.
@@ -68,13 +92,16 @@ class Metadata:
     """A packet, or nothing."""
     iptc: bytes = b""
     """IPTC-IIM data sets, or nothing."""
+    texts: tuple[png.Chunk, ...] = ()
+    """Of a PNG file, and the comment of a JPEG or GIF file."""
 
 
-def read(picture: Image.Image, notes: list[str], *, keep_gps: bool) -> Metadata:
+def read(picture: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool) -> Metadata:
     """Takes from an opened file what may go on.
 
     Args:
         picture: As `Image.open` gives it, not yet changed.
+        data: The file.
         notes: Added to where something cannot be read.
         keep_gps: Keeps the place as well.
     """
@@ -91,19 +118,56 @@ def read(picture: Image.Image, notes: list[str], *, keep_gps: bool) -> Metadata:
         notes.append(f"the IPTC metadata cannot be read and is left out ({error})")
         found = {}
     return Metadata(
-        clean_exif(picture.getexif(), keep_gps=keep_gps), xmp, _pack_iptc(found, keep_gps)
+        clean_exif(picture.getexif(), keep_gps=keep_gps),
+        xmp,
+        _pack_iptc(found, keep_gps),
+        tuple(_read_texts(picture, data, notes, keep_gps)),
     )
 
 
+def read_dpi(picture: Image.Image, notes: list[str]) -> tuple[float, float] | None:
+    """Return pixels per inch to the right and down, where an opened file gives them as numbers."""
+    found = picture.info.get("dpi")
+    if not found:
+        return None
+    try:
+        right, down = (float(value) for value in found)
+    except (TypeError, ValueError, ArithmeticError):
+        right = down = math.nan
+    if min(right, down) >= _LOWEST_DPI and max(right, down) <= _HIGHEST_DPI:
+        return right, down
+    notes.append(f"the resolution ({right:g} x {down:g} dpi) makes no sense and is left out")
+    return None
+
+
+def _read_texts(
+    picture: Image.Image, data: bytes, notes: list[str], keep_gps: bool
+) -> Iterator[png.Chunk]:
+    if picture.format == "PNG":
+        for chunk in png.chunks(data):
+            if chunk.name not in png.TEXTS or chunk.keyword in ("XML:com.adobe.xmp", "Software"):
+                continue
+            # ImageMagick's, as long numbers: Pillow reads EXIF, and nothing cleans the others.
+            if chunk.keyword.startswith("Raw profile type "):
+                if not chunk.keyword.endswith((" exif", " APP1")):
+                    notes.append(f"the text {chunk.keyword} is left out")
+            elif keep_gps or not _is_place_or_person(chunk.keyword.rpartition(":")[2].lower()):
+                yield chunk
+    elif picture.format in ("JPEG", "MPO", "GIF") and (comment := picture.info.get("comment")):
+        yield png.Chunk(b"tEXt", b"Comment\0" + bytes(comment).replace(b"\0", b""))
+
+
 def clean_exif(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
-    """Camera data without orientation, sizes and preview; without the place, unless asked for."""
+    """Camera data without orientation, sizes and preview.
+
+    Without the place, the owner's name and serial numbers too, unless the place is asked for.
+    """
     kept = Image.Exif()
     for tag in _KEPT_TAGS:
         if tag in exif:
             kept[tag] = exif[tag]
-    camera = {
-        tag: value for tag, value in exif.get_ifd(CAMERA).items() if tag not in _STALE_CAMERA_TAGS
-    }
+    left_out = _STALE_CAMERA_TAGS if keep_gps else _STALE_CAMERA_TAGS + _PERSONAL_CAMERA_TAGS
+    camera = {tag: value for tag, value in exif.get_ifd(CAMERA).items() if tag not in left_out}
     if camera:
         kept.get_ifd(CAMERA).update(camera)
     if keep_gps and (place := exif.get_ifd(GPS)):
@@ -146,11 +210,15 @@ def _elements(node: minidom.Node) -> Iterator[minidom.Element]:
 
 def _is_kept(node: minidom.Element | minidom.Attr, keep_gps: bool) -> bool:
     if node.prefix == "xmlns":
-        return True
+        return not (node.nodeValue or "").startswith(_STALE_NAMESPACES)
     name = (node.localName or "").lower()
     if name in _STALE_NAMES or (node.namespaceURI or "").startswith(_STALE_NAMESPACES):
         return False
-    return keep_gps or not (name.startswith("gps") or name in _PLACE_NAMES)
+    return keep_gps or not _is_place_or_person(name)
+
+
+def _is_place_or_person(name: str) -> bool:
+    return name.startswith("gps") or name in _PLACE_NAMES or name in _PERSONAL_NAMES
 
 
 def _pack_iptc(found: dict[tuple[int, int], bytes | list[bytes]], keep_gps: bool) -> bytes:

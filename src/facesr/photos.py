@@ -4,7 +4,6 @@
 """
 
 import io
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -37,8 +36,6 @@ MAX_PIXELS = 200_000_000
 """Of a picture and of its enlargement where nothing else is asked; 2.4 GB in memory."""
 
 _ORIENTATION = 0x0112
-# What every format can say.
-_LOWEST_DPI, _HIGHEST_DPI = 1, 65_535
 # Of Adobe and Google, Apple, and ISO 21496-1.
 _GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map/", b"hdrgainmap", b"HDRGainMap", b"ts:21496:-1")
 # A JPEG's segment: XMP and IPTC that do not fit are left out.
@@ -53,6 +50,8 @@ class Photo:
     """(3, H, W) float32 RGB in [0, 1], not multiplied by alpha."""
     alpha: Tensor | None = None
     """(1, H, W) in [0, 1]; None where all is opaque."""
+    is_filled: bool = False
+    """Whether `fill_transparent` has been here."""
     is_grey: bool = False
     depth: Literal[8, 16] = 8
     """Bits per channel, as the file's mode says."""
@@ -103,7 +102,7 @@ def read(
                 pixels = tiff_reader.turn(deep.decode_png(data, opened), orientation)
         if pixels is None:
             upright = images.decode(opened, source, name)
-        kept = metadata.read(opened, notes, keep_gps=keep_gps)
+        kept = metadata.read(opened, data, notes, keep_gps=keep_gps)
         if pixels is not None and pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
             content = _from_deep(pixels.astype(np.uint16), opened.info.get("icc_profile"), notes)
         else:
@@ -115,7 +114,7 @@ def read(
         return replace(
             content,
             metadata=kept,
-            dpi=_read_dpi(opened, notes),
+            dpi=metadata.read_dpi(opened, notes),
             format=_nearest_format(opened.format or ""),
             notes=tuple(notes),
         )
@@ -133,21 +132,6 @@ def _note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> No
         notes.append("HDR is lost: the gain map is left out")
     if opened.format == "PNG" and (kind := png.hdr(data)):
         notes.append(f"HDR is lost: the colours ({kind}) are taken as sRGB")
-
-
-def _read_dpi(opened: Image.Image, notes: list[str]) -> tuple[float, float] | None:
-    """Return pixels per inch to the right and down, where a file gives them as numbers."""
-    found = opened.info.get("dpi")
-    if not found:
-        return None
-    try:
-        right, down = (float(value) for value in found)
-    except (TypeError, ValueError, ArithmeticError):
-        right = down = math.nan
-    if min(right, down) >= _LOWEST_DPI and max(right, down) <= _HIGHEST_DPI:
-        return right, down
-    notes.append(f"the resolution ({right:g} x {down:g} dpi) makes no sense and is left out")
-    return None
 
 
 def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
@@ -213,11 +197,11 @@ def encode(
     chosen = file_format or photo.format
     exif = Image.Exif()
     kept = photo.metadata if keep_metadata else None
-    if kept:
+    if kept and not (chosen == "jpeg" and _is_long(kept.exif.tobytes())):
         exif.load(kept.exif.tobytes())
     if software:
         exif[metadata.SOFTWARE] = software
-    written = Metadata(exif, kept.xmp, kept.iptc) if kept else Metadata(exif)
+    written = replace(kept, exif=exif) if kept else Metadata(exif)
     try:
         return _ENCODERS[chosen](photo, written, quality)
     except (OSError, ValueError) as error:
@@ -228,12 +212,52 @@ def encode(
         ) from error
 
 
+def losses(photo: Photo, file_format: Format, *, keep_metadata: bool = True) -> tuple[str, ...]:
+    """Say what of a picture a format cannot hold.
+
+    Args:
+        photo: The picture.
+        file_format: That `encode` is to write.
+        keep_metadata: As `encode` gets it: what is to be left out is no loss.
+    """
+    kept = photo.metadata if keep_metadata else None
+    of_jpeg = file_format == "jpeg"
+    named = {
+        "16 bits a channel become 8": photo.depth == 16 and file_format in ("jpeg", "webp"),
+        "transparency becomes white": photo.alpha is not None and of_jpeg,
+        "the resolution is left out": photo.dpi is not None and file_format == "webp",
+    }
+    if kept:
+        texts = [text.keyword for text in kept.texts if not _is_held(text, file_format)]
+        named |= {
+            f"the text is left out ({', '.join(texts)})": bool(texts),
+            "the EXIF metadata is left out": of_jpeg and _is_long(kept.exif.tobytes()),
+            "the XMP metadata is left out": of_jpeg and _is_long(kept.xmp),
+            "the IPTC metadata is left out": bool(kept.iptc)
+            and (file_format in ("png", "webp") or (of_jpeg and _is_long(kept.iptc))),
+        }
+    return tuple(
+        f"{what}: {file_format} cannot hold it" for what, is_lost in named.items() if is_lost
+    )
+
+
+def _is_held(text: png.Chunk, file_format: Format) -> bool:
+    is_comment = file_format == "jpeg" and text.comment is not None
+    return file_format == "png" or (is_comment and not _is_long(text.content))
+
+
+def _is_long(block: bytes) -> bool:
+    return len(block) > _LONGEST_SEGMENT
+
+
 def _encode_jpeg(photo: Photo, written: Metadata, quality: int) -> bytes:
     options: dict[str, object] = {}
-    if len(written.xmp) <= _LONGEST_SEGMENT:
+    if not _is_long(written.xmp):
         options["xmp"] = written.xmp
-    if written.iptc and len(written.iptc) <= _LONGEST_SEGMENT:
+    if written.iptc and not _is_long(written.iptc):
         options["extra"] = metadata.jpeg_segment(written.iptc)
+    if comments := [text.comment for text in written.texts if _is_held(text, "jpeg")]:
+        options["comment"] = comments[0]
     return _save(
         photo,
         "jpeg",
@@ -251,17 +275,20 @@ def _encode_webp(photo: Photo, written: Metadata, quality: int) -> bytes:
 
 def _encode_png(photo: Photo, written: Metadata, quality: int) -> bytes:
     if photo.depth == 16:
-        return deep.encode_png(
+        encoded = deep.encode_png(
             _to_deep(photo),
             exif=written.exif.tobytes(),
             xmp=written.xmp,
             profile=photo.profile,
             dpi=photo.dpi,
         )
+        return png.insert(encoded, written.texts)
     info = PngInfo()
     if written.xmp:
         info.add_itxt("XML:com.adobe.xmp", written.xmp.decode())
-    return _save(photo, "png", written, pnginfo=info, compress_level=images.PNG_COMPRESSION)
+    level = images.PNG_COMPRESSION
+    encoded = _save(photo, "png", written, pnginfo=info, compress_level=level)
+    return png.insert(encoded, written.texts)
 
 
 def _encode_tiff(photo: Photo, written: Metadata, quality: int) -> bytes:
@@ -299,9 +326,9 @@ def fill_transparent(photo: Photo) -> Photo:
     Colours multiplied by alpha are reduced until nothing is transparent and taken back from there
     (pull-push, Gortler et al. 1996, https://doi.org/10.1145/237170.237200).
     """
-    if photo.alpha is None:
+    if photo.alpha is None or photo.is_filled:
         return photo
-    return replace(photo, colour=_fill(photo.colour, photo.alpha))
+    return replace(photo, colour=_fill(photo.colour, photo.alpha), is_filled=True)
 
 
 def lay_on_white(photo: Photo) -> Tensor:

@@ -41,6 +41,12 @@ class Chunk(NamedTuple):
         """Of a text."""
         return self.content.partition(b"\0")[0].decode("latin-1")
 
+    @property
+    def comment(self) -> bytes | None:
+        """What a text called Comment says, where it is a plain one."""
+        is_comment = self.name == b"tEXt" and self.keyword == "Comment"
+        return self.content.partition(b"\0")[2] if is_comment else None
+
 
 class Colours(NamedTuple):
     """Gamma and primaries of a file."""

@@ -94,7 +94,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         choices=("keep", "strip"),
         help="camera data (default: keep, but never the place)",
     )
-    add("--keep-gps", action="store_true", help="keep the place where the picture was taken")
+    add("--keep-gps", action="store_true", help="keep the place, owner and serial numbers")
     add("--force", action="store_true", help="make results again that are there")
     add(
         "--jobs",
@@ -251,7 +251,7 @@ def _pipe(enhancer: "Enhancer", options: "Options", target: "Place | None") -> N
         keep_gps=options.keep_gps,
     )
     photo, result = batch.enhance_photo(enhancer, photo, options)
-    for note in photo.notes:
+    for note in batch.notes_on(photo, options, target):
         logging.getLogger(__name__).warning("%s", note)
     encoded = batch.encode(photo, result.model, options, target)
     if target is None:
