@@ -47,6 +47,7 @@ def write_film(
     codec: str = "libx264",
     sound_codec: str = "aac",
     times: list[int] | None = None,
+    rate: Fraction = Fraction(RATE),
 ) -> None:
     """Grey that grows brighter, 25 frames a second, with what is asked for.
 
@@ -59,9 +60,9 @@ def write_film(
             still = output.add_stream("mjpeg", rate=RATE)
             still.width, still.height, still.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
             still.disposition = 0
-        film = output.add_stream(codec, rate=RATE)
+        film = output.add_stream(codec, rate=rate)
         film.width, film.height, film.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        film.codec_context.time_base = Fraction(1, 1200 if times else RATE)
+        film.codec_context.time_base = Fraction(1, 1200) if times else 1 / rate
         if times:
             film.options = {"bf": "0"}
         if shape:
@@ -97,7 +98,7 @@ def write_film(
                 output.mux(packet)
         for index in range(frames):
             frame = plane(40 + 4 * index)
-            at = times[index] if times else index + round(RATE * start)
+            at = times[index] if times else index + round(rate * start)
             frame.pts, frame.time_base = at, film.codec_context.time_base
             if times:
                 frame.duration = ([*times, times[-1] + 100][index + 1]) - times[index]
@@ -307,12 +308,14 @@ def test_damage_that_a_recording_shows_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_the_average_rate_stays(tmp_path, suffix):
+@pytest.mark.parametrize("rate", [Fraction(12), Fraction(24000, 1001), Fraction(60000, 1001)])
+def test_the_average_rate_stays(tmp_path, suffix, rate):
     source, target = tmp_path / "film.mkv", tmp_path / f"out{suffix}"
-    write_film(source)
+    write_film(source, rate=rate, sounds=())
     enhance(source, target)
-    with av.open(str(target)) as container:
-        assert container.streams.video[0].average_rate == pytest.approx(RATE, abs=0.05)
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        assert after.streams.video[0].average_rate == before.streams.video[0].average_rate
+        assert float(after.streams.video[0].average_rate) == pytest.approx(float(rate), rel=1e-4)
 
 
 def test_frames_of_varying_length_keep_them_to_the_last(tmp_path):

@@ -233,7 +233,7 @@ def _write_segments(
                     break
                 with written_whole(segment) as beside, av.open(str(beside), "w", "nut") as output:
                     batch = chain([first], rest)
-                    done = _encode(output, stream, found.rate, batch, enhance, colour, tell)
+                    done = _encode(output, stream, found, batch, enhance, colour, tell)
                 with written_whole(state) as beside:
                     beside.write_text(json.dumps({"frames": done, "shift": colour.shift}))
             count += done
@@ -252,7 +252,7 @@ def _segment(folder: Path, index: int) -> Path:
 def _encode(
     output: "OutputContainer",
     stream: "VideoStream",
-    rate: Fraction,
+    found: Survey,
     frames: "Iterator[VideoFrame]",
     enhance: Enhance,
     colour: SteadyColour,
@@ -266,7 +266,7 @@ def _encode(
         enhanced = colour.steady(enhance(picture), picture)
         height, width = (side // 2 * 2 for side in enhanced.shape[-2:])
         if encoder is None:
-            encoder = output.add_stream("libx264", rate=rate)
+            encoder = output.add_stream("libx264", rate=found.rate)
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
             # Segments are joined packet by packet: without B-frames each is in order of time.
             encoder.options = {"crf": str(RATE_FACTOR), "bf": "0", "threads": "1"}
@@ -274,9 +274,9 @@ def _encode(
             if shape:
                 is_turned = round(frame.rotation / 90) % 2
                 context.sample_aspect_ratio = 1 / shape if is_turned else shape
-            context.time_base = stream.time_base or Fraction(1, 90_000)
+            context.time_base = found.unit
             context.colorspace = context.color_primaries = context.color_trc = _BT709
-        for packet in encoder.encode(_to_frame(enhanced[:, :height, :width], frame)):
+        for packet in encoder.encode(_to_frame(enhanced[:, :height, :width], frame, found)):
             output.mux(packet)
         tell(done)
     if encoder is not None:
@@ -294,12 +294,13 @@ def _to_tensor(frame: "VideoFrame") -> Tensor:
     return torch.rot90(picture, round(frame.rotation / 90), (1, 2)).contiguous()
 
 
-def _to_frame(picture: Tensor, like: "VideoFrame") -> "VideoFrame":
+def _to_frame(picture: Tensor, like: "VideoFrame", found: Survey) -> "VideoFrame":
     pixels = images.to_uint8(picture).permute(1, 2, 0).contiguous().numpy()
     frame = type(like).from_ndarray(pixels, format="rgb24")
     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-    frame.pts, frame.time_base = like.pts, like.time_base
-    frame.duration = like.duration
+    if like.pts is not None:
+        frame.pts = round(found.exact(like.pts * found.time_base) / found.unit)
+    frame.time_base = found.unit
     return frame
 
 
@@ -329,7 +330,7 @@ def _join(
         remux = Remux(av, original, found, output, film, **options)
         comment = output.metadata.get("comment")
         output.metadata["comment"] = f"{comment}; {software}" if comment else software
-        remux.write(_packets(av, folder, found.end))
+        remux.write(_packets(av, folder, found.exact(found.end)))
 
 
 def _packets(av: ModuleType, folder: Path, end: Fraction) -> "Iterator[Packet]":

@@ -51,12 +51,32 @@ class Survey:
     """Of the film, as far as packets tell."""
     start: Fraction
     """Seconds that are taken from all times: a recording's clock need not start at 0."""
+    first: Fraction
+    """Begin of the film, in seconds of the file's clock."""
     end: Fraction
-    """Of the film's last frame, in seconds of the file's clock."""
+    """Of the film's last frame."""
     rate: Fraction
     """Frames a second, on average."""
     damaged: int
     """Packets that the file itself shows to be incomplete."""
+    time_base: Fraction
+    """The file's unit of the film's times, in seconds."""
+
+    @property
+    def unit(self) -> Fraction:
+        """Of the times of a result, in seconds."""
+        return self.time_base / self.rate.numerator if self._is_rounded else self.time_base
+
+    @property
+    def _is_rounded(self) -> bool:
+        # As Matroska, Flash and Windows Media do, whatever the rate.
+        return self.time_base == Fraction(1, 1000)
+
+    def exact(self, seconds: Fraction) -> Fraction:
+        """Return the time of a frame at the film's rate that the file has rounded, if it has."""
+        near = self.first + round((seconds - self.first) * self.rate) / self.rate
+        is_meant = self._is_rounded and abs(seconds - near) <= self.time_base
+        return near if is_meant else seconds
 
 
 def import_av() -> ModuleType:
@@ -151,17 +171,20 @@ def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
     _check_whole(container, film, source, float(end))
     begins = [first[s.index] for s in (film, *container.streams.audio) if s.index in first]
     frames, until = packets[film.index], ends.get(film.index, end)
+    begin = first.get(film.index, until)
     rate = film.average_rate
     if not rate or rate >= _NO_RATE:
-        lasts = until - first.get(film.index, until)
+        lasts = until - begin
         rate = (frames / lasts if lasts else Fraction(_USUAL_RATE)).limit_denominator(1001)
     return Survey(
         film=container.streams.video.index(film),
         frames=frames,
         start=max(min(begins, default=Fraction(0)), Fraction(0)),
+        first=begin,
         end=until,
         rate=rate,
         damaged=damaged,
+        time_base=film.time_base or Fraction(1, 90_000),
     )
 
 
