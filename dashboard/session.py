@@ -44,6 +44,8 @@ class Result:
     enhanced: service.Enhanced
     drawn: dict[tuple[object, ...], object] = field(default_factory=dict)
     """Encoded pictures by what they show, so that a rerun encodes nothing again."""
+    is_saved: bool = False
+    """Whether it was downloaded."""
 
     def keep(self, what: tuple[object, ...], value: object, *, most: int = 8) -> None:
         """Remembers something drawn, a few at most."""
@@ -92,6 +94,16 @@ class Work:
     def cancel(self) -> None:
         """Empties the queue; what is done stays."""
         self.queue = []
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether a reload would lose a result or a queue."""
+        return bool(self.queue) or any(not result.is_saved for result in self.results)
+
+    def save(self, results: Iterable[Result]) -> None:
+        """Records that results were downloaded."""
+        for result in results:
+            result.is_saved = True
 
     def next(self) -> Job | None:
         """The picture whose turn it is; it stays in the queue until it is `done`."""

@@ -123,7 +123,7 @@ def _buttons(result: Result, blend: float, file_format: service.Format) -> None:
             file_name=service.file_name(result.name, enhanced, file_format),
             mime=f"image/{file_format}",
             key="download",
-            on_click="ignore",
+            on_click=lambda: work().save([result]),
             type="primary",
         )
         if st.button("Remove", key="remove"):

@@ -9,6 +9,7 @@ import intake
 import service
 import serving
 from components import examples, result
+from components.leaving import ask_before_leaving
 from components.paste import paste, pasted
 from gate import Busy
 from session import Job, Picture, Result, work
@@ -61,6 +62,14 @@ def ask_pictures() -> list[Picture]:
         label_visibility="collapsed",
     )
     paste(key="paste", on_picture=take_pasted)
+    with st.container(horizontal=True):
+        for position, picture in enumerate(work().extra):
+            st.button(
+                f"Remove {intake.plain(picture.name)}",
+                key=f"unpaste_{position}",
+                on_click=work().extra.remove,
+                args=(picture,),
+            )
     left, right = st.columns(2)
     with left:
         shot = None
@@ -309,6 +318,8 @@ def show_failures() -> None:
 @st.fragment
 def show_results(blend: float, file_format: service.Format) -> None:
     """Draws the results; looking at them runs nothing else again."""
+    # Inside the fragment, which a download runs again.
+    ask_before_leaving(key="leaving", ask=work().is_unsaved)
     results = work().results
     if not results:
         return
@@ -336,7 +347,7 @@ def show_results(blend: float, file_format: service.Format) -> None:
                 file_name="enhanced.zip",
                 mime="application/zip",
                 key="zip",
-                on_click="ignore",
+                on_click=lambda: work().save(results),
             )
             failed = len(work().failures)
             st.caption(f"{len(results)} done, {failed} not enhanced")

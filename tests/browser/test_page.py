@@ -156,6 +156,10 @@ def test_a_phone_in_dark_mode_by_touch(visit, base, kid):
 def test_a_pasted_picture_is_taken(visit, base, kid):
     page = visit(base)
     page.get_by_text("Or press Ctrl+V to paste a picture.").wait_for()
+    # The page has run before.
+    for name in ("Face 1", "Face 1"):
+        page.get_by_role("button", name=name).click()
+        page.wait_for_timeout(500)
     page.evaluate(
         """async (bytes) => {
           const data = new DataTransfer();
@@ -165,6 +169,40 @@ def test_a_pasted_picture_is_taken(visit, base, kid):
         list(kid.read_bytes()),
     )
     page.get_by_text("clip.png: 96 x 96").wait_for()
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Enhance 1 picture").wait_for()
+    page.get_by_role("button", name="Remove clip.png").click()
+    page.get_by_text("Drop one or more face pictures here to start").wait_for()
+
+
+def test_a_reload_that_would_lose_results_is_asked_about_and_no_other(visit, base, kid):
+    page, asked = visit(base), []
+
+    def answer(dialog):
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    def reload():
+        # A question that is dismissed leaves the page as it is, and Playwright would wait for one.
+        page.evaluate("setTimeout(() => location.reload())")
+        page.wait_for_timeout(1000)
+
+    page.on("dialog", answer)
+    upload(page, kid)
+    page.get_by_text("kid.png: 96 x 96").wait_for()
+    enhance(page)
+    slider = divider(page)
+    slider.focus()
+    page.keyboard.press("Home")
+    reload()
+    assert asked == ["beforeunload"]
+    assert slider.input_value() == "0"
+    download(page)
+    page.wait_for_timeout(1000)
+    assert slider.input_value() == "0"
+    reload()
+    page.get_by_text("Drop one or more face pictures here to start").wait_for()
+    assert asked == ["beforeunload"]
 
 
 def test_the_camera_takes_a_selfie(visit, base):

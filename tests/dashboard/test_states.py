@@ -387,6 +387,35 @@ def test_the_oldest_results_give_way_and_the_visitor_is_told(page, monkeypatch):
     assert "The oldest 1 results were dropped" in shown.texts
 
 
+def test_the_browser_asks_before_results_or_a_queue_are_lost(page):
+    def asks(shown):
+        found = [json.loads(c.proto.json) for c in shown.at.get("bidi_component")]
+        return next(data["ask"] for data in found if "ask" in data)
+
+    shown = page()
+    assert not asks(shown)
+    shown.upload(("kid.png", PNG))
+    assert not asks(shown)
+    shown.click("go")
+    assert asks(shown)
+    work = shown.at.session_state["work"]
+    work.save(work.results)
+    shown.run(shown.at)
+    assert not asks(shown)
+    work.queue.append(work.results)
+    assert work.is_unsaved
+
+
+def test_a_pasted_picture_is_removed_alone(page):
+    shown = page()
+    pasted = [session.Picture(f"{n}.png", picture_bytes(seed=n)) for n in range(3)]
+    shown.at.session_state["work"].extra = list(pasted)
+    shown.run(shown.at)
+    shown.click("unpaste_1")
+    assert shown.at.session_state["work"].extra == [pasted[0], pasted[2]]
+    assert "Enhance 2 pictures" in [b.label for b in shown.at.button]
+
+
 def test_clear_forgets_everything(page):
     shown = page()
     shown.enhance(("kid.png", PNG))
