@@ -247,7 +247,7 @@ def test_pictures_that_are_not_those_of_the_measurement_are_refused(project, tmp
     folder = project / "data" / "pairs" / "selfies"
     folder.mkdir(parents=True, exist_ok=True)
     selfies = comparison.PairSet(Path("data/pairs/selfies"), Path("data/selfies"))
-    with pytest.raises(DataError, match="does not hold the pictures"):
+    with pytest.raises(DataError, match="does not hold the images"):
         comparison.write_sheet(project, result, "selfies", selfies, tmp_path / "s.png", count=1)
     assert not (tmp_path / "s.png").exists()
 

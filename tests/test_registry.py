@@ -53,7 +53,7 @@ def test_verify_fails_when_one_evaluation_picture_is_changed(project):
     picture.unlink()  # DVC may have linked it into its cache
     picture.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
-        assert "does not hold the pictures" in facesr(project, "verify", status=1)
+        assert "does not hold the images" in facesr(project, "verify", status=1)
     finally:
         picture.write_bytes(kept)
 

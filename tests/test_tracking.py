@@ -501,6 +501,15 @@ def test_a_person_promotes_and_takes_back_and_the_gate_does_not_undo_it(project:
     assert rollback(project, why="no, they are not").number == 1
 
 
+def test_a_challenger_that_is_promoted_is_no_challenger_any_more(project: Path) -> None:
+    write_scores(project / "reports", [23.0, 24.1, 25.4])
+    publish_project(project)
+    assert find_version(project, "facesr@challenger").number == 1
+    promote(project, "facesr/1", why="looks better")
+    with pytest.raises(NotRegisteredError):
+        find_version(project, "facesr@challenger")
+
+
 def test_promoting_needs_a_reason_and_weights(project: Path) -> None:
     publish_project(project)
     with pytest.raises(RegistryError, match="needs a reason"):

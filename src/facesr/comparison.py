@@ -11,6 +11,7 @@ from facesr import images, reports
 from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
+from facesr.evaluation import PRECISION
 from facesr.files import written_whole
 from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
@@ -145,7 +146,7 @@ def write_sheet(
     records, folder = comparison.records, one.pairs
     if folder_md5(root / folder) != records[0].tags.get(f"dvc.md5.{folder.as_posix()}"):
         raise DataError(
-            f"{folder} does not hold the pictures that {records[0].name} was measured on. Check "
+            f"{folder} does not hold the images that {records[0].name} was measured on. Check "
             f"out its revision and run: dvc checkout {folder}"
         )
     side = int(records[0].params["sizes.hr_size"])
@@ -160,7 +161,8 @@ def write_sheet(
     bicubic = build_baselines(1)[BICUBIC]
     columns = {INPUT: lrs, BICUBIC: [bicubic(lr, side) for lr in lrs]}
     for record in records:
-        enhancer = Enhancer.from_checkpoint(download(root, record.version), device="cpu")
+        weights = download(root, record.version)
+        enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
         columns[record.name] = [enhancer.enhance(lr, size=side).image for lr in lrs]
     columns[ORIGINAL] = [images.from_uint8(pairs.hr[position]) for position in positions]
     notes = [

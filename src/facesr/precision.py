@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -16,13 +16,25 @@ from facesr.tiles import Tiler
 logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""`auto` takes bfloat16 on GPUs, and on processors with instructions for it if a test picture comes
-out within `AGREEMENT` of float32."""
+"""`auto` takes bfloat16 on devices with instructions for it if a test image comes out within
+`AGREEMENT` of float32."""
 
 AGREEMENT = 50.0
 """What bfloat16 may cost: dB between its result and that of float32."""
 SIDE = 64
 """Of the test picture in pixels."""
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Compute float32 as float32: convolutions on NVIDIA GPUs take TF32, of 10 bits, by default."""
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before
 
 
 def choose_dtype(
@@ -44,13 +56,12 @@ def choose_dtype(
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if not has_fast_bfloat16(device):
         return torch.float32
-    if device.type != "cpu":
-        return torch.bfloat16
     agreement = measure_agreement(networks, device, lock=lock)
     logger.debug("bfloat16 agrees with float32 to %.1f dB", agreement)
     return torch.bfloat16 if agreement >= AGREEMENT else torch.float32
 
 
+@without_tf32()
 def measure_agreement(
     networks: Sequence[nn.Module],
     device: torch.device,

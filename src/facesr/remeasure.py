@@ -22,12 +22,12 @@ def write_scores(
     """
     # Load PyTorch, which an unchanged pipeline does not need.
     from facesr.enhancer import Enhancer
-    from facesr.evaluation import enhanced_by, score, write_table
+    from facesr.evaluation import PRECISION, enhanced_by, score, write_table
     from facesr.pairs import HR, LR, load_pairs
     from facesr.tables import FULL_SIZE, UPSAMPLED
 
     folder = sets[set_name]
     pairs = load_pairs(folder / LR, folder / HR, hr_size=side)
-    chain = enhanced_by(Enhancer.from_checkpoint(weights, precision="float32"))
+    chain = enhanced_by(Enhancer.from_checkpoint(weights, precision=PRECISION))
     scores = score({UPSAMPLED: chain}, pairs, label=f"champion on {set_name}")
     write_table(table, [(set_name, FULL_SIZE, one) for one in scores])

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr.errors import DataError, RegistryError
+from facesr.evaluation import MEASUREMENT
 from facesr.tracking import Record, read_artifact, read_record
 from facesr.tracking.lockfile import md5s, read_lock
+from facesr.tracking.provenance import device_name
 from facesr.tracking.report_files import read_metrics
 from facesr.tracking.runs import metric_name
-from facesr.verification import TOLERANCE
+from facesr.verification import agree, is_float32
 
 
 class Reproduction(NamedTuple):
@@ -29,6 +31,8 @@ class Reproduction(NamedTuple):
     """Metrics that were compared."""
     is_dirty: bool
     """The version was made from files that no revision holds."""
+    devices: tuple[str, str]
+    """That of the version and that of this computer; only the same kind gives equal bits."""
 
     @property
     def is_equal(self) -> bool:
@@ -63,14 +67,21 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
         lock = read_lock(worktree / "dvc.lock")
         today = {path: md5 for entry in lock.values() for path, md5 in md5s(entry, "outs").items()}
         numbers = {metric_name(key): value for key, value, _ in read_metrics(worktree / metrics)}
+        written = (worktree / metrics).parent / "evaluate" / MEASUREMENT
+        measurements = [
+            read_artifact(root, record.stages.get("evaluate", ""), MEASUREMENT),
+            written.read_text(encoding="utf-8") if written.is_file() else None,
+        ]
+    is_exact = all(is_float32(each) for each in measurements)
     files = [(path, md5, today.get(path, "")) for path, md5 in sorted(_weights(record).items())]
     differing = [
         (key, old, numbers.get(key, math.nan))
         for key, old in sorted(record.metrics.items())
-        if not math.isclose(old, numbers.get(key, math.nan), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        if not agree(key, old, numbers.get(key, math.nan), is_exact=is_exact)
     ]
     is_dirty = record.tags.get("git.dirty") == "true"
-    return Reproduction(files, differing, len(record.metrics), is_dirty)
+    devices = (record.tags.get("device", ""), device_name())
+    return Reproduction(files, differing, len(record.metrics), is_dirty, devices)
 
 
 def _weights(record: Record) -> dict[str, str]:
@@ -127,4 +138,4 @@ def _run_pipeline(worktree: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise DataError("The pipeline failed, see above. Mend that and run it again.")
+        raise DataError("The pipeline failed, see above. Correct that and run it again.")

@@ -31,11 +31,15 @@ def _reproduce(parsed: argparse.Namespace) -> None:
     for name, before, today in result.metrics:
         print(f"OTHER  {name}  {before:.6g}  {today:.6g}")
     if not result.is_equal:
-        cause = (
-            "The version was made from uncommitted changes."
-            if result.is_dirty
-            else "Equal bits are promised for the same computer and versions only: see facesr "
-            f"lineage {parsed.version}."
-        )
+        made, here = result.devices
+        if result.is_dirty:
+            cause = "The version was made from uncommitted changes."
+        elif made and made != here:
+            cause = f"It was made on {made}, and this is {here}: other kinds train other bits."
+        else:
+            cause = (
+                "Equal bits are promised for the same computer and versions only: see facesr "
+                f"lineage {parsed.version}."
+            )
         raise RegistryError(f"{parsed.version} came out otherwise. {cause}")
     print(f"{parsed.version}: all weights and {result.compared} metrics came out the same.")

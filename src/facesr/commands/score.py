@@ -36,12 +36,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _score(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.errors import ParamsError
-    from facesr.evaluation import score_folder
+    from facesr.evaluation import PRECISION, score_folder
 
     low, high = parsed.jpeg_quality
     if low > high:
         raise ParamsError(f"--jpeg-quality must be LOW HIGH, and {low} is above {high}.")
-    enhancer = load(parsed.model, root=Path.cwd())
+    enhancer = load(parsed.model, root=Path.cwd(), precision=PRECISION)
     print(
         score_folder(
             enhancer,

@@ -29,6 +29,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.config import load_params
+    from facesr.evaluation import PRECISION
     from facesr.scoreboard import (
         build_methods,
         load_scoreboard,
@@ -44,7 +45,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     board, seed = load_scoreboard(), load_params(any_device=True).data_seed
     models = {}
     for name in parsed.models:
-        enhancer = load(name, root=Path.cwd())
+        enhancer = load(name, root=Path.cwd(), precision=PRECISION)
         label = Path(name).stem if Path(name).is_file() else name
         if enhancer.has_strength:
             for strength in board.strengths:

@@ -26,6 +26,7 @@ from facesr.evaluation.scores import (
 from facesr.evaluation.sheets import Sheet
 from facesr.manifest import Entry, read_by_stem
 from facesr.pairs import HR, LR, Pairs, load_pairs
+from facesr.precision import Precision, choose_dtype
 from facesr.reports import figures
 from facesr.tables import (
     BICUBIC,
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 FACES = "faces"
+MEASUREMENT = "measurement.json"
+# A measurement does not depend on the device, whatever serves there.
+PRECISION: Precision = "float32"
 # Before the name of a recipe: the validation faces as it degrades them.
 VALID = "valid"
 # Of each validation set on the sheet that they share.
@@ -113,6 +117,7 @@ def evaluate(
         report: Gets `per_image.csv`, `tables.md`, results by group of pictures as `groups.csv` and
             `groups.md`, the gains as `gains.png`, and `sheets/SET.png` with pictures that may be
             shown; those of the validation sets stand together in `sheets/valid.png`.
+            `measurement.json` names device and number format.
         summary: Gets the means with their standard errors as JSON.
 
     Raises:
@@ -127,6 +132,7 @@ def evaluate(
     _write_tables(measured, sizes=sizes, report=report)
     _write_groups(measured, smallest=params.smallest_group, report=report)
     _write_pictures(measured, tables, sizes=sizes, count=params.sheet_pictures, report=report)
+    _write_measurement(Enhancer.from_files([gan, upsampler]), report / MEASUREMENT)
     reports.write_json(
         summary,
         {
@@ -138,12 +144,25 @@ def evaluate(
     )
 
 
+def _write_measurement(chain: Enhancer, path: Path) -> None:
+    """Name what the metrics were measured with, and the number format that serves here."""
+    modules = [network.module for network in chain.networks]
+    served = choose_dtype(chain.precision, modules, chain.device)
+    reports.write_json(
+        path,
+        {
+            "device": chain.device.type,
+            "precision": PRECISION,
+            "served_precision": str(served).removeprefix("torch."),
+        },
+    )
+
+
 def _methods_by_size(
     back_projections: int, generator: Path, gan: Path, upsampler: Path, starter: Path
 ) -> dict[str, dict[str, Method]]:
     def chain(*paths: Path) -> Enhancer:
-        # A measurement is exact, whatever serves.
-        return Enhancer.from_files(paths, precision="float32")
+        return Enhancer.from_files(paths, precision=PRECISION)
 
     baselines = build_baselines(back_projections)
     return {

@@ -11,6 +11,7 @@ from facesr.baselines import Method
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.pairs import Pairs
+from facesr.precision import without_tf32
 from facesr.tables import BICUBIC
 
 
@@ -22,6 +23,7 @@ class Score(NamedTuple):
     values: Mapping[str, float]
 
 
+@without_tf32()
 def score(
     methods: Mapping[str, Method],
     pairs: Pairs,
@@ -29,7 +31,7 @@ def score(
     label: str,
     names: Sequence[str] = metrics.NAMES,
 ) -> list[Score]:
-    """Restores every picture by every method and measures the 8-bit results.
+    """Restore every image by every method and measure the 8-bit results.
 
     Args:
         methods: By name; the order is that of the tables.

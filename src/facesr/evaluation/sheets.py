@@ -1,4 +1,4 @@
-"""Sample sheets of the evaluation, and the picture of its gains."""
+"""Sample sheets of the evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

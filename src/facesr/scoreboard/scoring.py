@@ -12,6 +12,7 @@ from facesr import images, metrics
 from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.pairs import HR, LR
+from facesr.precision import without_tf32
 from facesr.scoreboard.settings import ScoreboardParams
 
 NAMES = (
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     values: Mapping[str, float]
 
 
+@without_tf32()
 def score(
     folder: Path,
     params: ScoreboardParams,

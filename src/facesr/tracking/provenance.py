@@ -30,7 +30,7 @@ def provenance(
         **{f"{ALSO}{name}": "true" for name in names[1:]},
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "profile": profile,
-        "device": _device(),
+        "device": device_name(),
         **installed_versions(("fastai", "torch", "torchvision")),
     }
     return {tag: value for tag, value in tags.items() if value}
@@ -45,8 +45,8 @@ def _git(root: Path, *arguments: str) -> str:
         return ""
 
 
-def _device() -> str:
-    """Names the GPU without loading PyTorch, which takes seconds."""
+def device_name() -> str:
+    """Return the names of the GPUs, else `cpu`, without loading PyTorch, which takes seconds."""
     try:
         names = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],

@@ -1,0 +1,166 @@
+"""`facesr verify` on tiny networks: across number formats, and on changed weights and images."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+import yaml
+from test_evaluation import face
+from test_tracking import (
+    FIDELITY,
+    NETWORKS,
+    SETS,
+    make_project,
+    migrated_database,
+    networks,
+    publish_project,
+)
+from tiny import network
+
+from facesr import images
+from facesr.baselines import build_baselines
+from facesr.checkpoints import load_network, save_networks
+from facesr.enhancer import Enhancer
+from facesr.errors import DataError, RegistryError
+from facesr.evaluation import (
+    MEASUREMENT,
+    _write_measurement,
+    enhanced_by,
+    score,
+    summarise,
+    write_table,
+)
+from facesr.pairs import HR, LR, Pairs, load_pairs
+from facesr.reports import write_json
+from facesr.tables import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
+from facesr.tracking import download
+from facesr.verification import folder_md5, verify
+
+pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
+FIXTURES = (migrated_database, networks)
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, migrated_database, networks):
+    """A project with visible networks and pairs, not evaluated yet; only to be copied."""
+    root = make_project(tmp_path_factory.mktemp("start") / "project", migrated_database, networks)
+    for path, scale in zip((FIDELITY, *NETWORKS), (1, 1, 2), strict=True):
+        save_networks(root / path, [network(scale=scale, visible=0.05)])
+    for number, folder in enumerate(SETS.values()):
+        for stem in range(3):
+            hr = face(10 * number + stem, size=SIDE)
+            images.write(root / folder / HR / f"{stem}.png", hr)
+            images.write(root / folder / LR / f"{stem}.png", images.resize(hr, (24, 24), "bicubic"))
+    return root
+
+
+@pytest.fixture
+def publish(start, tmp_path, monkeypatch):
+    """Evaluates and publishes a copy of the project."""
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def publish(precision, *, recorded=None, evaluated=()):
+        root = tmp_path / "project"
+        shutil.copytree(start, root)
+        paths = evaluated or [root / path for path in NETWORKS]
+        chain = enhanced_by(Enhancer.from_files(paths, device="cpu", precision=precision))
+        bicubic = build_baselines(1)[BICUBIC]
+        rows, summary = [], {}
+        for name, folder in SETS.items():
+            pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=SIDE)
+            methods = {BICUBIC: bicubic, STARTER: bicubic, UPSAMPLED: chain}
+            scores = score(methods, pairs, label=name)
+            rows += [(name, FULL_SIZE, each) for each in scores]
+            summary[name] = {"full_size": summarise(scores)}
+        write_table(root / "reports/evaluate/per_image.csv", rows)
+        write_json(root / "reports/metrics.json", summary)
+        if recorded:
+            measurement = {"device": "cpu", "precision": recorded}
+            write_json(root / "reports/evaluate" / MEASUREMENT, measurement)
+        lock = yaml.safe_load((root / "dvc.lock").read_text())
+        evaluate = lock["stages"]["evaluate"]
+        for dependency in evaluate["deps"]:
+            if (root / dependency["path"]).is_dir():
+                dependency["md5"] = folder_md5(root / dependency["path"])
+        evaluate["params"]["params.yaml"]["sizes"] = {"hr_size": SIDE}
+        (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+        publish_project(root)
+        return root
+
+    return publish
+
+
+@pytest.mark.parametrize(
+    ("precision", "recorded"),
+    [("float32", "float32"), ("bfloat16", None), ("bfloat16", "bfloat16")],
+)
+def test_a_version_verifies_whatever_number_format_it_was_evaluated_in(
+    publish, precision, recorded
+):
+    compared, deviations = verify(publish(precision, recorded=recorded), "1", SETS)
+    assert compared > 100
+    assert deviations == []
+
+
+def test_numbers_of_bfloat16_are_none_of_float32(publish):
+    root = publish("bfloat16", recorded="float32")
+    assert verify(root, "1", SETS)[1]
+
+
+def test_numbers_of_slightly_other_weights_do_not_verify_in_any_format(publish, start, tmp_path):
+    other = load_network(start / NETWORKS[1])
+    with torch.no_grad():
+        other.module.head[-2].weight.mul_(1.1)
+    changed = tmp_path / "changed.safetensors"
+    save_networks(changed, [other])
+    root = publish("bfloat16", evaluated=[start / NETWORKS[0], changed])
+    assert any("psnr" in deviation.what for deviation in verify(root, "1", SETS)[1])
+
+
+def test_a_changed_weight_does_not_verify(publish):
+    root = publish("bfloat16")
+    weights = download(root, "facesr/1")
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(RegistryError, match="not those that were registered"):
+        verify(root, "1", SETS)
+
+
+def test_a_changed_image_does_not_verify(publish):
+    root = publish("bfloat16")
+    path = root / SETS["faces"] / LR / "0.png"
+    image = images.read(path)
+    image[0, 0, 0] = 1 - image[0, 0, 0]
+    images.write(path, image)
+    with pytest.raises(DataError, match="does not hold the images that 1 was measured on"):
+        verify(root, "1", SETS)
+
+
+def test_a_measurement_is_free_of_tf32(monkeypatch):
+    pairs_lr, pairs_hr = torch.zeros(1, 3, 24, 24), torch.zeros(1, 3, 48, 48)
+    seen = []
+
+    def method(lr, side):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return torch.zeros(3, side, side)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pairs = Pairs(("a",), images.to_uint8(pairs_lr), images.to_uint8(pairs_hr))
+    score({BICUBIC: method}, pairs, label="test", names=("psnr",))
+    assert seen == [(False, False)]
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_the_evaluation_records_its_number_format(tmp_path):
+    path = tmp_path / MEASUREMENT
+    _write_measurement(Enhancer([network()], "cpu", precision="bfloat16"), path)
+    assert json.loads(path.read_text()) == {
+        "device": "cpu",
+        "precision": "float32",
+        "served_precision": "bfloat16",
+    }
