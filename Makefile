@@ -13,6 +13,17 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+# Before 6 GB are installed: DVC works in a Git repository only, and the scripts of an environment
+# name the folder that it was made in.
+.PHONY: usable
+usable:
+	@git rev-parse --git-dir > /dev/null 2>&1 || { echo "error: this folder is no Git repository." \
+		"Use git clone in place of a ZIP, or run: git init && git add -A && git commit -m start"; exit 1; }
+	@made_in=$$(sed -n '1s|^#!\(/.*\)/$(BIN)/python.*|\1|p' $(BIN)/dvc 2> /dev/null); \
+		[ -z "$$made_in" ] || [ "$$made_in" = "$(CURDIR)" ] || { echo "error: .venv was made in" \
+		"$$made_in and works only there. Run: make clean setup"; exit 1; }
+
+$(READY): | usable
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed. Name it: make PYTHON=python3.12 ..."; exit 1; }

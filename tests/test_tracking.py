@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -594,6 +595,27 @@ def test_a_database_from_another_folder_is_refused(published_project: Path, tmp_
 
     with pytest.raises(RegistryError, match="written in another folder"):
         publish_project(moved)
+
+
+@pytest.mark.parametrize("schema", ["bd07f7e963c5", "ffffffffffff"])
+def test_a_store_of_another_mlflow_gets_the_same_advice_from_publish_and_readers(
+    published_project: Path, tmp_path: Path, schema: str
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(published_project, root)
+    with sqlite3.connect(root / "mlflow.db") as database:
+        # As in the folder that it was written in.
+        database.execute(
+            "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)",
+            (str(published_project), str(root)),
+        )
+        database.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+    for ask in (publish_project, champion):
+        with pytest.raises(RegistryError) as caught:
+            ask(root)
+        assert f"mlflow db upgrade sqlite:///{root}/mlflow.db" in str(caught.value)
+        assert "builds them again" in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_publish_that_died_is_completed_by_the_next(

@@ -28,7 +28,14 @@ _REGISTRY = "registry.json"
 _LOCK = "dvc.lock"
 _PARAMS = "params.yaml"
 # Relative to the project's root.
-_FILES = (_LOCK, "dvc.yaml", _PARAMS, "requirements.lock", "reports/metrics.json")
+_FILES = (
+    _LOCK,
+    "dvc.yaml",
+    _PARAMS,
+    "recipes.yaml",
+    "requirements.lock",
+    "reports/metrics.json",
+)
 _TRIES = 10
 
 

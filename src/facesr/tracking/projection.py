@@ -299,7 +299,7 @@ class _Projection:
         self.runs.log_metrics(run_id, self.metrics, model_id=model_id(version))
         self.runs.client.log_artifact(run_id, str(self.scores), SCORES_FOLDER)
         self._write_card(run_id, version)
-        for name in ("dvc.yaml", "dvc.lock", "params.yaml", "requirements.lock"):
+        for name in ("dvc.yaml", "dvc.lock", "params.yaml", "recipes.yaml", "requirements.lock"):
             if (self.root / name).is_file():
                 self.runs.client.log_artifact(run_id, str(self.root / name))
         self.runs.client.set_tag(run_id, VERSION_TAG, version.version)

@@ -1,8 +1,10 @@
 """What MLflow holds of a state of the pipeline, and the quick way to see that it is all there."""
 
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from facesr.tracking.aliases import DECISION
@@ -85,8 +87,12 @@ def recorded_in_sqlite(root: Path, key: str) -> Published | None:
         with closing(
             sqlite3.connect(f"{database_file(root).as_uri()}?mode=ro", uri=True)
         ) as database:
+            [[schema]] = database.execute("SELECT version_num FROM alembic_version")
+            # One of another MLflow serves nobody else, which MLflow itself then says.
+            if schema != _newest_schema():
+                return None
             row = database.execute(query, values).fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, ValueError):
         return None
     if row is None:
         return None
@@ -97,3 +103,16 @@ def recorded_in_sqlite(root: Path, key: str) -> Published | None:
         created_version=False,
         champion=row[2],
     )
+
+
+def _newest_schema() -> str:
+    """The schema of the installed MLflow, from its migrations: importing it takes seconds."""
+    spec = find_spec("mlflow")
+    folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    revisions, parents = (
+        {found for text in texts for found in re.findall(rf"^{name} = \"(\w+)\"", text, re.M)}
+        for name in ("revision", "down_revision")
+    )
+    [newest] = revisions - parents
+    return str(newest)

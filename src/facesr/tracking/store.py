@@ -35,6 +35,12 @@ _FAULTS = (
         "Give yourself the right to write there and run: dvc repro",
     ),
     (
+        ("out-of-date database schema", "can't locate revision"),
+        "another version of MLflow wrote it",
+        "Run: mlflow db upgrade {uri}; or move mlflow.db and mlruns away and run dvc repro, which "
+        "builds them again.",
+    ),
+    (
         ("permission denied", "read-only file system"),
         "",
         "Give yourself the right to write there and run: dvc repro",
@@ -126,7 +132,8 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
         # The database holds absolute paths (https://github.com/mlflow/mlflow/issues/3144).
         raise RegistryError(
             f"{shown(uri)} was written in another folder, {experiment.artifact_location}, and its "
-            "artifacts cannot be found from here. Move it away and run: dvc repro"
+            "artifacts cannot be found from here. Move mlflow.db and mlruns away and run dvc "
+            "repro, which builds them again."
         )
     return client, experiment.experiment_id
 
@@ -248,13 +255,13 @@ def registry_error(uri: str, error: Exception) -> RegistryError:
     known = [(what, mend) for signs, what, mend in _FAULTS if any(one in causes for one in signs)]
     if known:
         what, advice = known[0]
-        reason = what or reason
+        reason, advice = what or reason, advice.format(uri=shown(uri))
     elif uri.startswith("http"):
         advice = "Start the server, or unset MLFLOW_TRACKING_URI to use the project's mlflow.db."
     elif "MLFLOW_TRACKING_URI" in os.environ:
         advice = "Check MLFLOW_TRACKING_URI, or unset it to use the project's mlflow.db."
     else:
-        advice = "Run: dvc repro; if the file is damaged, move it away first and it is built anew."
+        advice = "If the file is damaged, move it away and run dvc repro, which builds it again."
     return RegistryError(
         f"MLflow at {shown(uri)} failed ({type(error).__name__}: "
         f"{reason.replace(uri, shown(uri))}). {advice}"
