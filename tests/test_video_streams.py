@@ -48,6 +48,7 @@ def write_film(
     sound_codec: str = "aac",
     times: list[int] | None = None,
     rate: Fraction = Fraction(RATE),
+    hdr: bool = False,
 ) -> None:
     """Grey that grows brighter, 25 frames a second, with what is asked for.
 
@@ -65,6 +66,9 @@ def write_film(
         film.codec_context.time_base = Fraction(1, 1200) if times else 1 / rate
         if times:
             film.options = {"bf": "0"}
+        if hdr:
+            # The curve of SMPTE ST 2084.
+            film.codec_context.color_trc = 16
         if shape:
             film.codec_context.sample_aspect_ratio = shape
         film.disposition = av.stream.Disposition.default
@@ -211,6 +215,27 @@ def test_what_the_container_cannot_hold_is_said(tmp_path):
     write_film(source, attachment=True)
     (note,) = enhance(source, tmp_path / "out.mp4").notes
     assert ".mp4 cannot hold it: 1 attachment" in note
+    # Positions of an aircraft, as its camera writes them.
+    with av.open(str(tmp_path / "film.ts"), "w") as output, av.open(str(source)) as film:
+        data = output.add_data_stream("klv")
+        stream = output.add_stream_from_template(film.streams.video[0], opaque=True)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+        packet = av.Packet(b"position")
+        packet.stream, packet.pts, packet.dts, packet.time_base = data, 0, 0, Fraction(1, 90_000)
+        output.mux(packet)
+    (note,) = enhance(tmp_path / "film.ts", tmp_path / "out.mkv").notes
+    assert "1 data (klv)" in note
+
+
+def test_hdr_is_refused_by_name(tmp_path):
+    source = tmp_path / "film.mp4"
+    write_film(source, sounds=(), hdr=True)
+    with pytest.raises(DataError, match=r"film\.mp4 is HDR"):
+        enhance(source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -129,13 +129,15 @@ class Remux:
         if self._holds(stream):
             added = self.output.add_stream_from_template(stream, opaque=True)
             copy = self._copy_cover if kind == "cover" else _copy_packet
+        elif not stream.codec_context:
+            raise ValueError(name)
         elif kind == "subtitle" and stream.codec_context.codec.text_sub:
             stream.codec_context.open()
             added = self.output.add_stream(_TEXT_SUBTITLES[name])
             added.codec_context.subtitle_header = stream.codec_context.subtitle_header
             added.codec_context.time_base = added.time_base = stream.time_base
             copy = _convert_text
-        elif kind == "audio" and stream.codec_context:
+        elif kind == "audio":
             # Old files name the number of channels only.
             layout = {1: "mono", 2: "stereo"}.get(stream.channels, stream.layout.name)
             added = self.output.add_stream(_SOUND, rate=stream.rate, layout=layout)
