@@ -37,6 +37,8 @@ class Entry(NamedTuple):
     """Who is shown, by any name; empty where nobody knows."""
     attributes: str = "{}"
     """What else is known, as JSON of names and values."""
+    source_sha256: str = ""
+    """Of the file that the picture was made from, where its origin is only a name in a folder."""
 
 
 def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The list of pictures that must not come back, because someone asked for it.
 
 `removed.csv` is kept under version control, so that every clone obeys it. It holds hashes only: of
-the PNG file, and of the origin, which stays the same when the picture's size is changed.
+the PNG file, and of the origin, which stays the same when the picture's size is changed: a data
+set's name of the picture, or of pictures in folders, whose names tell little, the file itself.
 """
 
 import csv
@@ -25,9 +26,11 @@ class Removed(NamedTuple):
     files: frozenset[str]
     origins: frozenset[str]
 
-    def has(self, *, sha256: str = "", origin: str = "") -> bool:
-        """Tells whether a picture with that content or from that place is on the list."""
-        return sha256 in self.files or hash_origin(origin) in self.origins
+    def has(self, *, sha256: str = "", origin: str = "", source_sha256: str = "") -> bool:
+        """Tells whether a picture with that content, from that place or file is on the list."""
+        return sha256 in self.files or not self.origins.isdisjoint(
+            (hash_origin(origin), source_sha256)
+        )
 
 
 def read_removed(path: Path) -> Removed:
@@ -80,7 +83,7 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
     gone = [hit for hits in found.values() for hit in hits]
     # The list first: a picture that is on it and still there is deleted by the next run.
     rows = _rows(path) + [
-        {"sha256": entry.sha256, "origin_sha256": hash_origin(entry.origin)} for _, entry in gone
+        {"sha256": entry.sha256, "origin_sha256": digest_of_origin(entry)} for _, entry in gone
     ]
     unique = list({row["sha256"]: row for row in rows}.values())
     reports.write_csv(path, unique, header=HEADER)
@@ -101,6 +104,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if any(set(row) != set(HEADER) or None in row.values() for row in rows):
         raise DataError(f"{path} is damaged. Its columns are {', '.join(HEADER)}; mend it.")
     return rows
+
+
+def digest_of_origin(entry: Entry) -> str:
+    """Return what the list holds of where a picture came from."""
+    return entry.source_sha256 or hash_origin(entry.origin)
 
 
 def hash_origin(origin: str) -> str:

@@ -462,6 +462,27 @@ def test_names_choose_among_the_folders(tmp_path):
     assert {Path(origin).parent.name for origin in entries} == {"yes"}
 
 
+def test_a_removed_picture_is_known_by_its_content_and_not_by_its_name(tmp_path):
+    folder = put(tmp_path / "in", 8)
+    entries, _ = run(folder, tmp_path)
+    gone = entries["good_4.png"]
+    remove([gone.sha256], [tmp_path / "out" / "faces"], tmp_path / "removed.csv")
+    (folder / "good_4.png").rename(folder / "renamed.png")
+    (folder / "good_4.png").write_bytes(encoded(44))
+    for size in (32, 16):
+        again, set_aside = run(folder, tmp_path, size=size)
+        assert "good_4.png" in again
+        assert set_aside == {"renamed.png": "removed on request"}
+
+
+def test_a_list_that_holds_names_is_obeyed_as_before(tmp_path):
+    folder = put(tmp_path / "in", 8)
+    name = hashlib.sha256(b"good_4.png").hexdigest()
+    (tmp_path / "removed.csv").write_text(f"sha256,origin_sha256\n{'0' * 64},{name}\n")
+    _, set_aside = run(folder, tmp_path)
+    assert set_aside == {"good_4.png": "removed on request"}
+
+
 def test_a_removed_picture_goes_and_does_not_come_back(tmp_path):
     folder = put(tmp_path / "in", 8)
     entries, _ = run(folder, tmp_path)

@@ -55,7 +55,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> None:
-    from facesr.removed import hash_origin, remove
+    from facesr.removed import digest_of_origin, remove
     from facesr.tracking import as_lines, versions_that_saw
 
     gone = remove(parsed.sha256, FOLDERS, REMOVED)
@@ -64,7 +64,7 @@ def _remove(parsed: argparse.Namespace) -> None:
     seen, unknown = versions_that_saw(
         Path.cwd(),
         sha256={entry.sha256 for entry in gone},
-        origin_sha256={hash_origin(entry.origin) for entry in gone},
+        origin_sha256={digest_of_origin(entry) for entry in gone},
     )
     print("\n".join(as_lines(seen, unknown)))
     print(NEXT)

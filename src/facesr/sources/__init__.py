@@ -29,7 +29,7 @@ from facesr.files import (
 )
 from facesr.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.parallel import map_in_processes
-from facesr.removed import Removed, hash_origin, read_removed
+from facesr.removed import Removed, digest_of_origin, read_removed
 from facesr.reports import sheets
 from facesr.sources import ffhq, folder, selfie
 from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square
@@ -45,6 +45,7 @@ class _Made(NamedTuple):
     sha256: str
     attributes: Attributes
     refusal: str
+    source_sha256: str = ""
 
 
 def fetch(
@@ -156,7 +157,7 @@ def _take(
     ):
         for one in results:
             refusal = one.refusal
-            if not refusal and removed.has(sha256=one.sha256):
+            if not refusal and removed.has(sha256=one.sha256, source_sha256=one.source_sha256):
                 refusal = "removed on request"
             if not refusal and one.sha256 in seen:
                 refusal = "the same picture was taken already"
@@ -188,7 +189,7 @@ def _make(part: Path, candidate: Candidate) -> _Made:
     else:
         images.write(file, made.picture)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _Made(_described(candidate), digest, made.attributes, "")
+    return _Made(_described(candidate), digest, made.attributes, "", made.source_sha256)
 
 
 def _described(candidate: Candidate) -> Candidate:
@@ -219,6 +220,7 @@ def _entries(
                 attribution=candidate.attribution,
                 identity=candidate.identity,
                 attributes=json.dumps(attributes, ensure_ascii=False, sort_keys=True),
+                source_sha256=one.source_sha256,
             )
         )
     return sorted(entries)
@@ -261,7 +263,7 @@ def _report(
         [
             {
                 "sha256": entry.sha256,
-                "origin_sha256": hash_origin(entry.origin),
+                "origin_sha256": digest_of_origin(entry),
                 "split": entry.split,
             }
             for entry in entries

@@ -26,6 +26,8 @@ class Square(NamedTuple):
     """What was learned on the way."""
     png: bytes = b""
     """The picture as a PNG file, where it was one already: encoding it again takes longest."""
+    source_sha256: str = ""
+    """Of the file, where its name does not say which picture it is."""
 
 
 class Candidate(NamedTuple):

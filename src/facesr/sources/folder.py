@@ -1,6 +1,7 @@
 """Pictures of any folder or archive."""
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from facesr import images
 from facesr.config import FetchParams
 from facesr.errors import DataError
 from facesr.sources.archives import Blob, is_archive, members
-from facesr.sources.candidates import Candidate, Cut, Offer, read_cut, safe_name
+from facesr.sources.candidates import Candidate, Cut, Offer, Square, read_cut, safe_name
 
 MANIFEST = "manifest.csv"
 LICENCE = "as the folder states"
@@ -120,11 +121,16 @@ def _candidate(
     return Candidate(
         name=safe_name(found.origin),
         origin=found.origin,
-        make=partial(read_cut, found.blob, cut, row.get("sha256", "")),
+        make=partial(_make, found.blob, cut, row.get("sha256", "")),
         licence=row.get("licence") or LICENCE,
         attribution=row.get("attribution", ""),
         identity=identity,
     )
+
+
+def _make(blob: Blob, cut: Cut, sha256: str) -> Square:
+    square = read_cut(blob, cut, sha256)
+    return square._replace(source_sha256=hashlib.sha256(blob.read()).hexdigest())
 
 
 def _read_manifest(root: Path) -> dict[str, dict[str, str]]:
