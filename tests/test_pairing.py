@@ -83,7 +83,7 @@ def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
     alone, two, four = (
         run(faces, tmp_path / str(workers), workers=workers, suite=()) for workers in (1, 2, 4)
     )
-    assert len(alone) == 10
+    assert len(alone) == 16
     assert alone == two == four
 
 

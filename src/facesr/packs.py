@@ -2,25 +2,32 @@
 
 A pack is a folder: `stems.txt` names the pictures in order, one a line, and `SIDE.npy` holds them
 as uint8 (N, 3, SIDE, SIDE). The arrays are memory-mapped: opening one costs nothing, and only the
-pictures that are looked at are read. Seventy thousand faces are three files.
+pictures that are looked at are read. `SIDE.digests` holds 16 bytes for each image, (N, 16), which
+tell whether two packs are the same without reading them. Seventy thousand faces are five files.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from facesr.errors import DataError
 from facesr.files import folder_written_whole
+from facesr.parallel import cores
 
 STEMS = "stems.txt"
+DIGESTS = ".digests"
+DIGEST_SIZE = 16  # bytes
 
 
 def is_pack(folder: Path) -> bool:
@@ -41,7 +48,7 @@ def new_pack(
         name: For messages, where it is not the folder.
 
     Yields:
-        The folder to fill through `writable`, from any process.
+        The folder to fill through `write` or `writable`, from any process.
 
     Raises:
         DataError: The disk has no room for it.
@@ -49,13 +56,71 @@ def new_pack(
     with folder_written_whole(folder) as part:
         (part / STEMS).write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
         for side in sides:
-            _reserve(part / f"{side}.npy", (len(stems), 3, side, side), wanted_by=name or folder)
+            array = part / f"{side}.npy"
+            _reserve(array, (len(stems), 3, side, side), wanted_by=name or folder)
+            array.with_suffix(DIGESTS).write_bytes(bytes(DIGEST_SIZE * len(stems)))
         yield part
+        for side in sides:
+            _complete(part / f"{side}.npy")
 
 
 def writable(folder: Path, side: int) -> "np.ndarray[Any, Any]":
     """Opens an array of a pack that `new_pack` has made room for."""
     return np.asarray(np.load(folder / f"{side}.npy", mmap_mode="r+"))
+
+
+def write(folder: Path, side: int, position: int, image: "np.ndarray[Any, Any]") -> None:
+    """Write one image, uint8 (3, side, side), to a pack that `new_pack` has made room for."""
+    array = folder / f"{side}.npy"
+    writable(folder, side)[position] = image
+    np.memmap(array.with_suffix(DIGESTS), mode="r+").reshape(-1, DIGEST_SIZE)[position] = (
+        np.frombuffer(_digest(image), np.uint8)
+    )
+
+
+def fingerprint(array: Path) -> bytes:
+    """Return the digests of an array's images, in order.
+
+    They are read where they are recorded and the array was not written since; else the images are.
+    Where these agree with what is recorded, as after a copy, that is noted for the next time.
+
+    Args:
+        array: `SIDE.npy` of a pack.
+    """
+    recorded = array.with_suffix(DIGESTS)
+    known = recorded.read_bytes() if recorded.is_file() else b""
+    if known and array.stat().st_mtime_ns <= recorded.stat().st_mtime_ns:
+        return known
+    found = _digests_of(np.load(array, mmap_mode="r", allow_pickle=False))
+    if found == known:
+        with suppress(OSError):
+            os.utime(recorded)
+    return found
+
+
+def _digest(image: "np.ndarray[Any, Any]") -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_SIZE).digest()
+
+
+def _digests_of(images: "np.ndarray[Any, Any]") -> bytes:
+    # Hashing lets other threads run.
+    with ThreadPoolExecutor(cores()) as pool:
+        made = pool.map(_digest, images)
+        return b"".join(
+            tqdm(made, total=len(images), unit="image", desc="compare", disable=None, leave=False)
+        )
+
+
+def _complete(array: Path) -> None:
+    """Record the digests of images that came through `writable`, and the time of recording."""
+    recorded = array.with_suffix(DIGESTS)
+    digests = np.memmap(recorded, mode="r+").reshape(-1, DIGEST_SIZE)
+    missing = np.flatnonzero(~digests.any(1))
+    if missing.size:
+        images = np.load(array, mmap_mode="r")
+        for position in missing:
+            digests[position] = np.frombuffer(_digest(images[position]), np.uint8)
+    os.utime(recorded)  # Later than the array's last page.
 
 
 def read_stems(folder: Path) -> tuple[str, ...]:

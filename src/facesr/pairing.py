@@ -161,9 +161,9 @@ def _write_face(job: tuple[_Work, _Face]) -> None:
         if side >= needed:
             start = images.from_uint8(reduced)
         if work.hr is not None:
-            packs.writable(work.hr, side)[face.position] = reduced.numpy()
+            packs.write(work.hr, side, face.position, reduced.numpy())
     lr = work.degradation(start, lr_size=work.lr_size, rng=rng)
-    packs.writable(work.lr, work.lr_size)[face.position] = images.to_uint8(lr).numpy()
+    packs.write(work.lr, work.lr_size, face.position, images.to_uint8(lr).numpy())
 
 
 def _check_splits_are_apart(entries: Sequence[Entry]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, STAGES, make_project, outs, run_stage
 
-from facesr import cli, images
+from facesr import cli, images, packs
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.losses import content
 from facesr.training import monitor, restore
@@ -314,3 +314,84 @@ def test_the_key_follows_values_names_and_contents(tmp_path):
     assert key != key_of({"x": 2}, [tmp_path])
     (tmp_path / "a").write_text("2")
     assert key != key_of({"x": 1}, [tmp_path])
+
+
+def write_pack(folder, seed=0, changed=None):
+    """Four images; one value of them is another where `changed` names its position."""
+    pictures = np.random.default_rng(seed).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    if changed is not None:
+        pictures.reshape(-1)[changed] ^= 1
+    with packs.new_pack(folder, "abcd", [8]) as part:
+        for position, picture in enumerate(pictures):
+            packs.write(part, 8, position, picture)
+    return folder
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+    """Images must not be read."""
+
+    def refuse(images):
+        raise AssertionError("the images were read")
+
+    monkeypatch.setattr(packs, "_digests_of", refuse)
+
+
+def test_the_key_of_a_pack_needs_no_image_and_notices_a_single_value(tmp_path, unreadable):
+    key = key_of({}, [write_pack(tmp_path / "one")])
+    assert key == key_of({}, [write_pack(tmp_path / "same")])
+    assert key != key_of({}, [write_pack(tmp_path / "last", changed=-1)])
+    assert key != key_of({}, [write_pack(tmp_path / "first", changed=0)])
+
+
+def test_the_key_notices_an_array_that_was_changed_in_its_place(tmp_path):
+    folder = write_pack(tmp_path / "pack")
+    key = key_of({}, [folder])
+    content = bytearray((folder / "8.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "8.npy").write_bytes(content)
+    for _ in range(2):
+        assert key != key_of({}, [folder])
+    content[-1] ^= 1
+    (folder / "8.npy").write_bytes(content)
+    assert key == key_of({}, [folder])
+
+
+@pytest.mark.parametrize("last", ["8.npy", "8.digests"])
+def test_a_copy_of_the_images_keeps_the_key_in_any_order_of_copying(last, tmp_path, monkeypatch):
+    key = key_of({}, [write_pack(tmp_path / "pack")])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for place, name in enumerate(sorted(["8.npy", "8.digests", "stems.txt"], key=last.__eq__)):
+        shutil.copyfile(tmp_path / "pack" / name, copy / name)
+        os.utime(copy / name, (place, place))
+    assert key == key_of({}, [copy])
+    # What was found is noted: from now on no image is read.
+    monkeypatch.setattr(packs, "_digests_of", None)
+    assert key == key_of({}, [copy])
+
+
+def test_linked_images_keep_the_key(tmp_path, unreadable):
+    key = key_of({}, [write_pack(tmp_path / "pack")])
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for file in (tmp_path / "pack").iterdir():
+        file.chmod(0o444)
+        os.link(file, linked / file.name)
+    assert key == key_of({}, [linked])
+
+
+def test_images_that_were_written_without_digests_have_the_same_key(tmp_path):
+    key = key_of({}, [write_pack(tmp_path / "pack")])
+    pictures = packs.read_pack(tmp_path / "pack").numpy()
+    with packs.new_pack(tmp_path / "at once", "abcd", [8]) as part:
+        packs.writable(part, 8)[:] = pictures
+    assert key == key_of({}, [tmp_path / "at once"])
+    (tmp_path / "at once/8.digests").unlink()  # Packs had none once.
+    assert key == key_of({}, [tmp_path / "at once"])
+
+
+def test_the_generators_images_tell_the_next_training_what_they_are(trained, unreadable):
+    for split in ("train", "valid"):
+        (array,) = (trained / "data/generated/generator" / split).glob("*.npy")
+        assert len(packs.fingerprint(array)) == 16 * len(packs.read_stems(array.parent))

@@ -27,14 +27,13 @@ def restore_all(
     for split, pairs in splits.items():
         side = pairs.hr.shape[-1]
         with packs.new_pack(output / split, pairs.stems, [side]) as pack:
-            pictures = packs.writable(pack, side)
             for position in tqdm(
                 range(len(pairs.stems)), unit="picture", desc=f"restore {split}", disable=None
             ):
                 lr = images.from_uint8(pairs.lr[position : position + 1]).to(device)
                 with torch.inference_mode():
                     sr = network(lr)[0]
-                pictures[position] = images.to_uint8(sr).cpu().numpy()
+                packs.write(pack, side, position, images.to_uint8(sr).cpu().numpy())
                 between()
 
 

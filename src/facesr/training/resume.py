@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from facesr import packs
 from facesr.config import (
     RegressionParams,
     Sizes,
@@ -37,7 +38,10 @@ FILE = "last.safetensors"
 
 
 def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
-    """Names what a training follows from, in 16 hexadecimal digits.
+    """Return what a training follows from, as 16 hexadecimal digits.
+
+    Of packs, the digests of the images count, which costs no look at the images: names and contents
+    decide, and neither size nor times nor places do.
 
     Args:
         values: Plain values: parameters, sizes, seed.
@@ -47,10 +51,18 @@ def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
     for position, path in enumerate(inputs):
         files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         for file in files:
-            with file.open("rb") as opened:
-                md5 = hashlib.file_digest(opened, "md5").hexdigest()
-            digest.update(f"{position} {file.relative_to(path).as_posix()} {md5}\n".encode())
+            if file.suffix == packs.DIGESTS:
+                continue
+            content = _content(file)
+            digest.update(f"{position} {file.relative_to(path).as_posix()} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _content(file: Path) -> str:
+    if file.suffix == ".npy" and packs.is_pack(file.parent):
+        return hashlib.md5(packs.fingerprint(file)).hexdigest()
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "md5").hexdigest()
 
 
 def training_key(
