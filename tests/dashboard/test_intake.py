@@ -231,9 +231,12 @@ def test_place_camera_and_comment_are_gone_from_the_result(project):
         assert tags[0x0131].startswith("facesr ")
 
 
-def test_the_application_leaves_pillows_own_limit_alone():
-    assert Image.MAX_IMAGE_PIXELS is not None
-    assert Image.MAX_IMAGE_PIXELS < 200_000_000
+def test_whatever_pillow_allows_the_pages_own_limit_holds(monkeypatch):
+    data = with_size(picture_bytes(), 14000, 14000)
+    for limit in (None, 1000, 100_000_000):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert refused(data).code == "too_many_pixels"
+        assert intake.check(picture_bytes(16, 16)).width == 16
 
 
 @pytest.mark.parametrize(
