@@ -69,6 +69,7 @@ def test_the_version_is_said(capsys):
         ("score . --scale 0", "--scale must be at least 1, not 0"),
         ("score . --jpeg-quality 0 9", "--jpeg-quality must be between 1 and 100, not 0"),
         ("verify ''", "must not be empty"),
+        ("data check", "There is no data/faces and no data/selfies here"),
         ("enhance in -o out --nothing", "unrecognized arguments: --nothing. See: facesr --help"),
         ("", "required: COMMAND. See: facesr --help"),
     ],

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         # The system names the file; the place in our code would help nobody.
         except OSError as error:
-            raise FaceSRError(f"{error}. Check the path, its permissions and the disk.") from error
+            advice = " Check the path, its permissions and the disk." if error.filename else ""
+            raise FaceSRError(f"{error}.{advice}") from error
 
     run(command)
 

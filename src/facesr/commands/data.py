@@ -43,8 +43,11 @@ def _check(parsed: argparse.Namespace) -> None:
     from facesr.errors import DataError
     from facesr.manifest import check_folder
 
+    folders = parsed.folder or [folder for folder in FOLDERS if folder.exists()]
+    if not folders:
+        raise DataError(f"There is no {' and no '.join(map(str, FOLDERS))} here. Run: dvc repro")
     wrong = 0
-    for folder in parsed.folder or [folder for folder in FOLDERS if folder.exists()]:
+    for folder in folders:
         count, faults = check_folder(folder)
         wrong += len(faults)
         for fault in faults:
