@@ -32,7 +32,9 @@ def counts(project):
 
 
 def test_verify_measures_the_registered_numbers_again(project):
-    assert "numbers are as registered" in facesr(project, "verify")
+    answer = facesr(project, "verify")
+    assert "The challenger is facesr/1" in answer
+    assert "numbers are as registered" in answer
 
 
 def test_verify_fails_when_one_weight_is_changed(project):
@@ -72,7 +74,7 @@ def test_verify_fails_when_one_metric_is_changed(project):
             database.execute(change, (-0.01, key))
 
 
-def test_the_champion_is_made_again_with_equal_weights(project):
+def test_a_version_is_made_again_with_equal_weights(project):
     answer = facesr(project, "reproduce", "1")
     assert "metrics came out the same" in answer
     assert "OTHER" not in answer

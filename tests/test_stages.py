@@ -133,9 +133,10 @@ def test_the_tables_put_bicubic_first_and_say_what_the_study_measured(project):
     assert "two unrelated faces" in " ".join(text.split())
 
 
-def test_the_first_run_registers_a_champion(project):
+def test_the_first_run_registers_a_challenger_which_the_starter_is_ahead_of(project):
     assert project.count("model_versions") == 1
-    assert project.count("registered_model_aliases", "alias = 'champion' AND version = 1") == 1
+    assert project.count("registered_model_aliases", "alias = 'challenger' AND version = 1") == 1
+    assert project.count("registered_model_aliases") == 1
     assert project.count("runs") == 9  # the parent, and one for each stage but publish
 
 

@@ -454,6 +454,16 @@ def test_the_champion_is_measured_anew_on_other_images_once(project: Path, profi
     assert measured == [True]
 
 
+def test_an_evaluation_of_before_the_starter_was_measured_moves_no_alias(project: Path) -> None:
+    table = project / "reports/evaluate/per_image.csv"
+    rows = [row for row in table.read_text().splitlines() if ",starter," not in row]
+    table.write_text("\n".join(rows) + "\n")
+    published = publish_project(project)
+    assert (published.model_version, published.champion, published.decision) == (1, None, None)
+    reason = find_version(project, "facesr/1").tags["gate.reason"]
+    assert reason.startswith("It was not compared with the starter, on selfies: per_image.csv has")
+
+
 def test_no_alias_changes_where_the_champions_weights_are_lost(
     project: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -469,7 +479,7 @@ def test_no_alias_changes_where_the_champions_weights_are_lost(
     assert (published.model_version, published.champion, published.decision) == (2, 1, None)
     [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "\n" not in line
-    assert "The champion, version 1, could not be measured on selfies" in line
+    assert "It was not compared with the champion, version 1, on selfies" in line
     assert "not in the artifact store" in find_version(project, "facesr/2").tags["gate.reason"]
     with pytest.raises(NotRegisteredError):
         find_version(project, "facesr@challenger")
@@ -489,8 +499,11 @@ def test_a_person_promotes_and_takes_back_and_the_gate_does_not_undo_it(project:
     assert rollback(project, why="teeth").number == 1
     assert champion(project).number == 1
     assert find_version(project, "facesr/2").tags["withdrawn.why"] == "teeth"
-    with pytest.raises(RegistryError, match="No version that served before version 1 is left"):
-        rollback(project, why="again")
+    # Before the first version the starter served.
+    assert rollback(project, why="again") is None
+    with pytest.raises(NoChampionError, match="the starter serves"):
+        rollback(project, why="and again")
+    assert promote(project, "facesr/1", why="not so bad").number == 1
     write_lock(project, loss="mse")
     measured_again = publish_project(project)
     assert (measured_again.model_version, measured_again.champion) == (2, 1)

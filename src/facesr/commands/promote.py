@@ -23,8 +23,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "rollback",
         help="let the version serve that served before",
         description=(
-            "Moves the alias champion back. The version that it is taken from is marked as "
-            "withdrawn, and the gate does not choose it again."
+            "Moves the alias champion back; before the first version the starter served. The "
+            "version that it is taken from is marked as withdrawn, and the gate does not choose "
+            "it again."
         ),
     )
     rollback.add_argument("--why", required=True, help="the reason, for those who come later")
@@ -42,4 +43,7 @@ def _rollback(parsed: argparse.Namespace) -> None:
     from facesr.tracking import rollback
 
     version = rollback(Path.cwd(), why=parsed.why)
-    print(f"facesr@champion is version {version.number} again.")
+    if version:
+        print(f"facesr@champion is version {version.number} again.")
+    else:
+        print("No version is facesr@champion: the starter serves again.")

@@ -57,7 +57,7 @@ def ask_gate(
     """Give a version the alias that the gate decides on, after its reason is written.
 
     A version that serves already keeps its alias; one that a person has withdrawn gets none. Where
-    the champion cannot be measured, the reason is written and no alias changes.
+    the champion or the starter was not measured, the reason is written and no alias changes.
 
     Args:
         root: The project's root.
@@ -74,23 +74,25 @@ def ask_gate(
     champion = champion_number(client)
     if champion == number or WITHDRAWN in version.tags:
         return None
-    methods = [rule.method, BICUBIC, STARTER]
-    own, bicubic, starter = read_scores(scores.read_text(encoding="utf-8"), rule, methods)
-    references = {BICUBIC: bicubic, "the starter": starter}
-    if champion:
-        try:
+    text = scores.read_text(encoding="utf-8")
+    own, bicubic = read_scores(text, rule, [rule.method, BICUBIC])
+    references = {BICUBIC: bicubic}
+    try:
+        # An evaluation of before the starter was measured may be published again.
+        [references["the starter"]] = read_scores(text, rule, [STARTER])
+        if champion:
             found = find_version(root, f"{MODEL}/{champion}")
             table = _table_of(root, runs, found, images, scores.name, rule, measure)
             [references[f"version {champion}"]] = read_scores(table, rule, [rule.method])
-        except FaceSRError as error:
-            where = rule.evaluation_set
-            reason = f"The champion, version {champion}, could not be measured on {where}: {error}"
-            _tag(client, number, REASON, reason)
-            if DECISION in version.tags:
-                # Of other images; the next run asks again.
-                client.delete_model_version_tag(MODEL, str(number), DECISION)
-            logger.warning("Version %d was not compared; no alias changes. %s", number, reason)
-            return None
+    except FaceSRError as error:
+        serves = f"the champion, version {champion}" if champion else "the starter"
+        reason = f"It was not compared with {serves}, on {rule.evaluation_set}: {error}"
+        _tag(client, number, REASON, reason)
+        if DECISION in version.tags:
+            # Of other images; the next run asks again.
+            client.delete_model_version_tag(MODEL, str(number), DECISION)
+        logger.warning("Version %d gets no alias. %s", number, reason)
+        return None
     decision = decide(own, references, rule)
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)
@@ -160,14 +162,20 @@ def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
     return find_version(root, f"{MODEL}/{found.number}")
 
 
-def rollback(root: Path, *, why: str) -> RegisteredVersion:
-    """Gives the alias back to the version that served before.
+def rollback(root: Path, *, why: str) -> RegisteredVersion | None:
+    """Give the alias back to the version that served before; before the first, the starter did.
 
     The version that it is taken from is marked as withdrawn, and the gate never chooses it again.
 
+    Args:
+        root: The project's root.
+        why: Becomes a tag of the version that it is taken from.
+
+    Returns:
+        The version that serves now; None where the starter does.
+
     Raises:
-        RegistryError: There is no reason, or no earlier champion is left, or the store does not
-            answer.
+        RegistryError: There is no reason, or no champion, or the store does not answer.
     """
     if not why.strip():
         raise RegistryError("A rollback needs a reason that others can read: --why '...'")
@@ -182,17 +190,15 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion:
             and int(version.version) != present.number
         ]
         earlier = max(served, key=lambda version: version.tags[SINCE], default=None)
+        _tag(client, present.number, WITHDRAWN, why.strip())
         if earlier:
-            _tag(client, present.number, WITHDRAWN, why.strip())
             client.set_registered_model_alias(MODEL, CHAMPION, earlier.version)
-            event = f"{MODEL}/{present.number} was withdrawn, {MODEL}/{earlier.version} serves"
-            note_decision(root, client, f"{event}\n\n{why.strip()}")
-    if not earlier:
-        raise RegistryError(
-            f"No version that served before version {present.number} is left. "
-            "Choose one: facesr promote VERSION --why '...'"
-        )
-    return find_version(root, f"{MODEL}/{earlier.version}")
+        else:
+            client.delete_registered_model_alias(MODEL, CHAMPION)
+        serves = f"{MODEL}/{earlier.version}" if earlier else "the starter"
+        event = f"{MODEL}/{present.number} was withdrawn, {serves} serves"
+        note_decision(root, client, f"{event}\n\n{why.strip()}")
+    return find_version(root, f"{MODEL}/{earlier.version}") if earlier else None
 
 
 def _crown(client: Any, number: int) -> None:
