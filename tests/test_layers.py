@@ -9,6 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
     {"errors"},
+    {"extras"},
     {"files"},
     {
         "config",

@@ -21,6 +21,7 @@ EXEMPT = {
     "config": "checks numbers that DVC tracks by themselves",
     "download": "what comes is verified",
     "errors": "messages only",
+    "extras": "imports optional packages",
     "files": "how bytes reach the disk",
     "parallel": "the results are the same on any number of cores",
     "paths": "names that dvc.yaml repeats",

@@ -13,6 +13,7 @@ from typing import NoReturn, TextIO
 
 from facesr import __version__
 from facesr.errors import FaceSRError, ParamsError, Stopped
+from facesr.extras import missing
 
 # A program that a closed pipe ends has the status of the signal, as others have.
 BROKEN_PIPE = 128 + getattr(signal, "SIGPIPE", 13)
@@ -29,6 +30,8 @@ def run(main: Callable[[], None]) -> None:
         _flush()
     except FaceSRError as error:
         _end(1, f"error: {error}")
+    except ModuleNotFoundError as error:
+        _end(1, f"error: {missing(error)}")
     except Stopped as stopped:
         _end(stopped.status, str(stopped))
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ whole under its name once, and who comes second leaves it alone, so nothing is l
 made twice.
 """
 
-import importlib
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from facesr.batch import Options, Outcome, enhance_file
 from facesr.enhancer import Enhancer
 from facesr.errors import ParamsError
+from facesr.extras import import_extra
 from facesr.jobs import Job
 
 LOCAL = "local"
@@ -68,13 +68,8 @@ def run(
 
 
 def _start(address: str) -> ModuleType:
-    try:
-        ray = importlib.import_module("ray")
-        importlib.import_module("ray.data")
-    except ImportError as error:
-        raise ParamsError("--ray needs Ray. Install it with: pip install 'facesr[cluster]'") from (
-            error
-        )
+    ray: ModuleType = import_extra("ray")
+    import_extra("ray.data")
     try:
         ray.init(
             address=address,

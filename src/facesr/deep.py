@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from facesr import images
+from facesr.extras import import_extra
 
 Pixels = NDArray[np.uint16]
 """(H, W, C): grey, grey and alpha, RGB, or RGB and alpha."""
@@ -44,7 +45,7 @@ def decode_png(data: bytes, picture: Image.Image) -> Pixels:
     Raises:
         ValueError: The file is damaged.
     """
-    import imagecodecs
+    imagecodecs = import_extra("imagecodecs")
 
     # Of what damage does to a file imagecodecs says little.
     pixels = imagecodecs.png_decode(data)
@@ -75,7 +76,7 @@ def srgb() -> bytes:
 
 
 def _convert(colours: Pixels, source: bytes, target: bytes) -> Pixels:
-    import imagecodecs
+    imagecodecs = import_extra("imagecodecs")
 
     try:
         converted: Pixels = imagecodecs.cms_transform(
@@ -103,7 +104,7 @@ def encode_png(
         profile: ICC.
         dpi: Pixels per inch to the right and down.
     """
-    import imagecodecs
+    imagecodecs = import_extra("imagecodecs")
 
     encoded = imagecodecs.png_encode(
         pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, level=images.PNG_COMPRESSION

@@ -10,13 +10,16 @@ instead put every face half a pixel off.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import dlib
 import torch
 from torch import Tensor
 
 from facesr import images
+from facesr.extras import import_extra
+
+if TYPE_CHECKING:
+    import dlib
 
 # Longer side in pixels of what the detector sees. It looks for faces of 40 px and more there.
 DETECTION_SIDE = 2048
@@ -70,11 +73,12 @@ def find_faces(picture: Tensor) -> list[Box]:
 
 
 @functools.cache
-def _detector() -> dlib.fhog_object_detector:
+def _detector() -> "dlib.fhog_object_detector":
+    dlib = import_extra("dlib")
     return dlib.get_frontal_face_detector()
 
 
-def _around(box: dlib.rectangle, reduction: float) -> Box:
+def _around(box: "dlib.rectangle", reduction: float) -> Box:
     side = box.width() / BOX_SIDE
     left = (box.left() + box.right() + 1) / 2 - BOX_CENTRE_X * side
     top = (box.top() + box.bottom() + 1) / 2 - BOX_CENTRE_Y * side

@@ -7,8 +7,6 @@ are on the scale of 8-bit files, 0 to 255, as in the tables of the field.
 from collections.abc import Callable, Sequence
 
 import torch
-from pytorch_msssim import ms_ssim as torch_ms_ssim
-from pytorch_msssim import ssim as torch_ssim
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -111,6 +109,8 @@ def ssim(sr: Tensor, hr: Tensor) -> Tensor:
     _check(sr, hr)
     if min(sr.shape[-2:]) < WINDOW:
         raise DataError(f"SSIM needs pictures of at least {WINDOW} px, not {_size(sr)}.")
+    from pytorch_msssim import ssim as torch_ssim
+
     values: Tensor = torch_ssim(sr, hr, data_range=1, size_average=False, win_size=WINDOW)
     return values
 
@@ -122,6 +122,8 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
     `ms_ssim_window`; values of different windows cannot be compared.
     """
     _check(sr, hr)
+    from pytorch_msssim import ms_ssim as torch_ms_ssim
+
     values: Tensor = torch_ms_ssim(
         sr,
         hr,

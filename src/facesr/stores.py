@@ -12,7 +12,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from facesr.errors import DataError, ParamsError
+from facesr.errors import DataError
+from facesr.extras import import_extra
 from facesr.files import written_whole
 
 if TYPE_CHECKING:
@@ -106,14 +107,9 @@ class StorePath:
 
     @contextmanager
     def _opened(self) -> "Iterator[tuple[FileSystem, str]]":
+        fs = import_extra("pyarrow.fs")
         try:
-            from pyarrow.fs import FileSystem
-        except ImportError as error:
-            raise ParamsError(
-                f"{self} needs PyArrow. Install it with: pip install 'facesr[cluster]'"
-            ) from error
-        try:
-            system, path = FileSystem.from_uri(self.address.replace(" ", "%20"))
+            system, path = fs.FileSystem.from_uri(self.address.replace(" ", "%20"))
             yield system, path.rstrip("/")
         except FileNotFoundError as error:
             raise DataError(f"{self} does not exist. Check the address.") from error

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from facesr.extras import import_extra
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -98,7 +100,7 @@ def read_pixels(file: IO[bytes], number: int) -> Pixels | None:
     Raises:
         ValueError: It breaks off.
     """
-    import tifffile
+    tifffile = import_extra("tifffile")
 
     file.seek(0)
     with tifffile.TiffFile(file) as opened:
@@ -148,7 +150,7 @@ def open_unknown(file: IO[bytes]) -> Image.Image | None:
     Returns:
         A picture that has no pixels, only a size, a mode and what stands beside; or None.
     """
-    import tifffile
+    tifffile = import_extra("tifffile")
 
     file.seek(0)
     try:
@@ -180,7 +182,7 @@ def open_unknown(file: IO[bytes]) -> Image.Image | None:
 
 def describe(file: IO[bytes], number: int = 0) -> str:
     """Return what a page holds that is not read, and what to do."""
-    import tifffile
+    tifffile = import_extra("tifffile")
 
     try:
         file.seek(0)

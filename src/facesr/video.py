@@ -25,9 +25,10 @@ from torch import Tensor
 
 from facesr import images
 from facesr.errors import DataError, ParamsError
+from facesr.extras import import_extra
 from facesr.files import written_whole
 from facesr.remux import Remux, check_fits
-from facesr.video_streams import CONTAINERS, Survey, import_av, open_video, survey
+from facesr.video_streams import CONTAINERS, Survey, open_video, survey
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -152,7 +153,7 @@ def enhance_video(
             not take it.
         ParamsError: PyAV is not installed.
     """
-    av = import_av()
+    av = import_extra("av")
     if target.suffix.lower() not in CONTAINERS:
         raise ParamsError(f"{target} must end in {', '.join(CONTAINERS)}: videos become H.264.")
     stat = source.stat() if source.is_file() else None

@@ -3,7 +3,6 @@
 Needs PyAV.
 """
 
-import importlib
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from facesr.errors import DataError, ParamsError
+from facesr.extras import import_extra
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -79,20 +79,6 @@ class Survey:
         return near if is_meant else seconds
 
 
-def import_av() -> ModuleType:
-    """Return PyAV.
-
-    Raises:
-        ParamsError: It is not installed.
-    """
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ParamsError(
-            "Videos need PyAV. Install it with: pip install 'facesr[video]'"
-        ) from error
-
-
 def open_video(av: ModuleType, path: Path) -> "InputContainer":
     """Open a file for reading; tags in another encoding than UTF-8 keep their bytes."""
     container: InputContainer = av.open(str(path), metadata_errors="surrogateescape")
@@ -102,7 +88,7 @@ def open_video(av: ModuleType, path: Path) -> "InputContainer":
 def is_video(path: Path) -> bool:
     """Tell videos by their content; False where PyAV is not installed."""
     try:
-        av = import_av()
+        av = import_extra("av")
         with open_video(av, path) as container:
             brand = container.metadata.get("major_brand", "").strip()
             has_film = any(is_film(av, stream) for stream in container.streams.video)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import requests
-
 from facesr.errors import RegistryError
 from facesr.tracking.listing import pages_of
 from facesr.tracking.store import connect, shown, tracking_uri
@@ -71,6 +69,8 @@ def _comparison(base: str, experiment: str) -> str:
 
 
 def _wait_for(server: "subprocess.Popen[bytes]", base: str) -> None:
+    import requests
+
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < give_up and server.poll() is None:
         with suppress(requests.RequestException):
