@@ -148,6 +148,21 @@ def test_an_unknown_backbone_is_one_line_that_lists_the_known_ones(kind):
     assert "\n" not in str(error.value)
 
 
+def test_fastais_unet_keeps_no_skip_after_a_pass_not_even_one_that_failed():
+    network = build({**PAPER, "backbone": "resnet18"}).eval()
+    x = torch.rand(1, 3, 16, 16)
+    network(x)
+    assert [hook.stored for hook in network.unet.sfs] == [None] * network.skips
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    network.unet.layers[-1].register_forward_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        network(x)
+    assert [hook.stored for hook in network.unet.sfs] == [None] * network.skips
+
+
 def test_fastais_default_cut_of_vgg16_has_no_skip_at_all():
     assert len(create_unet_model(zoo.vgg16_bn, 3, (64, 64), pretrained=False).sfs) == 0
 

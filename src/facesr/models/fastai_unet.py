@@ -73,8 +73,13 @@ class FastaiUNet(nn.Module):
         enlarged = enlarge_bicubic(x, self.scale)  # (N, 3, H, W)
         height, width = enlarged.shape[-2:]
         padded = pad_to_multiple(self.imagenet.normalise(enlarged), MULTIPLE)
-        # The last layer marks its output as a fastai picture; plain tensors leave this module.
-        y = self.unet(padded).as_subclass(Tensor)
+        try:
+            # The last layer marks its output as a fastai picture; plain tensors leave this module.
+            y = self.unet(padded).as_subclass(Tensor)
+        finally:
+            # Else the skips stay in memory until the next pass, with all that led to them.
+            for hook in self.unet.sfs:  # type: ignore[union-attr]
+                hook.stored = None
         return self.imagenet.restore(y[..., :height, :width])
 
 
