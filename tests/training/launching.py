@@ -15,6 +15,7 @@ def launch_two(*command, folder):
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, places)),
         "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
         "PYTHONWARNINGS": "ignore",
     }
     return subprocess.run(

@@ -215,7 +215,8 @@ class EvalIdle(Callback):
 
 
 @pytest.mark.filterwarnings("ignore:.*shadowing an attribute")
-def test_one_step_of_each_agrees_with_fastais_ganlearner(nets, batch):
+def test_one_step_of_each_agrees_with_fastais_ganlearner(nets, batch, monkeypatch):
+    monkeypatch.setattr("fastai.callback.core.default_device", lambda: torch.device("cpu"))
     generator, critic = nets
     ours = copy.deepcopy(generator), copy.deepcopy(critic)
     lr, hr = batch
