@@ -160,10 +160,10 @@ def test_a_picture_goes_through_a_pipe():
         (("in", "-o", "out", "--keep-gps", "--metadata", "strip"), "--metadata strip leaves"),
         (("in", "-o", "out", "--sheet", "s.jpg"), "s.jpg must end in .png"),
         (("in", "-o", "out", "--report", "in"), "in is not a report of facesr enhance"),
-        (("in", "-o", "out", "--ray", "local", "--sheet", "s.png"), "--sheet: no pictures come"),
-        (("-", "-o", "-", "--json", "--jobs", "4"), "--json, --jobs: nothing for one picture"),
-        (("-", "-o", "out.png", "--report", "r.csv"), "--report: nothing for one picture"),
-        (("-", "-o", "out.png", "--sheet", "s.png"), "--sheet: nothing for one picture"),
+        (("in", "-o", "out", "--ray", "local", "--sheet", "s.png"), "--sheet: no images come"),
+        (("-", "-o", "-", "--json", "--jobs", "4"), "--json, --jobs: of no effect for one image"),
+        (("-", "-o", "out.png", "--report", "r.csv"), "--report: of no effect for one image"),
+        (("-", "-o", "out.png", "--sheet", "s.png"), "--sheet: of no effect for one image"),
         (("-", "-o", "in", "--force"), "in must end in .jpg"),
         (("-", "-o", "out.bmp"), "out.bmp must end in .jpg"),
         (("-", "-o", "out.png", "--format", "webp"), "out.png is no webp file"),
@@ -289,7 +289,7 @@ def test_results_of_other_options_are_said_in_the_summary_and_kept(capsys):
     os.utime("in/b.png", (4e9, 4e9))
     enhance(*arguments, 4)
     assert (
-        "2 there already (1 older than their picture, 1 made with other options: --force makes "
+        "2 there already (1 older than their image, 1 made with other options: --force makes "
         "them again)" in capsys.readouterr().out
     )
     assert images.read(Path("out/a.png")).shape == (3, 16, 16)

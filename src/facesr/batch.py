@@ -28,8 +28,8 @@ from facesr.stores import Place
 
 logger = logging.getLogger(__name__)
 
-# Of the coarsest file system, FAT.
-_CLOCK_SECONDS = 2
+# Nanoseconds to which file systems round times down: FAT, HFS+, exFAT, NTFS, ext4.
+_CLOCK_STEPS = (2_000_000_000, 1_000_000_000, 10_000_000, 100, 1)
 
 Status = Literal["enhanced", "skipped", "failed"]
 
@@ -241,8 +241,9 @@ def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "opti
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):
         return ""  # each would have to be fetched
     try:
-        behind = job.source.stat().st_mtime - job.target.stat().st_mtime
-        if behind > _CLOCK_SECONDS:
+        newest, kept = job.source.stat().st_mtime_ns, job.target.stat().st_mtime_ns
+        step = next(step for step in _CLOCK_STEPS if kept % step == 0)
+        if newest // step > kept // step:
             return "older"
         with images.opened(job.target) as result:
             made_by = str(result.getexif().get(SOFTWARE, ""))

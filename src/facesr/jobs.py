@@ -170,7 +170,7 @@ def _expand(name: str) -> list[Place]:
     if place.exists():
         if isinstance(place, Path) and (kind := _special_kind(place)):
             raise DataError(
-                f"{place} is a {kind}. Name a file, or pipe the picture into: facesr enhance -"
+                f"{place} is a {kind}. Name a file, or pipe the image into: facesr enhance -"
             )
         return [place]
     if glob.has_magic(name) and isinstance(place, Path):

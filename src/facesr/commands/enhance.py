@@ -204,9 +204,9 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
             raise ParamsError(f"{', '.join(given)}: {why}. Leave it away.")
 
     if PIPE in parsed.inputs:
-        refuse(("ray", "sheet", "report", "json", "jobs"), "nothing for one picture from a pipe")
+        refuse(("ray", "sheet", "report", "json", "jobs"), "of no effect for one image from a pipe")
     if parsed.ray:
-        refuse(("sheet",), "no pictures come back with --ray")
+        refuse(("sheet",), "no images come back with --ray")
     if all(Path(each).suffix.lower() in video_streams.SUFFIXES for each in parsed.inputs):
         pictures_only = ("ray", "sheet", "jobs", "format", "quality")
         refuse(pictures_only, "these are for pictures, not for a video")
@@ -225,7 +225,7 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
     from facesr import photos
 
     if sys.stdin is None:
-        raise ParamsError("Standard input is closed. Pipe a picture into it, or name a file.")
+        raise ParamsError("Standard input is closed. Pipe an image into it, or name a file.")
     if target is None:
         if sys.stdout is None:
             raise ParamsError("Standard output is closed. Name a file with -o.")
@@ -233,7 +233,7 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
     own = photos.FORMATS.get(target.suffix.lower())
     if target.is_dir() or own is None:
         raise ParamsError(
-            f"{target} must end in {', '.join(photos.FORMATS)}: a picture from a pipe has no name."
+            f"{target} must end in {', '.join(photos.FORMATS)}: an image from a pipe has no name."
         )
     if options.file_format not in (None, own):
         raise ParamsError(f"{target} is no {options.file_format} file. Leave --format away.")

@@ -31,7 +31,7 @@ REPORT_COLUMNS = (
     "clipped_fraction",
     "luma_shift",
 )
-_STALE = {"older": "older than their picture", "options": "made with other options"}
+_STALE = {"older": "older than their image", "options": "made with other options"}
 
 
 def check_files(parsed: argparse.Namespace) -> None:
@@ -94,11 +94,11 @@ def enhance_files(
     summary = {status: counts[status] for status in ("enhanced", "skipped", "failed")}
     stale = {kind: counts[kind] for kind in _STALE if counts[kind]}
     if parsed.json:
-        told = {"summary": summary, "model": enhancer.model, "seconds": seconds}
-        print(json.dumps(told | ({"stale": stale} if stale else {})))
+        values = {"summary": summary, "model": enhancer.model, "seconds": seconds}
+        print(json.dumps(values | ({"stale": stale} if stale else {})))
     elif not parsed.quiet:
         print(
-            f"{counts['enhanced']} enhanced, {counts['skipped']} there already{_told(stale)}, "
+            f"{counts['enhanced']} enhanced, {counts['skipped']} there already{_in_words(stale)}, "
             f"{counts['failed']} failed in {seconds:.1f} s with {enhancer.model}",
         )
     if counts["failed"]:
@@ -108,7 +108,7 @@ def enhance_files(
         )
 
 
-def _told(stale: dict[str, int]) -> str:
+def _in_words(stale: dict[str, int]) -> str:
     parts = ", ".join(f"{count} {_STALE[kind]}" for kind, count in stale.items())
     return f" ({parts}: --force makes them again)" if parts else ""
 
