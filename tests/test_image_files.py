@@ -184,11 +184,11 @@ def test_a_layout_that_pillow_does_not_know_keeps_profile_resolution_and_texts()
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (tiff_of(drawn(8, 3).astype(np.float32), "rgb"), "3 channels of 32-bit floating-point"),
-        (tiff_of(drawn(8, 1).astype(np.float16), "minisblack"), "1 channels of 16-bit floating"),
-        (tiff_of(drawn(8, 1).astype(np.float32), "minisblack"), "1 channels of 32-bit floating"),
-        (tiff_of(drawn(8, 1).astype(np.int16), "minisblack"), "1 channels of 16-bit signed"),
-        (tiff_of(drawn(16, 3).astype(np.uint32), "rgb"), "3 channels of 32-bit integers"),
+        (tiff_of(drawn(8, 3).astype(np.float32), "rgb"), "3 x 32-bit floating-point"),
+        (tiff_of(drawn(8, 1).astype(np.float16), "minisblack"), "1 x 16-bit floating"),
+        (tiff_of(drawn(8, 1).astype(np.float32), "minisblack"), "1 x 32-bit floating"),
+        (tiff_of(drawn(8, 1).astype(np.int16), "minisblack"), "1 x 16-bit signed"),
+        (tiff_of(drawn(16, 3).astype(np.uint32), "rgb"), "3 x 32-bit integers"),
         (b"\0\0\0\x18ftypheic" + bytes(100), "is HEIC; convert it to JPEG"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100), "is HEIC; convert it to JPEG"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif" + bytes(100), "is AVIF; convert it to JPEG"),
@@ -308,6 +308,25 @@ def test_a_resolution_that_is_no_number_is_left_out_and_said(rational, file_form
     if rational[0]:
         assert any("resolution" in note for note in photo.notes)
     assert images.read(photos.encode(photo, file_format=file_format)).shape == photo.colour.shape
+
+
+def test_a_preview_alone_is_read_and_called_so():
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, drawn(8, 3), photometric="rgb", metadata=None, subfiletype=1)
+    photo = photos.read(buffer.getvalue())
+    assert photo.colour.shape == (3, HEIGHT, WIDTH)
+    assert any("preview" in note for note in photo.notes)
+
+
+def test_no_resolution_is_made_up_and_pixels_that_are_not_square_are_said():
+    data, _ = bilevel_or_nibbles(4, 1)
+    assert photos.read(data).dpi is None
+    square, wide = (
+        photos.read(png_of(drawn(8, 3), (b"pHYs", struct.pack(">IIB", 2, down, 0))))
+        for down in (2, 1)
+    )
+    assert not square.notes
+    assert any("not square (2:1)" in note for note in wide.notes)
 
 
 def test_a_limit_above_that_of_pillow_counts():

@@ -75,6 +75,7 @@ _STALE_NAMESPACES = (
 )
 # What every format can say.
 _LOWEST_DPI, _HIGHEST_DPI = 1, 65_535
+_X_RESOLUTION = 0x011A
 
 # IPTC-IIM (https://iptc.org/standards/iim/), record 2: content location, city, sublocation,
 # province, country.
@@ -127,7 +128,14 @@ def read(picture: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool)
 
 def read_dpi(picture: Image.Image, notes: list[str]) -> tuple[float, float] | None:
     """Return pixels per inch to the right and down, where an opened file gives them as numbers."""
-    found = picture.info.get("dpi")
+    info = picture.info
+    shape = info.get("aspect") or info.get("resolution")
+    if info.get("jfif_unit") == 0:
+        shape = info.get("jfif_density")
+    if shape and 0 < shape[0] != shape[1] > 0:
+        notes.append(f"its pixels are not square ({shape[0]}:{shape[1]}), which is left out")
+    # Where a TIFF file says nothing, Pillow says 1.
+    found = info.get("dpi") if _X_RESOLUTION in getattr(picture, "tag_v2", {_X_RESOLUTION}) else ()
     if not found:
         return None
     try:

@@ -125,6 +125,8 @@ def _note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> No
     frames = getattr(opened, "n_frames", 1)
     if opened.format == "TIFF":
         frames = len(tiff_reader.full_pages(opened))
+        if not frames:
+            notes.append("the file calls this image a preview: a larger one in it is not read")
     # A camera's MPO file holds previews beside the picture.
     if frames > 1 and opened.format != "MPO":
         notes.append("animated or with several pages: only the first picture is taken")

@@ -190,7 +190,7 @@ def describe(file: IO[bytes], number: int = 0) -> str:
             page: Any = opened.pages[number]
             kind = _NUMBERS.get(page.sampleformat, "numbers")
             held = (
-                f"{page.samplesperpixel} channels of {page.bitspersample}-bit {kind} "
+                f"{page.samplesperpixel} x {page.bitspersample}-bit {kind} a pixel "
                 f"({page.photometric.name}, compression {page.compression.name})"
             )
     except Exception as error:
