@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from facesr import photos
+from facesr import images, photos
 from facesr.batch import Options, enhance_photo
 from facesr.enhancer import Enhancer
 
@@ -153,13 +153,13 @@ def test_what_a_format_does_not_hold_is_named(data, file_format, words):
 
 def test_transparent_pixels_are_filled_once(monkeypatch):
     done = []
-    fill = photos._fill
+    fill = images.fill_beneath
 
     def counted(colour, alpha):
         done.append(colour.shape)
         return fill(colour, alpha)
 
-    monkeypatch.setattr(photos, "_fill", counted)
+    monkeypatch.setattr(images, "fill_beneath", counted)
     for faces in (False, True):
         photo = photos.read(encoded("PNG", "LA"))
         enhance_photo(Enhancer.bicubic(), photo, Options(enhance={"scale": 2}, faces=faces))

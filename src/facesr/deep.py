@@ -9,8 +9,10 @@ import zlib
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from torch import Tensor
 
 from facesr import images
 from facesr.extras import import_extra
@@ -54,6 +56,19 @@ def decode_png(data: bytes, picture: Image.Image) -> Pixels:
     if pixels.dtype != np.uint16 or pixels.shape[1::-1] != picture.size:
         raise ValueError(f"it holds {pixels.shape} values of {pixels.dtype}")
     return np.asarray(pixels)
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """(H, W, C) to (C, H, W) in [0, 1]."""
+    return torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)).div_(OPAQUE)
+
+
+def from_tensor(planes: Tensor) -> Pixels:
+    """(C, H, W) in [0, 1] to (H, W, C)."""
+    pixels = np.empty((*planes.shape[-2:], len(planes)), np.uint16)
+    for channel, plane in enumerate(planes):
+        pixels[..., channel] = (plane.clamp(0, 1) * OPAQUE).round().numpy()
+    return pixels
 
 
 def to_srgb(colours: Pixels, profile: bytes) -> Pixels:

@@ -371,6 +371,18 @@ def resize(
     return torch.from_numpy(result)
 
 
+def fill_beneath(colour: Tensor, alpha: Tensor) -> Tensor:
+    """Give (3, H, W) the colours around where (1, H, W) alpha is 0; see `photos`."""
+    height, width = alpha.shape[-2:]
+    if alpha.min() > 0 or max(height, width) == 1:
+        return colour
+    half = ((height + 1) // 2, (width + 1) // 2)
+    opaque = resize(alpha, half, "bilinear")
+    reduced = resize(colour * alpha, half, "bilinear") / opaque.clamp(min=1e-6)
+    around = resize(fill_beneath(reduced.clamp(0, 1), opaque), (height, width), "bilinear")
+    return torch.where(alpha > 0, colour, around)
+
+
 def centre_square(picture: Tensor, side: int | None = None) -> Tensor:
     """Cuts a square of `side` from the middle of a (3, H, W) picture, the largest at most."""
     height, width = picture.shape[-2:]

@@ -13,7 +13,7 @@ from xml.parsers.expat import ExpatError
 
 from PIL import Image, IptcImagePlugin
 
-from facesr import png
+from facesr import png, tiff_reader
 
 # Description, make, model, date, author, copyright, rating, and Windows' title, comment, author,
 # keywords and subject. All else in the first directory describes the file that was.
@@ -73,6 +73,8 @@ _STALE_NAMESPACES = (
     "http://ns.apple.com/HDRGainMap/",
     "http://ns.apple.com/pixeldatainfo/",
 )
+# Of Adobe and Google, Apple, and ISO 21496-1.
+_GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map/", b"hdrgainmap", b"HDRGainMap", b"ts:21496:-1")
 # What every format can say.
 _LOWEST_DPI, _HIGHEST_DPI = 1, 65_535
 _X_RESOLUTION = 0x011A
@@ -124,6 +126,22 @@ def read(picture: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool)
         _pack_iptc(found, keep_gps),
         tuple(_read_texts(picture, data, notes, keep_gps)),
     )
+
+
+def note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> None:
+    """Say what a file holds beside the image that is taken: pages, frames, HDR."""
+    frames = getattr(opened, "n_frames", 1)
+    if opened.format == "TIFF":
+        frames = len(tiff_reader.full_pages(opened))
+        if not frames:
+            notes.append("the file calls this image a preview: a larger one in it is not read")
+    # A camera's MPO file holds previews beside the picture.
+    if frames > 1 and opened.format != "MPO":
+        notes.append("animated or with several pages: only the first picture is taken")
+    if opened.format in ("JPEG", "MPO") and any(mark in data for mark in _GAIN_MAPS):
+        notes.append("HDR is lost: the gain map is left out")
+    if opened.format == "PNG" and (kind := png.hdr(data)):
+        notes.append(f"HDR is lost: the colours ({kind}) are taken as sRGB")
 
 
 def read_dpi(picture: Image.Image, notes: list[str]) -> tuple[float, float] | None:

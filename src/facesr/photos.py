@@ -36,8 +36,6 @@ MAX_PIXELS = 200_000_000
 """Of a picture and of its enlargement where nothing else is asked; 2.4 GB in memory."""
 
 _ORIENTATION = 0x0112
-# Of Adobe and Google, Apple, and ISO 21496-1.
-_GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map/", b"hdrgainmap", b"HDRGainMap", b"ts:21496:-1")
 # A JPEG's segment: XMP and IPTC that do not fit are left out.
 _LONGEST_SEGMENT = 65_000
 
@@ -88,7 +86,7 @@ def read(
     with images.opened(source, name, max_pixels=max_pixels) as opened:
         with images.faults_of(name):
             data = source if isinstance(source, bytes) else source.read_bytes()
-            _note_other_images(opened, data, notes)
+            metadata.note_other_images(opened, data, notes)
             if opened.mode == "CMYK" and deep.holds_16_bits(opened):
                 notes.append("printing colours of 16 bits are read as 8")
             is_deep_png = deep.is_deep_png(opened)
@@ -120,22 +118,6 @@ def read(
         )
 
 
-def _note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> None:
-    """Say what a file holds beside the image that is taken: pages, frames, HDR."""
-    frames = getattr(opened, "n_frames", 1)
-    if opened.format == "TIFF":
-        frames = len(tiff_reader.full_pages(opened))
-        if not frames:
-            notes.append("the file calls this image a preview: a larger one in it is not read")
-    # A camera's MPO file holds previews beside the picture.
-    if frames > 1 and opened.format != "MPO":
-        notes.append("animated or with several pages: only the first picture is taken")
-    if opened.format in ("JPEG", "MPO") and any(mark in data for mark in _GAIN_MAPS):
-        notes.append("HDR is lost: the gain map is left out")
-    if opened.format == "PNG" and (kind := png.hdr(data)):
-        notes.append(f"HDR is lost: the colours ({kind}) are taken as sRGB")
-
-
 def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
     base, alpha = _split(upright)
     base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
@@ -162,18 +144,14 @@ def _from_deep(pixels: deep.Pixels, profile: bytes | None, notes: list[str]) -> 
         except ValueError as error:
             notes.append(_unreadable(error))
             profile = None
-    colour = _to_tensor(colours)
+    colour = deep.to_tensor(colours)
     return Photo(
         colour=colour.expand(3, -1, -1).contiguous(),
-        alpha=None if alpha is None else _to_tensor(alpha),
+        alpha=None if alpha is None else deep.to_tensor(alpha),
         is_grey=is_grey,
         depth=16,
         profile=None if is_grey else profile,
     )
-
-
-def _to_tensor(pixels: deep.Pixels) -> Tensor:
-    return torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)).div_(deep.OPAQUE)
 
 
 def encode(
@@ -330,7 +308,7 @@ def fill_transparent(photo: Photo) -> Photo:
     """
     if photo.alpha is None or photo.is_filled:
         return photo
-    return replace(photo, colour=_fill(photo.colour, photo.alpha), is_filled=True)
+    return replace(photo, colour=images.fill_beneath(photo.colour, photo.alpha), is_filled=True)
 
 
 def lay_on_white(photo: Photo) -> Tensor:
@@ -338,17 +316,6 @@ def lay_on_white(photo: Photo) -> Tensor:
     if photo.alpha is None:
         return photo.colour
     return photo.colour * photo.alpha + (1 - photo.alpha)
-
-
-def _fill(colour: Tensor, alpha: Tensor) -> Tensor:
-    height, width = alpha.shape[-2:]
-    if alpha.min() > 0 or max(height, width) == 1:
-        return colour
-    half = ((height + 1) // 2, (width + 1) // 2)
-    opaque = images.resize(alpha, half, "bilinear")
-    reduced = images.resize(colour * alpha, half, "bilinear") / opaque.clamp(min=1e-6)
-    around = images.resize(_fill(reduced.clamp(0, 1), opaque), (height, width), "bilinear")
-    return torch.where(alpha > 0, colour, around)
 
 
 def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -396,20 +363,14 @@ def _unreadable(error: Exception) -> str:
 
 
 def _to_deep(photo: Photo) -> deep.Pixels:
-    colours = _to_uint16(photo.colour.mean(0, keepdim=True) if photo.is_grey else photo.colour)
+    colours = deep.from_tensor(
+        photo.colour.mean(0, keepdim=True) if photo.is_grey else photo.colour
+    )
     if photo.profile and not photo.is_grey:
         colours = deep.from_srgb(colours, photo.profile)
     if photo.alpha is None:
         return colours
-    return np.concatenate([colours, _to_uint16(photo.alpha)], -1)
-
-
-def _to_uint16(planes: Tensor) -> deep.Pixels:
-    """(C, H, W) in [0, 1] to (H, W, C)."""
-    pixels = np.empty((*planes.shape[-2:], len(planes)), np.uint16)
-    for channel, plane in enumerate(planes):
-        pixels[..., channel] = (plane.clamp(0, 1) * deep.OPAQUE).round().numpy()
-    return pixels
+    return np.concatenate([colours, deep.from_tensor(photo.alpha)], -1)
 
 
 def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:
