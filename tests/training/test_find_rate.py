@@ -19,7 +19,9 @@ def test_a_search_draws_its_picture(stage, trained, tmp_path, monkeypatch, capsy
     cli.main(["find-rate", stage, "-o", str(picture), "--steps", "8"])
     with Image.open(picture) as opened:
         assert opened.size == (880, 495)
-    assert "rate with the lowest loss is" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rate with the lowest loss is" in said
+    assert "8 steps are too few to go by that" in said
 
 
 def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained, tmp_path):
