@@ -84,10 +84,15 @@ def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weig
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     rows = table(tmp_path / "report" / "per_image.csv")
-    assert len(rows) == (6 + 7) * 3  # methods of both sizes, images
+    assert len(rows) == 2 * 7 * 3  # sizes, methods, images
     summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]
     assert summary["full_size"]["count"] == 3
-    assert list(summary["generator_size"])[1:] == [*build_baselines(2), "generator", "GAN"]
+    assert list(summary["generator_size"])[1:] == [
+        *build_baselines(2),
+        "starter",
+        "generator",
+        "GAN",
+    ]
     assert list(summary["full_size"])[-3:] == ["starter", "GAN + bicubic", "GAN + up-sampler"]
     bicubic = [
         float(row["psnr"])

@@ -7,7 +7,7 @@ from facesr.config import load_params
 from facesr.errors import DataError
 from facesr.stats import Summary
 from facesr.tables import BICUBIC
-from facesr.tracking.gate import Rule, compare, decide, margin, read_scores
+from facesr.tracking.gate import Decision, Rule, compare, decide, hold_first, margin, read_scores
 
 RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", confidence=0.9975)
 SERVING = {"a": 24.0, "b": 25.0, "c": 26.0, "d": 27.0}
@@ -65,6 +65,21 @@ def test_a_version_worse_than_the_starter_never_serves_though_the_champion_is_wo
     decision = decide(SERVING, references, RULE)
     assert not decision.is_champion
     assert decision.reason.startswith("Not better than the starter")
+
+
+@pytest.mark.parametrize("first", SHIFTS)
+def test_a_chain_whose_first_network_is_behind_the_starter_never_serves(first):
+    small = RULE._replace(size="generator size")
+    better = Decision(True, "Better than the starter: ...")
+    decision = hold_first(better, SERVING, behind(first), small)
+    assert decision.is_champion == (first != "worse")
+    refused = Decision(False, "Not better than the starter ...")
+    assert hold_first(refused, SERVING, behind(first), small) == refused
+    if first == "worse":
+        assert decision.reason == (
+            "Its first network, which alone serves small scales, is behind the starter: psnr on "
+            "selfies over 4 images at generator size: -0.35 ± 0.029 dB."
+        )
 
 
 def test_a_lower_error_is_better_than_a_higher_one():

@@ -422,6 +422,21 @@ def test_a_first_version_that_is_not_better_than_the_starter_stays_challenger(
     assert (better.model_version, better.champion) == (2, 2)
 
 
+def test_a_version_that_is_worse_than_the_starter_at_small_scales_stays_challenger(
+    project: Path,
+) -> None:
+    table = project / "reports/evaluate/per_image.csv"
+    rows = [
+        f"selfies,generator size,{method},{number},{psnr}"
+        for number in range(3)
+        for method, psnr in (("starter", 28.0 + number), ("GAN", 27.9 + number))
+    ]
+    table.write_text(table.read_text() + "\n".join(rows) + "\n")
+    published = publish_project(project)
+    assert published.champion is None
+    assert "first network" in published.decision.reason
+
+
 def other_images(root: Path) -> None:
     """Stands for evaluation images that the champion has not been measured on."""
     lock = (root / "dvc.lock").read_text()

@@ -125,6 +125,9 @@ def evaluate(
         CheckpointError: Weights are missing or damaged.
     """
     tables = _methods_by_size(params.back_projections, generator, gan, upsampler, starter)
+    if sizes.generator_size == sizes.lr_size:
+        # There the starter has nothing to enlarge, and the GAN alone never serves.
+        del tables[GENERATOR_SIZE][STARTER]
     measured = [
         _measure(one, tables, sizes=sizes, minimum_psnr=params.minimum_psnr)
         for one in _sets(sets, fetched, valid, validation_sets, params.validation_pictures)
@@ -168,6 +171,7 @@ def _methods_by_size(
     return {
         GENERATOR_SIZE: {
             **baselines,
+            STARTER: enhanced_by(chain(starter)),
             GENERATOR: enhanced_by(chain(generator)),
             GAN: enhanced_by(chain(gan)),
         },

@@ -2,14 +2,15 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facesr.errors import FaceSRError, RegistryError
-from facesr.tables import BICUBIC, STARTER
-from facesr.tracking.gate import Decision, Rule, decide, read_scores
+from facesr.errors import DataError, FaceSRError, RegistryError
+from facesr.tables import BICUBIC, GAN, GENERATOR_SIZE, STARTER
+from facesr.tracking.gate import Decision, Rule, decide, hold_first, read_scores
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.restoring import note_decision
 from facesr.tracking.runs import SCORES_FOLDER, Runs
@@ -94,6 +95,11 @@ def ask_gate(
         logger.warning("Version %d gets no alias. %s", number, reason)
         return None
     decision = decide(own, references, rule)
+    small = rule._replace(size=GENERATOR_SIZE)
+    # Where the starter has no row, the first network alone never serves.
+    with suppress(DataError):
+        first, starter = read_scores(text, small, [GAN, STARTER])
+        decision = hold_first(decision, first, starter, small)
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)
     if decision.is_champion:

@@ -87,6 +87,28 @@ def decide(
     )
 
 
+def hold_first(
+    decision: Decision, first: Mapping[str, float], starter: Mapping[str, float], rule: Rule
+) -> Decision:
+    """Refuse a version whose first network, which alone serves small scales, is behind the starter.
+
+    Args:
+        decision: On the whole chain.
+        first: The metric of the first network by image.
+        starter: The metric of the starter at the same size.
+        rule: What is compared, at that size.
+    """
+    ahead = compare(first, starter, rule.metric)
+    if not decision.is_champion or ahead.mean >= 0:
+        return decision
+    return Decision(
+        False,
+        f"Its first network, which alone serves small scales, is behind the starter: {rule.metric} "
+        f"on {rule.evaluation_set} over {ahead.finite} images at {rule.size}: {ahead.mean:+.4g} ± "
+        f"{ahead.standard_error:.2g}{_UNITS.get(rule.metric, '')}.",
+    )
+
+
 def margin(difference: Summary, confidence: float) -> float:
     """Return what a mean paired difference has to exceed, by Student's t distribution.
 
