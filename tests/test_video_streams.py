@@ -358,6 +358,29 @@ def test_frames_of_varying_length_keep_them_to_the_last(tmp_path):
     assert seconds(target) == pytest.approx(seconds(source), abs=0.002)
 
 
+def test_the_tags_of_a_phone_are_kept_and_the_loss_of_others_is_said(tmp_path):
+    source, target = tmp_path / "film.mov", tmp_path / "out.mov"
+    tags = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.location.ISO6709": "+48+11/"}
+    with pytest.MonkeyPatch.context() as patch:
+        opened = av.open
+        options = {"movflags": "use_metadata_tags"}
+        patch.setattr(av, "open", lambda *given: opened(*given, container_options=options))
+        write_film(source, tags=tags)
+    assert enhance(source, target).notes == ()
+    with av.open(str(target)) as container:
+        assert container.metadata["com.apple.quicktime.make"] == "Apple"
+        assert not any("location" in name for name in container.metadata)
+    write_film(tmp_path / "film.mkv", tags={"CAMERA_MOOD": "fine", "COMMENT": "Mine"})
+    (note,) = enhance(tmp_path / "film.mkv", tmp_path / "out.mp4", software="facesr").notes
+    assert "camera_mood" in note
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.metadata["comment"] == "Mine; facesr"
+        assert container.streams.audio[0].metadata["name"] == "in eng"
+    enhance(tmp_path / "out.mp4", tmp_path / "again.mkv")
+    with av.open(str(tmp_path / "again.mkv")) as container:
+        assert container.streams.audio[0].metadata["title"] == "in eng"
+
+
 def test_the_place_of_a_film_is_left_out_unless_it_is_asked_for(tmp_path):
     source = tmp_path / "film.mp4"
     write_film(source, tags={"location": "+48.1-011.5/", "title": "Home"})

@@ -27,11 +27,23 @@ if TYPE_CHECKING:
 
 _TEXT_SUBTITLES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt"}
 # What describes the old file, not the film.
-_OLD_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
+_OLD_TAGS = frozenset(
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "software"}
+)
 # What is true of the film after its enhancement, too.
 _FILM_TAGS = frozenset({"language", "title", "handler_name", "timecode"})
 # What every container of results can hold.
 _SOUND = "aac"
+
+
+def container_options(av: ModuleType, original: "InputContainer") -> dict[str, str]:
+    """Return what lets MP4 and MOV hold the tags of phones, whose names have dots.
+
+    Such tags and covers exclude each other in the writer of FFmpeg.
+    """
+    has_cover = any(is_cover(av, stream) for stream in original.streams)
+    is_phone = "mp4" in original.format.name and any("." in name for name in original.metadata)
+    return {"movflags": "use_metadata_tags"} if is_phone and not has_cover else {}
 
 
 class Remux:
@@ -85,9 +97,11 @@ class Remux:
     def _tags(self, tags: dict[str, str], only: frozenset[str] | None = None) -> dict[str, str]:
         if not self.keep_metadata:
             only = frozenset({"language"})
+        # MP4 calls the title of a stream its name.
+        titled = {"title" if name == "name" else name: value for name, value in tags.items()}
         return {
             name: value
-            for name, value in tags.items()
+            for name, value in titled.items()
             if (only is None or name.lower() in only)
             and name.lower() not in _OLD_TAGS
             and (self.keep_gps or not any(w in name.lower() for w in ("location", "gps", "xyz")))

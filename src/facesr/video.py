@@ -27,7 +27,7 @@ from facesr import images
 from facesr.errors import DataError, ParamsError
 from facesr.extras import import_extra
 from facesr.files import written_whole
-from facesr.remux import Remux, check_fits
+from facesr.remux import Remux, check_fits, container_options
 from facesr.video_streams import CONTAINERS, Survey, open_video, survey
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def enhance_video(
             folder.mkdir(exist_ok=True)
             count = _write_segments(av, source, found, folder, enhance, tell)
             with written_whole(target) as beside:
-                _join(av, source, found, folder, beside, target, software, options)
+                notes += _join(av, source, found, folder, beside, target, software, options)
                 os.utime(beside, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
         except av.error.FFmpegError as error:
             if isinstance(error, OSError) and folder.is_dir():
@@ -314,8 +314,12 @@ def _join(
     target: Path,
     software: str,
     options: dict[str, bool],
-) -> None:
-    """Put the segments and the other streams of the source into one file, in the order of time."""
+) -> tuple[str, ...]:
+    """Put the segments and the other streams of the source into one file, in the order of time.
+
+    Returns:
+        A note where the container did not take some of the tags.
+    """
     with (
         open_video(av, source) as original,
         av.open(str(_segment(folder, 0))) as first,
@@ -323,15 +327,23 @@ def _join(
             str(beside),
             "w",
             CONTAINERS[target.suffix.lower()],
+            container_options=container_options(av, original),
             metadata_errors="surrogateescape",
         ) as output,
     ):
         film = output.add_stream_from_template(first.streams.video[0])
         film.codec_context.framerate = found.rate
         remux = Remux(av, original, found, output, film, **options)
-        comment = output.metadata.get("comment")
-        output.metadata["comment"] = f"{comment}; {software}" if comment else software
+        tags = {name.lower(): value for name, value in output.metadata.items()}
+        tags["comment"] = "; ".join(filter(None, (tags.get("comment"), software)))
+        output.metadata.clear()
+        output.metadata.update(tags)
         remux.write(_packets(av, folder, found.exact(found.end)))
+    with open_video(av, beside) as made:
+        lost = tags.keys() - {name.lower() for name in made.metadata}
+    if not lost:
+        return ()
+    return (f"tags left out, as {target.suffix} cannot hold them: {', '.join(sorted(lost))}",)
 
 
 def _packets(av: ModuleType, folder: Path, end: Fraction) -> "Iterator[Packet]":
