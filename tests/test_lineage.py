@@ -4,15 +4,24 @@ import hashlib
 import json
 import math
 import os
+import shlex
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 from shipped import write_params
-from test_tracking import make_project, migrated_database, networks, publish_project, train_again
+from test_tracking import (
+    TRAINED,
+    make_project,
+    migrated_database,
+    networks,
+    publish_project,
+    train_again,
+)
 
 from facesr import cli, comparison, lineage, sweeps
 from facesr.checkpoints import load_networks
@@ -106,6 +115,46 @@ def test_a_version_tells_its_pictures_decision_and_intervals(project):
     text = lineage.as_text(found)
     assert "CC-BY-NC-4.0 2" in " ".join(text.split())
     assert "25.167 [22.041, 28.29" in text
+
+
+def test_lineage_is_a_screen_and_all_of_it_on_demand(project):
+    found = lineage.describe(project, "1")
+    assert found["code"] == {"revision": TRAINED["git.rev"], "dirty": "false"}
+    assert found["environment"]["device"] == "NVIDIA H200"
+    assert found["environment"]["fastai"] == "unknown"
+    short, long = lineage.as_text(found), lineage.as_text(found, everything=True)
+    assert len(short.splitlines()) <= 25
+    assert "train_gan.batch" not in short
+    assert "train_gan.batch" in long
+    assert found["runs"]["train_gan"] in long
+
+
+def test_to_make_it_again_names_the_revision_that_trained_it_and_what_differs_from_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    before = "training_seed: 7\nbeta: 0.1\nphases: [{epochs: 1}]\nnames: '*'\ncontent: {l1: 1.0}\n"
+    (tmp_path / "params.yaml").write_text(before)
+    identity = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
+    for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    after = "training_seed: 8\nbeta: 0.1\nphases: [{epochs: 2}]\nnames: a_*\ncontent: {mse: 1.0}\n"
+    tags = {"git.rev": revision, "git.dirty": "false"}
+    commands = lineage._commands(tmp_path, 4, tags, after)
+    assert commands[0] == f"git checkout {revision}"
+    assert shlex.split(commands[1]) == [
+        *("dvc", "exp", "run", "-S", "training_seed=8", "-S", "phases=[{epochs:2}]"),
+        *("-S", "names='a_*'", "-S", "~content.l1", "-S", "+content.mse=1.0"),
+    ]
+    assert commands[2].startswith("facesr reproduce 4")
+    assert lineage._commands(tmp_path, 4, {}, after) == [
+        "# The revision that trained it is unknown."
+    ]
+    lost = lineage._commands(tmp_path, 4, {**tags, "git.rev": "b" * 40}, after)
+    assert lost == ["facesr reproduce 4"]
 
 
 def test_a_state_is_found_by_version_alias_run_and_experiment(project):

@@ -22,11 +22,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from shipped import write_params
 from tiny import network
 
 from facesr import choice, tracking
 from facesr.checkpoints import save_networks
-from facesr.config import PublishParams
+from facesr.config import PublishParams, load_params
 from facesr.errors import DataError, NoChampionError, NotRegisteredError, RegistryError
 from facesr.tracking import (
     Published,
@@ -60,6 +61,7 @@ STAGES = (
 )
 GATE = PublishParams(metric="psnr", evaluation_set="selfies", confidence=0.9975)
 SETS = {"faces": Path("data/pairs/test"), "selfies": Path("data/pairs/selfies")}
+TRAINED = {"git.rev": "a" * 40, "git.dirty": "false", "device": "NVIDIA H200", "torch": "2.9.0"}
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
 FIDELITY = Path("models/generator.safetensors")
 
@@ -130,6 +132,8 @@ def write_network(path: Path, *, scale: int, seed: int) -> None:
 def write_reports(reports: Path) -> None:
     for stage in STAGES:
         (reports / stage).mkdir(parents=True)
+        if stage.startswith("train_"):
+            (reports / stage / "provenance.json").write_text(json.dumps(TRAINED))
     curves = reports / "train_gan"
     (curves / "curves.csv").write_text("step,loss,critic_loss\n1,0.5,\n2,0.25,inf\n3,0.125,0.75\n")
     (curves / "valid.csv").write_text("step,psnr\n3,21.5\n")
@@ -725,7 +729,6 @@ def test_tags_hold_provenance_and_neither_secrets_nor_paths_of_this_computer(
     version = find_version(published_project, "facesr/1").tags
     assert runs["brisk-otter"]["dvc.exp_name"] == "brisk-otter"
     assert runs["brisk-otter"]["profile"] == version["profile"] == "small"
-    assert runs["train_gan"]["torch"] == torch.__version__.partition("+")[0]
     assert runs["train_gan"]["dvc.md5.models/gan.safetensors"]
     assert version["dvc.md5.data/pairs/selfies"]
     everything = json.dumps([*runs.values(), dict(version)])
@@ -733,23 +736,41 @@ def test_tags_hold_provenance_and_neither_secrets_nor_paths_of_this_computer(
         assert secret not in everything
 
 
-def test_a_working_tree_is_dirty_by_changes_of_its_own_and_not_by_results(
+def test_the_code_is_dirty_by_changes_of_its_own_and_not_by_parameters_and_results(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tags() -> dict[str, str]:
-        return provenance.provenance(project, (Path("dvc.lock"), Path("reports")), "small", [])
-
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    assert "git.rev" not in tags()
-    (project / "params.yaml").write_text("training_seed: 0\n")
+    assert "git.rev" not in provenance.environment(project)
+    (project / "src").mkdir()
+    for name in ("params.yaml", "src/model.py"):
+        (project / name).write_text("")
     identity = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
     for command in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "first")):
         subprocess.run(["git", *command], cwd=project, check=True)
     write_lock(project, loss="mse")
     (project / "reports/metrics.json").write_text("{}")
-    assert (len(tags()["git.rev"]), tags()["git.dirty"]) == (40, "false")
     (project / "params.yaml").write_text("training_seed: 1\n")
-    assert tags()["git.dirty"] == "true"
+    found = provenance.environment(project)
+    assert (len(found["git.rev"]), found["git.dirty"]) == (40, "false")
+    assert found["torch"] == torch.__version__.partition("+")[0]
+    (project / "src/model.py").write_text("depth = 3\n")
+    assert provenance.environment(project)["git.dirty"] == "true"
+
+
+def test_a_training_records_what_trained_it_beside_its_report(tmp_path: Path) -> None:
+    params = load_params(write_params(tmp_path), any_device=True)
+    with tracking.live_run(tmp_path, tmp_path / "train_gan", params) as report:
+        assert provenance.read_environment(report) == {}
+    assert provenance.read_environment(report)["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_a_version_names_what_trained_it_and_not_who_publishes(published_project: Path) -> None:
+    runs = {run.info.run_name: run.data.tags for run in find_runs(published_project)}
+    version = find_version(published_project, "facesr/1").tags
+    for tags in (runs["brisk-otter"], runs["train_gan"], version):
+        assert {tag: tags.get(tag) for tag in TRAINED} == TRAINED
+    # Nothing has been recorded of what drew the images.
+    assert not TRAINED.keys() & runs["fetch_faces"].keys()
 
 
 def test_weights_are_found_by_alias_and_number_and_equal_the_tagged_md5(

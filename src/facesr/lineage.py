@@ -1,17 +1,22 @@
 """Where a version of the registered model comes from: code, data, parameters, measurement."""
 
+import json
+import re
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from facesr.config import parse_yaml
 from facesr.errors import RegistryError
 from facesr.files import written_whole
 from facesr.manifest import read_manifest, source_of
 from facesr.stats import interval, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
+from facesr.tracking.history import git
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.records import Record, read_artifact, read_record
 from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES_FOLDER
@@ -19,6 +24,9 @@ from facesr.tracking.versions import WEIGHTS_MD5
 
 SCORES = f"{SCORES_FOLDER}/per_image.csv"
 _DECISIONS = (REASON, SINCE, PROMOTED, WITHDRAWN)
+# Of `describe`: what fills screens, and what fits into a line.
+_LONG = ("files", "params", "runs")
+_IN_A_LINE = ("code", "environment")
 _ENVIRONMENT = ("device", "fastai", "torch", "torchvision")
 
 
@@ -34,6 +42,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
     """
     record = read_record(root, name)
     tags = {**record.tags, **record.version.tags}
+    params = read_artifact(root, record.run_id, "params.yaml")
     return {
         "version": record.version.number,
         "aliases": list(record.aliases),
@@ -41,10 +50,13 @@ def describe(root: Path, name: str) -> dict[str, Any]:
             tag: tags[tag] for tag in (REASON, SINCE, PROMOTED, WITHDRAWN) if tag in tags
         },
         "weights_md5": tags.get(WEIGHTS_MD5, ""),
-        "code": {"revision": tags.get("git.rev", ""), "dirty": tags.get("git.dirty", "")},
+        "code": {
+            "revision": tags.get("git.rev", "unknown"),
+            "dirty": tags.get("git.dirty", "unknown"),
+        },
         "experiment": tags.get("dvc.exp_name", ""),
         "profile": tags.get("profile", ""),
-        "environment": {name: tags[name] for name in _ENVIRONMENT if name in tags},
+        "environment": {name: tags.get(name, "unknown") for name in _ENVIRONMENT},
         "pictures": _count_pictures(root, record),
         "files": {
             tag.removeprefix("dvc.md5."): value
@@ -54,7 +66,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
         "measurement": _measurement(read_artifact(root, record.run_id, SCORES) or ""),
         "params": dict(sorted(record.params.items())),
         "runs": {"parent": record.run_id, **record.stages},
-        "commands": _commands(tags),
+        "commands": _commands(root, record.version.number, tags, params),
     }
 
 
@@ -73,31 +85,49 @@ def read_lock_of(root: Path, record: Record) -> Mapping[str, Any]:
         return read_lock(path)
 
 
-def as_text(lineage: Mapping[str, Any]) -> str:
-    """Renders what `describe` found for a terminal."""
+def as_text(lineage: Mapping[str, Any], *, everything: bool = False) -> str:
+    """Render what `describe` found for a terminal.
+
+    Args:
+        lineage: As from `describe`.
+        everything: Also files, parameters, runs, and all metrics: hundreds of lines.
+    """
     lines: list[str] = []
 
     def add(name: str, value: object, indent: int = 0) -> None:
         label = f"{'  ' * indent}{name}"
-        if isinstance(value, Mapping):
-            if value:
-                lines.append(label)
+        if isinstance(value, Mapping) and value and (indent or name in _LONG):
+            lines.append(label)
             for inner, content in value.items():
-                add(str(inner), content, indent + 1)
-        elif isinstance(value, list):
-            lines.append(f"{label:<28} {', '.join(map(str, value))}" if value else f"{label:<28} -")
+                lines.append(f"{'  ' * (indent + 1) + str(inner):<20} {content}")
+        elif isinstance(value, Mapping):
+            for inner, content in value.items():
+                add(f"{name}: {inner}", _in_a_line(content))
         else:
-            lines.append(f"{label:<28} {value if value != '' else '-'}")
+            lines.append(f"{label:<20} {_in_a_line(value)}")
 
     for name, value in lineage.items():
         if name == "commands":
             lines += ["to make it again", *(f"  {command}" for command in value)]
         elif name == "measurement":
+            shown = [row for row in value if everything or row["metric"] == "psnr"]
             lines.append(f"measurement (mean, 95 % interval, {FULL_SIZE})")
-            lines += [f"  {row['set']:<10} {_row(row)}" for row in value]
-        else:
+            lines += [f"  {row['set']:<10} {_row(row)}" for row in shown]
+        elif name in _IN_A_LINE:
+            lines.append(f"{name:<20} {_in_a_line(value)}")
+        elif everything or name not in _LONG:
             add(name.replace("_", " "), value)
+    if not everything:
+        lines.append("files, parameters, runs and all metrics: --all")
     return "\n".join(lines)
+
+
+def _in_a_line(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {content}" for name, content in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return str(value) if value != "" else "-"
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -210,11 +240,47 @@ def _measurement(text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _commands(tags: Mapping[str, str]) -> list[str]:
+def _commands(root: Path, number: int, tags: Mapping[str, str], params: str | None) -> list[str]:
     revision = tags.get("git.rev")
     if not revision:
-        return ["# The code revision is unknown: the project was not under Git."]
-    commands = [f"git checkout {revision}"]
+        return ["# The revision that trained it is unknown."]
+    before = git(root, "show", f"{revision}:./params.yaml")
+    lines = []
     if tags.get("git.dirty") == "true":
-        commands.append("# The working tree had changes of its own; params.yaml is in the run.")
-    return [*commands, f"dvc exp run --set-param profile={tags.get('profile', '')}"]
+        lines.append("# The code had changes that no revision holds: it may come out otherwise.")
+    if params is None or before is None:
+        return [*lines, f"facesr reproduce {number}"]
+    path = Path("params.yaml")
+    changes = _overrides(parse_yaml(before, path), parse_yaml(params, path))
+    settings = " ".join(f"-S {shlex.quote(change)}" for change in changes)
+    # No changes: as the revision is.
+    lines += [f"git checkout {revision}", f"dvc exp run {settings}".rstrip()]
+    return [*lines, f"facesr reproduce {number}   # in a folder apart, and compares"]
+
+
+def _overrides(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """Return what makes the second parameters of the first, as `dvc exp run -S` takes it."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return [] if before == after else [f"{prefix}={_literal(after)}"]
+    found = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        path = f"{prefix}.{name}" if prefix else str(name)
+        if name not in after:
+            found.append(f"~{path}")
+        elif name not in before:
+            found.append(f"+{path}={_literal(after[name])}")
+        else:
+            found += _overrides(before[name], after[name], path)
+    return found
+
+
+def _literal(value: Any) -> str:
+    """Write a value in the grammar of Hydra, which DVC reads."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{_literal(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w/.-]*", value):
+        quoted = value.replace("'", "\\'")
+        return f"'{quoted}'"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -23,6 +23,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="a number, facesr/3, an alias, a run or a DVC experiment (default: the champion, "
         "else the challenger)",
     )
+    parser.add_argument(
+        "--all", action="store_true", help="also files, parameters, runs and all metrics"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the stages: .png or .svg")
     parser.add_argument(
@@ -59,7 +62,11 @@ def _lineage(parsed: argparse.Namespace) -> None:
         raise ParamsError(f"{parsed.graph} is neither .png nor .svg. Choose one of them.")
     name = parsed.version or champion_or_challenger(root)
     lineage = describe(root, name)
-    print(json.dumps(lineage, indent=2, ensure_ascii=False) if parsed.json else as_text(lineage))
+    print(
+        json.dumps(lineage, indent=2, ensure_ascii=False)
+        if parsed.json
+        else as_text(lineage, everything=parsed.all)
+    )
     if parsed.graph:
         record = read_record(root, name)
         title = f"facesr version {record.version.number}, profile {lineage['profile']}"

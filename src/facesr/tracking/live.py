@@ -23,6 +23,7 @@ from typing import Any
 from facesr.config import Params
 from facesr.errors import Stopped
 from facesr.tracking.lockfile import STAGE_KEY, key_of
+from facesr.tracking.provenance import environment, write_environment
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import shown, tracking_uri
 
@@ -41,6 +42,8 @@ PATIENCE = 30  # s
 def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     """Shows a training in MLflow while the block lasts, where MLFLOW_TRACKING_URI names a server.
 
+    At its end the report gets provenance.json: which revision, device and versions have trained.
+
     Args:
         root: The project's root.
         report: Gets the training's curves and samples; its name is that of the stage.
@@ -49,10 +52,15 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     Yields:
         The report.
     """
-    uri = tracking_uri(root)
     # Of several processes that share a training, the first writes the report.
-    if not uri.startswith(("http://", "https://")) or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         yield report
+        return
+    uri = tracking_uri(root)
+    found = environment(root)
+    if not uri.startswith(("http://", "https://")):
+        yield report
+        write_environment(report, found)
         return
     sections = ("sizes", "training", report.name)
     task = {
@@ -60,6 +68,7 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
         "report": str(report.resolve()),
         "began": time.time(),
         "profile": params.profile,
+        "environment": found,
         "params": params.model_dump(mode="json", include={"training_seed", *sections}),
     }
     writer = subprocess.Popen(
@@ -75,6 +84,7 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     status = "FAILED"
     try:
         yield report
+        write_environment(report, found)
         status = "FINISHED"
     except Stopped:
         status = "KILLED"

@@ -19,7 +19,7 @@ from typing import Any
 from facesr.errors import FaceSRError
 from facesr.tracking.live import LIVE, TRAINING, TRAINING_KEY, training_key
 from facesr.tracking.lockfile import params_of
-from facesr.tracking.provenance import provenance
+from facesr.tracking.provenance import experiment_tags
 from facesr.tracking.report_files import read_curves
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import as_registry_error, connect, tracking_uri
@@ -40,7 +40,8 @@ class LiveWriter:
         """Takes the task over.
 
         Args:
-            task: root, report, began (s since 1970), profile, and params of the sections.
+            task: root, report, began (s since 1970), profile, environment, params of the
+                sections.
         """
         self.task = task
         self.root = Path(task["root"])
@@ -79,8 +80,7 @@ class LiveWriter:
             task, stage = self.task, self.report.name
             client, experiment_id = connect(self.root, create=True)
             names = list(filter(None, [os.environ.get("DVC_EXP_NAME")]))
-            results = (Path("dvc.lock"), self.report.parent)
-            tags = provenance(self.root, results, task["profile"], names)
+            tags = {**experiment_tags(task["profile"], names), **task["environment"]}
             run = client.create_run(
                 experiment_id,
                 run_name=f"{stage} (live)",

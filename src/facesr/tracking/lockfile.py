@@ -87,6 +87,12 @@ def key_of(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def stage_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> str:
+    """Return the name of the stage whose out `path` is, as `entry_writing`."""
+    entry = entry_writing(stages, path)
+    return next(name for name, one in stages.items() if one is entry)
+
+
 def entry_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
     """Returns the entry of the stage whose out `path` is.
 

@@ -33,8 +33,9 @@ from facesr.tracking.lockfile import (
     md5s,
     params_of,
     read_lock,
+    stage_writing,
 )
-from facesr.tracking.provenance import provenance
+from facesr.tracking.provenance import experiment_tags, read_environment
 from facesr.tracking.published import Published, recorded_in_sqlite
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
@@ -103,6 +104,7 @@ def publish(
         def project(
             folder: Path, stages: Mapping[str, Any], tags: Mapping[str, str]
         ) -> _Projection:
+            trained = read_environment(folder / reports / stage_writing(stages, networks[-1]))
             return _Projection(
                 runs=Runs(client, experiment_id, tags),
                 registry=Registry(
@@ -113,9 +115,13 @@ def publish(
                     networks=networks,
                     fidelity=fidelity,
                     metrics=metrics,
-                    tags={tag: text for tag, text in tags.items() if not tag.startswith(ALSO)},
+                    tags={
+                        **{tag: text for tag, text in tags.items() if not tag.startswith(ALSO)},
+                        **trained,
+                    },
                 ),
                 root=folder,
+                trained=trained,
                 reports=folder / reports,
                 stages=stages,
                 metrics_path=metrics,
@@ -135,13 +141,13 @@ def publish(
         with as_registry_error(root):
             names = [os.environ.get("DVC_EXP_NAME", "")]
             names = [name for name in names if name] or history.names_of(root, key)
-            tags = provenance(root, (lock, reports), profile, names)
-            projection = project(root, stages, tags)
+            projection = project(root, stages, experiment_tags(profile, names))
             projection.registry.refuse_strangers()
             is_restored = restore(root, projection.runs, key, restore_state)
             published, is_new = projection.write(key)
             if is_new or is_restored:
-                note_state(root, client, published.parent_run_id, _event(published))
+                event = _event(published) if is_new else "The store was restored"
+                note_state(root, client, published.parent_run_id, event)
     if published.decision:
         alias = CHAMPION if published.decision.is_champion else CHALLENGER
         logger.info(
@@ -180,6 +186,8 @@ class _Projection:
     runs: Runs
     registry: Registry
     root: Path
+    trained: Mapping[str, str]
+    """Revision, device and versions of the last training, whose weights the version has."""
     reports: Path
     stages: Mapping[str, Mapping[str, Any]]
     metrics_path: Path
@@ -206,7 +214,11 @@ class _Projection:
         else:
             is_noted = True
             name = self.runs.tags.get("dvc.exp_name", "repro")
-            tags = {PIPELINE_KEY: key, **evaluation_tags(self.stages, self.metrics_path)}
+            tags = {
+                **self.trained,
+                PIPELINE_KEY: key,
+                **evaluation_tags(self.stages, self.metrics_path),
+            }
             with self.runs.open(name, tags) as run_id:
                 created = 1 + sum(
                     self._link_or_write(stage, entry, run_id)
@@ -269,6 +281,7 @@ class _Projection:
             self.runs.client.set_tag(parent_run_id, f"dvc.reused.{stage}", known.info.run_id)
             return False
         tags = {
+            **read_environment(self.reports / stage),
             "mlflow.parentRunId": parent_run_id,
             "dvc.stage": stage,
             STAGE_KEY: key,

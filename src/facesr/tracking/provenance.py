@@ -1,48 +1,76 @@
-"""Where a run comes from: revision, experiment, device and versions."""
+"""Where weights come from: the revision, device and versions that trained them; experiments."""
 
+import json
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from facesr.files import written_whole
+from facesr.tracking.history import git
 from facesr.tracking.lockfile import ALSO
 
+# Written by every training beside its curves, so that DVC's cache and remotes carry it along.
+FILE = "provenance.json"
+# What decides how the trainings and their data come out; parameters are recorded apart.
+_CODE = ("src", "stages", "dvc.yaml", "recipes.yaml", "removed.csv", "requirements.lock")
 
-def provenance(
-    root: Path, results: Sequence[Path], profile: str, names: Sequence[str]
-) -> dict[str, str]:
-    """Where a run comes from; what is unknown is left out.
 
-    `names` are those of the DVC experiments that it is of.
+def environment(root: Path) -> dict[str, str]:
+    """Return revision, device and versions of this process; what is unknown is left out.
 
-    A working tree is dirty when anything but `results`, which the pipeline writes itself, differs
-    from its revision. Device and versions are those of the computer that publishes.
+    The code is dirty when it differs from the revision.
     """
-    unchanged = ["--", ".", *(f":(exclude){path.as_posix()}" for path in results)]
-    revision = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--untracked-files=no", *unchanged)
-    tags = {
-        "git.rev": revision,
+    revision = git(root, "rev-parse", "HEAD")
+    status = git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
+    found = {
+        "git.rev": revision or "",
         "git.dirty": str(bool(status)).lower() if revision else "",
+        "device": _torch_device(),
+        **installed_versions(("fastai", "torch", "torchvision")),
+    }
+    return {tag: value for tag, value in found.items() if value}
+
+
+def write_environment(report: Path, found: Mapping[str, str]) -> None:
+    """Keep what `environment` has found with the report of a training."""
+    with written_whole(report / FILE) as beside:
+        beside.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_environment(report: Path) -> dict[str, str]:
+    """Return what a training has recorded of itself; nothing where it has not."""
+    try:
+        found = json.loads((report / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(tag): str(value) for tag, value in dict(found).items()}
+
+
+def experiment_tags(profile: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the tags of a state that say what it was made for.
+
+    Args:
+        profile: The active one.
+        names: Of the DVC experiments that came to the state, the first of which names the run.
+    """
+    tags = {
         "dvc.exp_name": next(iter(names), ""),
         **{f"{ALSO}{name}": "true" for name in names[1:]},
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "profile": profile,
-        "device": device_name(),
-        **installed_versions(("fastai", "torch", "torchvision")),
     }
     return {tag: value for tag, value in tags.items() if value}
 
 
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def _torch_device() -> str:
+    """The GPUs that this process may use, else `cpu`."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(count)})) or "cpu"
 
 
 def device_name() -> str:

@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from facesr.tracking import history
 from facesr.tracking.history import State
-from facesr.tracking.lockfile import EVALUATION_RUN, PIPELINE_KEY, key_of, md5s
-from facesr.tracking.registration import VERSION_TAG
+from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY, key_of, md5s
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, database_file, home, is_embedded
 from facesr.tracking.versions import WEIGHTS_MD5, file_md5
@@ -29,8 +28,8 @@ logger = getLogger(__name__)
 
 # Tag of the experiment while its runs are restored.
 RESTORING = "facesr.restoring"
-# Tags of a parent run that follow from the state, or name what is new in a new store.
-_DERIVED = ("mlflow.", "dvc.reused.", "dvc.md5.", "evaluation.", PIPELINE_KEY, VERSION_TAG)
+# Tags of a parent run that do not follow from the files of its state.
+_KEPT = ("profile", "dvc.exp_name", "dvc.exp_baseline_rev", ALSO)
 # Outs that a run or a version holds; of the others only the manifests.
 _NEEDED = ("reports/", "models/")
 _MANIFEST = "manifest.csv"
@@ -44,7 +43,7 @@ Project = Callable[[Path, Mapping[str, Any], Mapping[str, str], bool], None]
 def note_state(root: Path, client: Any, run_id: str, message: str) -> None:
     """Keep the present state, its run and all decisions in the history."""
     run = client.get_run(run_id)
-    tags = {tag: value for tag, value in run.data.tags.items() if not tag.startswith(_DERIVED)}
+    tags = {tag: value for tag, value in run.data.tags.items() if tag.startswith(_KEPT)}
     _note(root, client, message, {"run": tags})
 
 
