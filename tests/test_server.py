@@ -176,6 +176,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> 
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    # A server that has just started takes longer than three seconds on a computer at work.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     root = tmp_path / "project"
     (root / "models").mkdir(parents=True)
     write_network(root / NETWORKS[0], scale=1, seed=0)
@@ -210,6 +212,7 @@ def test_a_server_killed_twice_during_publish_holds_everything_after_the_next_ru
             with pytest.raises(RegistryError, match=r"MLflow at http://.* Start the server") as e:
                 publish_project(project)
             assert "\n" not in str(e.value)
+        assert server.process.poll() is not None, str(e.value)
         server.start()
 
     published = publish_project(project)
