@@ -19,7 +19,7 @@ from test_tracking import (
 )
 from tiny import network
 
-from facesr import images
+from facesr import cli, images, reproduction
 from facesr.baselines import build_baselines
 from facesr.checkpoints import load_network, save_networks
 from facesr.enhancer import Enhancer
@@ -33,7 +33,9 @@ from facesr.evaluation import (
     write_table,
 )
 from facesr.pairs import HR, LR, Pairs, load_pairs
+from facesr.remeasure import write_scores
 from facesr.reports import write_json
+from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
 from facesr.tracking import download
 from facesr.verification import folder_md5, verify
@@ -139,6 +141,34 @@ def test_a_changed_image_does_not_verify(publish):
     images.write(path, image)
     with pytest.raises(DataError, match="does not hold the images that 1 was measured on"):
         verify(root, "1", SETS)
+
+
+def test_a_champion_that_is_measured_anew_gets_the_numbers_of_its_evaluation(publish, tmp_path):
+    root = publish("float32")
+    table = tmp_path / "anew.csv"
+    sets = {name: root / folder for name, folder in SETS.items()}
+    write_scores(download(root, "facesr/1"), "selfies", table, sets=sets, side=SIDE)
+    row = ("selfies", FULL_SIZE, UPSAMPLED)
+    evaluated = read_table((root / "reports/evaluate/per_image.csv").read_text())
+    anew = read_table(table.read_text())
+    assert list(anew) == [row]
+    assert anew[row] == evaluated[row]
+
+
+@pytest.mark.parametrize(
+    ("made", "cause"),
+    [
+        ("NVIDIA H200", "It was made on NVIDIA H200, and this is cpu"),
+        ("cpu", "promised for the same computer"),
+    ],
+)
+def test_reproducing_on_another_kind_of_device_says_so(monkeypatch, made, cause):
+    files = [("models/gan.safetensors", "a", "b")]
+    result = reproduction.Reproduction(files, [], 3, False, (made, "cpu"))
+    monkeypatch.setattr(reproduction, "reproduce", lambda *_, **__: result)
+    parsed = cli.build_parser().parse_args(["reproduce", "1"])
+    with pytest.raises(RegistryError, match=cause):
+        parsed.command(parsed)
 
 
 def test_a_measurement_is_free_of_tf32(monkeypatch):
