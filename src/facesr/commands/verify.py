@@ -13,7 +13,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="measure a registered model again and compare every number",
         description=(
             "Recomputes the metrics of a version from the registered weights and the evaluation "
-            "pictures of this project, and fails where a weight, a picture or a number differs."
+            "images of this project, and fails where a weight, an image or a number differs."
         ),
     )
     parser.add_argument(
@@ -43,6 +43,6 @@ def _verify(parsed: argparse.Namespace) -> None:
     if deviations:
         raise RegistryError(
             f"{len(deviations)} of {compared} numbers of {name} differ. They are not of "
-            "these weights on these pictures."
+            "these weights on these images."
         )
-    print(f"{name}: weights, pictures and {compared} numbers are as registered.")
+    print(f"{name}: weights, images and {compared} numbers are as registered.")
