@@ -6,7 +6,6 @@ header, so that a decompression bomb costs nothing.
 
 import io
 import re
-import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -23,6 +22,8 @@ MAX_SIDE = 8192
 MIN_SIDE = 16
 MAX_FILES = 20
 FORMATS = ("JPEG", "PNG", "WEBP")
+# The limits here are lower than Pillow's, which warns: filters of warnings are not for threads.
+Image.MAX_IMAGE_PIXELS = None
 FIRST_ONLY = "The file is animated or has several pages; only its first image is taken."
 
 # Bytes 4 to 12 of what phones and browsers write beside JPEG.
@@ -82,22 +83,24 @@ def check(data: bytes) -> Header:
     if brand := _BRANDS.get(data[4:12]):
         raise PictureError("not_an_image", f"It is {brand}. Export it as JPEG and try again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                width, height = picture.size
-                _check_size(width, height)
-                if _orientation(picture.info.get("exif")) in _LYING:
-                    width, height = height, width
-                # A phone's JPEG (MPO) holds a preview or a depth map beside its image.
-                frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
-                return Header(width, height, picture.format or "", frames > 1)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            _check_size(width, height)
+            if _orientation(picture.info.get("exif")) in _LYING:
+                width, height = height, width
+            # A phone's JPEG (MPO) holds a preview or a depth map beside its image.
+            frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+            return Header(width, height, picture.format or "", frames > 1)
     except PictureError:
         raise
     except UnidentifiedImageError:
         raise PictureError("not_an_image", "It is not a JPEG, PNG or WebP picture.") from None
-    except Image.DecompressionBombError:
-        raise PictureError("too_many_pixels", _too_many("")) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(
+            "too_many_pixels",
+            f"It is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels. Make it smaller "
+            "and try again.",
+        ) from None
     except Exception as error:
         # Pillow's readers let through whatever a damaged file makes of them.
         raise _damaged() from error
@@ -116,9 +119,7 @@ def decode(data: bytes) -> "Tensor":
     from facesr import images
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return images.read(data)
+        return images.read(data)
     except MemoryError:
         raise
     except Exception as error:
@@ -138,7 +139,11 @@ def stem(name: str) -> str:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError("too_many_pixels", _too_many(f"{width} x {height} ", width * height))
+        raise PictureError(
+            "too_many_pixels",
+            f"It is {width} x {height} ({width * height / 1e6:.3g} megapixels); the limit is "
+            f"{MAX_PIXELS // 1_000_000} megapixels. Make it smaller and try again.",
+        )
     if max(width, height) > MAX_SIDE:
         raise PictureError(
             "too_many_pixels",
@@ -150,14 +155,6 @@ def _check_size(width: int, height: int) -> None:
             "too_small",
             f"It is {width} x {height}; the smallest side must be at least {MIN_SIDE} pixels.",
         )
-
-
-def _too_many(size: str, pixels: int = 0) -> str:
-    number = f"({pixels / 1e6:.3g} megapixels)" if pixels else "too large"
-    return (
-        f"It is {size}{number}; the limit is {MAX_PIXELS // 1_000_000} megapixels. "
-        "Make it smaller and try again."
-    )
 
 
 def _damaged() -> PictureError:
