@@ -127,7 +127,7 @@ def _what_there_is(client: Any) -> str:
 
 
 def champion_or_challenger(root: Path) -> str:
-    """Return `facesr@champion`; where no version serves, that of the newest, and log which it is.
+    """Return `facesr@champion`; where none is, the challenger, else the newest, and log which.
 
     Raises:
         RegistryError: No version is registered, or the store does not answer.
