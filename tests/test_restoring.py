@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -260,6 +261,17 @@ def test_another_working_tree_has_a_history_of_its_own(lost, tmp_path):
     git(lost, "worktree", "add", "-q", str(tmp_path / "other"))
     assert history.noted(lost)
     assert history.noted(tmp_path / "other") == []
+
+
+def test_a_promotion_is_noted_where_a_run_was_deleted_for_good(lost):
+    publish_project(lost)
+    with sqlite3.connect(lost / "mlflow.db") as database:
+        database.execute(
+            "UPDATE model_version_tags SET value = ? WHERE key = 'evaluation.run' AND version = 3",
+            ("0" * 32,),
+        )
+    promote(lost, "facesr/1", why="best")
+    assert history.noted(lost)[-1].registry["aliases"]["champion"] == 1
 
 
 def test_nothing_is_noted_of_a_promotion_that_failed(published):

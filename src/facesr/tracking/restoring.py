@@ -59,8 +59,8 @@ def _note(root: Path, client: Any, message: str, more: Mapping[str, Any]) -> Non
     versions = {}
     for version in client.search_model_versions(f"name = '{MODEL}'"):
         tags = dict(version.tags)
-        if run_id := tags.get(EVALUATION_RUN):
-            tags[EVALUATION_RUN] = client.get_run(run_id).data.tags[PIPELINE_KEY]
+        # Ids are new in a new store; the state is not.
+        tags[EVALUATION_RUN] = _state_of(client, tags.get(EVALUATION_RUN, ""))
         versions[str(version.version)] = tags
     aliases = client.get_registered_model(MODEL).aliases
     known = {
@@ -68,6 +68,16 @@ def _note(root: Path, client: Any, message: str, more: Mapping[str, Any]) -> Non
         "aliases": {alias: int(number) for alias, number in aliases.items()},
     }
     history.note(root, message, {**known, **more}, with_state=bool(more))
+
+
+def _state_of(client: Any, run_id: str) -> str:
+    """The key of a run's state; "" where people have deleted the run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run_id).data.tags.get(PIPELINE_KEY, ""))
+    except MlflowException:
+        return ""
 
 
 def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
@@ -251,7 +261,7 @@ def _decide(runs: Runs, registry: Mapping[str, Any]) -> None:
         numbers[int(number)] = version.version
         for tag, value in tags.items():
             if tag == EVALUATION_RUN:
-                run = runs.find(PIPELINE_KEY, value)
+                run = runs.find(PIPELINE_KEY, value) if value else None
                 value = run.info.run_id if run else ""
             if value and version.tags.get(tag) != value:
                 client.set_model_version_tag(MODEL, version.version, tag, value)
