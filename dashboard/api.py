@@ -24,7 +24,6 @@ import service
 import serving
 from facesr import __version__
 from facesr.errors import ParamsError
-from gate import Busy
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +162,8 @@ async def enhance(request: Request) -> Response:
             )
         finally:
             gate.leave(ticket)
-    except (intake.PictureError, service.ServiceError) as error:
+    except intake.RefusedError as error:
         return problem(error.code, str(error))
-    except Busy:
-        return problem("busy", "Too many requests are waiting. Try again in a moment.")
     except ClientDisconnect:
         return Response(status_code=499)
     logger.info(
@@ -178,9 +175,7 @@ async def enhance(request: Request) -> Response:
 def _enhanced(
     data: bytes, settings: service.Settings, file_format: service.Format, ticket: object
 ) -> tuple[service.Enhanced, bytes]:
-    enhanced = service.enhance(
-        data, settings, serving=serving.shared(), gate=service.shared_gate(), ticket=ticket
-    )
+    enhanced = service.enhance(data, settings, ticket=ticket)
     return enhanced, service.encode(enhanced, file_format)
 
 
@@ -230,25 +225,25 @@ def _settings(request: Request) -> tuple[service.Settings, service.Format]:
     query = request.query_params
     unknown = set(query) - {"size", "format", "model", "strength", "faces"}
     if unknown:
-        raise service.ServiceError("bad_setting", f"Unknown: {', '.join(sorted(unknown))[:100]}.")
+        raise intake.RefusedError("bad_setting", f"Unknown: {', '.join(sorted(unknown))[:100]}.")
     try:
         size = int(query.get("size", service.SIZES[0]))
         strength = float(query.get("strength", 1))
     except ValueError:
-        raise service.ServiceError("bad_setting", "size and strength are numbers.") from None
+        raise intake.RefusedError("bad_setting", "size and strength are numbers.") from None
     if size not in service.SIZES:
         sizes = ", ".join(map(str, service.SIZES))
-        raise service.ServiceError("bad_setting", f"size must be one of {sizes}.")
+        raise intake.RefusedError("bad_setting", f"size must be one of {sizes}.")
     if not 0 <= strength <= 1:
-        raise service.ServiceError("bad_setting", "strength must lie between 0 and 1.")
+        raise intake.RefusedError("bad_setting", "strength must lie between 0 and 1.")
     file_format = query.get("format", "png")
     if file_format not in service.FORMATS:
         formats = ", ".join(service.FORMATS)
-        raise service.ServiceError("bad_setting", f"format must be one of {formats}.")
+        raise intake.RefusedError("bad_setting", f"format must be one of {formats}.")
     faces = query.get("faces", service.FACES[0])
     if faces not in service.FACES:
         choices = ", ".join(service.FACES)
-        raise service.ServiceError("bad_setting", f"faces must be one of {choices}.")
+        raise intake.RefusedError("bad_setting", f"faces must be one of {choices}.")
     settings = service.Settings(
         size=size, model=query.get("model", serving.CHAMPION), strength=strength, faces=faces
     )
@@ -257,7 +252,7 @@ def _settings(request: Request) -> tuple[service.Settings, service.Format]:
 
 async def _body(request: Request) -> bytes:
     """Reads the picture; what is too big is refused by its header, or as soon as it is."""
-    too_big = intake.PictureError(
+    too_big = intake.RefusedError(
         "too_big", f"The limit is {intake.MAX_BYTES // intake.MEGABYTE} MB."
     )
     length = request.headers.get("content-length", "")

@@ -11,7 +11,6 @@ import service
 import serving
 from facesr import paths
 from facesr.errors import DataError, FaceSRError
-from gate import Busy
 
 # Folders of pairs and of the pictures they were made from, by the name of the set.
 SETS = {
@@ -66,14 +65,7 @@ def enhanced(small: bytes, size: int, model: str = serving.CHAMPION) -> service.
     key = (hashlib.sha256(small).hexdigest(), size, model, _number(model))
     if key not in kept:
         try:
-            kept[key] = service.enhance(
-                small,
-                service.Settings(size=size, model=model),
-                serving=serving.shared(),
-                gate=service.shared_gate(),
-            )
-        except Busy:
-            return "Too many people are using this now. Try again in a moment."
+            kept[key] = service.enhance(small, service.Settings(size=size, model=model))
         except FaceSRError as error:
             return str(error)
         while len(kept) > KEPT:

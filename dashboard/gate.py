@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from intake import RefusedError
+
 T = TypeVar("T")
-
-
-class Busy(Exception):  # noqa: N818  a state, not a fault
-    """The queue is full, or the wait was too long."""
 
 
 class Gate:
@@ -32,12 +30,12 @@ class Gate:
         """Takes the last place of the queue at once; `run` or `leave` gives it back.
 
         Raises:
-            Busy: Too many wait.
+            RefusedError: Too many wait.
         """
         ticket = object()
         with self._changed:
             if len(self._line) >= self.slots + self.max_waiting:
-                raise Busy
+                raise _busy()
             self._line.append(ticket)
         return ticket
 
@@ -64,7 +62,7 @@ class Gate:
             ticket: The place in the queue, from `enter`; None takes one.
 
         Raises:
-            Busy: Too many wait, or the slot did not come free in time.
+            RefusedError: Too many wait, or the slot did not come free in time.
         """
         ticket = ticket or self.enter()
         try:
@@ -83,7 +81,11 @@ class Gate:
             # Outside the lock: it may draw, and it may raise.
             tell(ahead)
             if time.monotonic() > end:
-                raise Busy
+                raise _busy()
             with self._changed:
                 if self._line.index(ticket) >= self.slots:
                     self._changed.wait(0.25)
+
+
+def _busy() -> RefusedError:
+    return RefusedError("busy", "Too many people are using this now. Try again in a moment.")

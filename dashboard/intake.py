@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from facesr.errors import DataError
+from facesr.errors import FaceSRError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +37,11 @@ _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
-class PictureError(DataError):
-    """A picture that is not taken.
+class RefusedError(FaceSRError):
+    """An image or a request that is not served.
 
     Attributes:
-        code: For programs: `empty`, `too_big`, `too_many_pixels`, `too_small`, `not_an_image`,
-            `damaged`, `already_larger`.
+        code: For programs: `too_big`, `damaged`, `no_model`, `busy` and others.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
@@ -70,18 +69,18 @@ def check(data: bytes) -> Header:
     """Reads a picture's header and holds it to the limits.
 
     Raises:
-        PictureError: It is no picture, or breaks a limit.
+        RefusedError: It is no picture, or breaks a limit.
     """
     if not data:
-        raise PictureError("empty", "It is empty.")
+        raise RefusedError("empty", "It is empty.")
     if len(data) > MAX_BYTES:
-        raise PictureError(
+        raise RefusedError(
             "too_big",
             f"It has {len(data) / MEGABYTE:.1f} MB; the limit is {MAX_BYTES // MEGABYTE} MB. "
             "Make it smaller and try again.",
         )
     if brand := _BRANDS.get(data[4:12]):
-        raise PictureError("not_an_image", f"It is {brand}. Export it as JPEG and try again.")
+        raise RefusedError("not_an_image", f"It is {brand}. Export it as JPEG and try again.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
@@ -91,12 +90,12 @@ def check(data: bytes) -> Header:
             # A phone's JPEG (MPO) holds a preview or a depth map beside its image.
             frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
             return Header(width, height, picture.format or "", frames > 1)
-    except PictureError:
+    except RefusedError:
         raise
     except UnidentifiedImageError:
-        raise PictureError("not_an_image", "It is not a JPEG, PNG or WebP picture.") from None
+        raise RefusedError("not_an_image", "It is not a JPEG, PNG or WebP picture.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(
+        raise RefusedError(
             "too_many_pixels",
             f"It is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels. Make it smaller "
             "and try again.",
@@ -113,7 +112,7 @@ def decode(data: bytes) -> "Tensor":
         (3, H, W) float32 RGB in [0, 1]; transparent parts lie on white.
 
     Raises:
-        PictureError: As `check`; or the pixels are damaged.
+        RefusedError: As `check`; or the pixels are damaged.
     """
     check(data)
     from facesr import images
@@ -139,26 +138,26 @@ def stem(name: str) -> str:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(
+        raise RefusedError(
             "too_many_pixels",
             f"It is {width} x {height} ({width * height / 1e6:.3g} megapixels); the limit is "
             f"{MAX_PIXELS // 1_000_000} megapixels. Make it smaller and try again.",
         )
     if max(width, height) > MAX_SIDE:
-        raise PictureError(
+        raise RefusedError(
             "too_many_pixels",
             f"It is {width} x {height}; no side may be longer than {MAX_SIDE} pixels. "
             "Make it smaller and try again.",
         )
     if min(width, height) < MIN_SIDE:
-        raise PictureError(
+        raise RefusedError(
             "too_small",
             f"It is {width} x {height}; the smallest side must be at least {MIN_SIDE} pixels.",
         )
 
 
-def _damaged() -> PictureError:
-    return PictureError("damaged", "It is damaged and could not be read.")
+def _damaged() -> RefusedError:
+    return RefusedError("damaged", "It is damaged and could not be read.")
 
 
 def _orientation(exif: object) -> int:

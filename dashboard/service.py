@@ -7,10 +7,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import intake
+import serving
 from facesr import __version__
-from facesr.errors import CheckpointError, DataError, FaceSRError, ParamsError, RegistryError
+from facesr.errors import CheckpointError, DataError, ParamsError, RegistryError
 from gate import Gate
-from serving import BROKEN_WEIGHTS, CHAMPION, Note, Serving
+from intake import RefusedError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,25 +28,13 @@ Faces = Literal["off", "also", "only"]
 FACES: tuple[Faces, ...] = ("off", "also", "only")
 
 
-class ServiceError(FaceSRError):
-    """A picture that is in order could not be enhanced.
-
-    Attributes:
-        code: For programs: `no_model`, `no_memory`, `empty_result`, `bad_setting`.
-    """
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
 @dataclass(frozen=True)
 class Settings:
     """What a person has asked for."""
 
     size: int = SIZES[0]
     """Longer side of the result in pixels."""
-    model: str = CHAMPION
+    model: str = serving.CHAMPION
     strength: float = 1.0
     """0 faithful, 1 crisp."""
     faces: Faces = "off"
@@ -71,7 +60,7 @@ class Enhanced:
     number: int | None
     page: str
     settings: Settings
-    note: Note | None = None
+    note: serving.Note | None = None
     remark: str = ""
     """What else a person should know of the result."""
 
@@ -86,11 +75,11 @@ def plan(header: intake.Header, size: int) -> tuple[int, int]:
     """Gives width and height of the result for a picture.
 
     Raises:
-        PictureError: The picture is as large already.
+        RefusedError: The picture is as large already.
     """
     longer = max(header.width, header.height)
     if longer >= size:
-        raise intake.PictureError(
+        raise RefusedError(
             "already_larger",
             f"It is {header.width} x {header.height}, already larger than {size} x {size}. "
             "Choose a larger size.",
@@ -103,8 +92,6 @@ def enhance(
     data: bytes,
     settings: Settings,
     *,
-    serving: Serving,
-    gate: Gate,
     on_queue: OnQueue = lambda _: None,
     on_progress: OnProgress | None = None,
     ticket: object = None,
@@ -114,46 +101,35 @@ def enhance(
     Args:
         data: The file's bytes.
         settings: What was asked for.
-        serving: Gives the model.
-        gate: The queue.
         on_queue: Told how many are ahead. It may raise, which gives the place up.
         on_progress: Told the tiles that are done and their number. It may raise likewise.
         ticket: The place in the queue, from `Gate.enter`; None takes one.
 
     Raises:
-        PictureError: The picture is not taken.
-        ServiceError: The picture is in order, the rest is not.
-        Busy: Too many are waiting.
+        RefusedError: The picture is not taken, the model cannot serve, or too many wait.
     """
     header = intake.check(data)
     plan(header, settings.size)
-    enhanced = gate.run(
-        lambda: _enhance(data, settings, serving, on_progress), tell=on_queue, ticket=ticket
+    enhanced = shared_gate().run(
+        lambda: _enhance(data, settings, on_progress), tell=on_queue, ticket=ticket
     )
     return replace(enhanced, remark=" ".join(filter(None, (header.note, enhanced.remark))))
 
 
-def _enhance(
-    data: bytes,
-    settings: Settings,
-    serving: Serving,
-    on_progress: OnProgress | None,
-) -> Enhanced:
+def _enhance(data: bytes, settings: Settings, on_progress: OnProgress | None) -> Enhanced:
     try:
-        loaded = serving.choose(settings.model)
+        loaded = serving.shared().choose(settings.model)
     except CheckpointError as error:
-        raise ServiceError(
-            "no_model", f"The model could not be loaded (code {BROKEN_WEIGHTS}). {error}"
+        raise RefusedError(
+            "no_model", f"The model could not be loaded (code {serving.BROKEN_WEIGHTS}). {error}"
         ) from error
     except RegistryError as error:
-        raise ServiceError("no_model", str(error)) from error
+        raise RefusedError("no_model", str(error)) from error
     try:
         picture = intake.decode(data)
         result, remark = _restore(loaded.enhancer, picture, settings, on_progress)
     except ParamsError as error:
-        raise ServiceError("bad_setting", str(error)) from error
-    except intake.PictureError:
-        raise
+        raise RefusedError("bad_setting", str(error)) from error
     except DataError as error:
         # The smallest tile is too large.
         raise _no_memory(settings.size) from error
@@ -164,7 +140,7 @@ def _enhance(
             raise
         raise _no_memory(settings.size) from error
     if _is_empty(result.image, picture):
-        raise ServiceError("empty_result", "The model returned an empty picture.")
+        raise RefusedError("empty_result", "The model returned an empty picture.")
     height, width = result.input_size
     return Enhanced(
         source=data,
@@ -190,7 +166,7 @@ def _restore(
     if settings.faces == "off":
         return enhancer.enhance(picture, on_progress=on_progress, **options), ""
     if not enhancer.networks:
-        raise ServiceError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
+        raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
     from facesr import batch, photos
 
     after, result = batch.enhance_photo(
@@ -290,7 +266,7 @@ def _is_empty(result: "Tensor", picture: "Tensor") -> bool:
     return bool(result.max() == result.min() and picture.max() != picture.min())
 
 
-def _no_memory(size: int) -> ServiceError:
+def _no_memory(size: int) -> RefusedError:
     smaller = [other for other in SIZES if other < size]
     advice = f"Try {smaller[-1]} x {smaller[-1]}." if smaller else "Try a smaller picture, or wait."
-    return ServiceError("no_memory", f"There was not enough memory for {size} x {size}. {advice}")
+    return RefusedError("no_memory", f"There was not enough memory for {size} x {size}. {advice}")

@@ -151,7 +151,7 @@ def _check(result: Result, blend: float) -> None:
         rows = compare_to_original(result.enhanced, file.getvalue(), blend)
         if note := intake.check(file.getvalue()).note:
             st.info(note)
-    except intake.PictureError as refusal:
+    except intake.RefusedError as refusal:
         st.error(f"**{intake.plain(file.name)}** was not compared. {refusal}")
         return
     st.dataframe(rows, hide_index=True, alt="Metrics against the original")
@@ -163,7 +163,7 @@ def compare_to_original(
     """Measures bicubic and model against an original, reduced to the size of the result.
 
     Raises:
-        PictureError: It is no picture, smaller than the result, or of other proportions.
+        RefusedError: It is no picture, smaller than the result, or of other proportions.
     """
     from facesr import images, metrics
 
@@ -171,12 +171,12 @@ def compare_to_original(
     original = intake.decode(data)
     own_height, own_width = original.shape[-2:]
     if own_width < width or own_height < height:
-        raise intake.PictureError(
+        raise intake.RefusedError(
             "too_small",
             f"It is {own_width} x {own_height}, smaller than the result of {width} x {height}.",
         )
     if abs(own_width * height - own_height * width) > max(own_width, own_height):
-        raise intake.PictureError(
+        raise intake.RefusedError(
             "other_proportions",
             f"It is {own_width} x {own_height} and has other proportions than the result of "
             f"{width} x {height}.",

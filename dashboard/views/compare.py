@@ -94,7 +94,7 @@ def ask_original() -> tuple[bytes, bytes] | None:
         if note := intake.check(file.getvalue()).note:
             right.info(note)
         return prepared
-    except intake.PictureError as refusal:
+    except intake.RefusedError as refusal:
         st.error(f"**{intake.plain(file.name)}** cannot be compared. {refusal}")
         return None
 
@@ -104,14 +104,14 @@ def prepare(data: bytes) -> tuple[bytes, bytes]:
     """Cuts an original to sides that the scale divides, and makes the small picture.
 
     Raises:
-        PictureError: It is no picture, or too small.
+        RefusedError: It is no picture, or too small.
     """
     from facesr import images
 
     picture = intake.decode(data)
     height, width = picture.shape[-2:]
     if min(height, width) < SCALE * intake.MIN_SIDE:
-        raise intake.PictureError(
+        raise intake.RefusedError(
             "too_small",
             f"It is {width} x {height}; the smallest side must be at least "
             f"{SCALE * intake.MIN_SIDE} pixels.",

@@ -11,7 +11,6 @@ import serving
 from components import examples, result
 from components.leaving import ask_before_leaving
 from components.paste import paste, pasted
-from gate import Busy
 from session import Job, Picture, Result, work
 
 LIMITS = (
@@ -205,7 +204,7 @@ def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
         try:
             header = intake.check(picture.data)
             width, height = service.plan(header, size)
-        except intake.PictureError as refusal:
+        except intake.RefusedError as refusal:
             st.error(f"**{intake.plain(picture.name)}** was not enhanced. {refusal}")
             continue
         good.append(picture)
@@ -291,14 +290,10 @@ def enhance(
         return service.enhance(
             job.picture.data,
             job.settings,
-            serving=serving.shared(),
-            gate=service.shared_gate(),
             on_queue=on_queue,
             on_progress=on_progress,
         )
-    except Busy:
-        return "Too many people are using this now. Try again in a moment."
-    except (intake.PictureError, service.ServiceError) as error:
+    except intake.RefusedError as error:
         return str(error)
 
 

@@ -255,10 +255,8 @@ def test_only_a_lack_of_memory_is_called_so(project, registry, monkeypatch, erro
         raise error
 
     monkeypatch.setattr(Enhancer, "enhance", fail)
-    with pytest.raises(service.ServiceError if is_memory else RuntimeError) as caught:
-        service.enhance(
-            PNG, service.Settings(), serving=serving.shared(), gate=service.shared_gate()
-        )
+    with pytest.raises(intake.RefusedError if is_memory else RuntimeError) as caught:
+        service.enhance(PNG, service.Settings())
     assert getattr(caught.value, "code", "") == ("no_memory" if is_memory else "")
 
 

@@ -6,7 +6,8 @@ import time
 import pytest
 from conftest import wait_until
 
-from gate import Busy, Gate
+from gate import Gate
+from intake import RefusedError
 from serving import Serving
 
 
@@ -22,7 +23,7 @@ def visitors(gate, count, release):
     def visit(number):
         try:
             ended[number] = gate.run(lambda: release.wait(20) and "done", tell=told[number].append)
-        except Busy:
+        except RefusedError:
             ended[number] = "busy"
 
     threads = []
@@ -72,7 +73,7 @@ def test_an_exception_frees_the_slot():
 def test_a_wait_that_lasts_too_long_ends():
     gate, release = Gate(timeout_seconds=0), threading.Event()
     _, _, threads = visitors(gate, 1, release)
-    with pytest.raises(Busy):
+    with pytest.raises(RefusedError, match="Too many people"):
         gate.run(lambda: None)
     release.set()
     threads[0].join()
