@@ -206,6 +206,10 @@ def test_an_image_names_the_versions_that_saw_it_or_another_file_of_its_origin(p
     # Version 2 has the file of another data seed.
     seen, _ = versions_that_saw(project, sha256=["1" * 64])
     assert seen == {1: {"train"}, 2: {"train"}}
+    # A drawn selfie of the same number is another image.
+    selfie = Entry("2.png", "selfies", "ffhq:2", "64", "8" * 64, "CC0-1.0")
+    assert versions_that_saw(project, entries=[selfie]) == ({}, [])
+    assert versions_that_saw(project, entries=[selfie._replace(split="test")])[0].keys() == {1, 2}
 
 
 def test_lineage_of_an_image_and_the_removal_of_it_name_the_same_versions(
@@ -215,7 +219,8 @@ def test_lineage_of_an_image_and_the_removal_of_it_name_the_same_versions(
     cli.main(["lineage", "--picture", "2" * 64])
     told = capsys.readouterr().out
     assert told == "facesr/1 was trained with it (train)\nfacesr/2 was trained with it (train)\n"
-    seen = versions_that_saw(project, sha256=["2" * 64], origin_sha256=[hash_origin("ffhq:2")])
+    removed = Entry("images/2.png", "train", "ffhq:2", "64", "2" * 64, "CC0-1.0")
+    seen = versions_that_saw(project, entries=[removed])
     assert "\n".join(as_lines(*seen)) + "\n" == told
     with pytest.raises(SystemExit):
         cli.main(["lineage", "--picture", "2"])

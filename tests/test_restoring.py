@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import yaml
@@ -36,6 +37,20 @@ from facesr.tracking.lockfile import key_of, read_lock
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 FIXTURES = (migrated_database, networks)
 IDENTITY = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plain_models():
+    """Versions hold their weights only: packing the code takes seconds and is tested elsewhere."""
+
+    def save_model(folder, *, artifacts, **_):
+        for path in artifacts.values():
+            Path(folder, "artifacts").mkdir(exist_ok=True)
+            shutil.copy(path, Path(folder, "artifacts"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlflow.pyfunc.save_model", save_model)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -58,16 +58,12 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> None:
-    from facesr.removed import digest_of_origin, remove
+    from facesr.removed import remove
     from facesr.tracking import as_lines, versions_that_saw
 
     gone = remove(parsed.sha256, FOLDERS, REMOVED)
     for entry in gone:
         print(f"removed {entry.file} ({entry.split}, from {entry.origin})")
-    seen, unknown = versions_that_saw(
-        Path.cwd(),
-        sha256={entry.sha256 for entry in gone},
-        origin_sha256={digest_of_origin(entry) for entry in gone},
-    )
+    seen, unknown = versions_that_saw(Path.cwd(), entries=gone)
     print("\n".join(as_lines(seen, unknown)))
     print(NEXT)

@@ -2,29 +2,34 @@
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facesr.manifest import Entry
+from facesr.removed import digest_of_origin
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, as_registry_error, connect, database_file, is_embedded
 
 # Written by the stages that fetch, stored with their runs; see facesr.sources.
 STAGES = ("fetch_faces", "fetch_selfies")
 PICTURES = "pictures.csv"
+# The split of the second evaluation set.
+SELFIES = "selfies"
 
 
 def versions_that_saw(
-    root: Path, *, sha256: Collection[str], origin_sha256: Collection[str] = ()
+    root: Path, *, sha256: Collection[str] = (), entries: Sequence[Entry] = ()
 ) -> tuple[dict[int, set[str]], list[int]]:
     """Look images up in the lists that the runs of every version carry.
 
-    An image of the same origin counts as the same: other sizes and data seeds give other files.
+    An image of the same origin in the same kind of set counts as the same: other sizes and data
+    seeds give other files. A drawn face and a drawn selfie of one number are two images.
 
     Args:
         root: The project's root.
         sha256: Of the PNG files, or their first digits.
-        origin_sha256: Of their origins, where no list may hold the files.
+        entries: Images of the present sets, which no list may hold in this size.
 
     Returns:
         The splits in which a version had any of them, by version; and the versions whose run
@@ -42,19 +47,20 @@ def versions_that_saw(
             int(version.version): _listed(runs, version.run_id or "")
             for version in client.search_model_versions(f"name = '{MODEL}'")
         }
-    files = tuple(sha256)
-    origins = set(origin_sha256) | {
-        row["origin_sha256"]
-        for rows in lists.values()
-        for row in rows
-        if row["sha256"].startswith(files)
+    files = (*sha256, *(entry.sha256 for entry in entries))
+    origins = {(entry.split == SELFIES, digest_of_origin(entry)) for entry in entries} | {
+        _origin(row) for rows in lists.values() for row in rows if row["sha256"].startswith(files)
     }
     seen: dict[int, set[str]] = {}
     for number, rows in sorted(lists.items()):
         for row in rows:
-            if row["sha256"].startswith(files) or row["origin_sha256"] in origins:
+            if row["sha256"].startswith(files) or _origin(row) in origins:
                 seen.setdefault(number, set()).add(row["split"])
     return seen, sorted(number for number, rows in lists.items() if not rows)
+
+
+def _origin(row: Mapping[str, str]) -> tuple[bool, str]:
+    return row["split"] == SELFIES, row["origin_sha256"]
 
 
 def as_lines(seen: Mapping[int, Collection[str]], unknown: Collection[int]) -> list[str]:
