@@ -41,7 +41,7 @@ def kill_in_training(project, stage, rng):
     began = time.time()
     process = start(project, stage)
     while process.poll() is None:
-        if any(one.stat().st_mtime > began for one in folder.glob("*/last.safetensors")):
+        if any(one.stat().st_mtime > began for one in folder.glob("*/last.pt")):
             break
         time.sleep(0.005)
     time.sleep(rng.uniform(0, 0.1))
@@ -67,7 +67,7 @@ def test_ten_kills_of_each_training_and_dvc_repro_end_with_the_same_bits(tmp_pat
         broken.run(sys.executable, "-m", "dvc", "repro", *upstream(stage))
         hits = sum(kill_in_training(broken, stage, rng) for _ in range(KILLS))
         # DVC itself asks nothing about the checkpoint, and removes none.
-        assert list((broken.root / ".ckpt" / stage).glob("*/last.safetensors"))
+        assert list((broken.root / ".ckpt" / stage).glob("*/last.pt"))
         output = broken.run(sys.executable, "-m", "dvc", "repro", stage)
         went_on = re.search(r"goes on after step (\d+) of (\d+)", output)
         assert went_on, output

@@ -167,7 +167,7 @@ def start(name, root):
 
 def kill_at_a_random_moment(process, root, name, rng):
     """Sends SIGKILL during the training; returns whether it hit."""
-    while process.poll() is None and not list((root / ".ckpt" / name).glob("*/last.safetensors")):
+    while process.poll() is None and not list((root / ".ckpt" / name).glob("*/last.pt")):
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 0.25))
     process.kill()
@@ -211,7 +211,7 @@ def interrupted(name, project, monkeypatch):
         patch.setattr(Checkpoints, "save", die)
         with pytest.raises(Killed):
             run_stage(name, project, monkeypatch)
-    (file,) = (project / ".ckpt" / name).glob("*/last.safetensors")
+    (file,) = (project / ".ckpt" / name).glob("*/last.pt")
     return file
 
 
@@ -264,7 +264,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(proje
     remove_outs("train_generator", project)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 3 of 6.*step 2 stays"):
         run_stage("train_generator", project, monkeypatch)
-    (file,) = (project / ".ckpt" / "train_generator").glob("*/last.safetensors")
+    (file,) = (project / ".ckpt" / "train_generator").glob("*/last.pt")
     saved = Checkpoints(file.parents[1], file.parent.name).load()
     assert saved["step"] == 2
     assert all(t.isfinite().all() for t in saved["training"]["network"].values())
@@ -297,6 +297,18 @@ def test_every_state_comes_back_as_it_was(tmp_path):
     assert torch.equal(back["nested"]["betas"][1][1], torch.arange(3))
     checkpoints.delete()
     assert not tmp_path.exists()
+
+
+class Code:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code of a checkpoint was run')",)
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_runs_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "key")
+    checkpoints.save({"step": Code()})
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoints.load()
 
 
 def test_random_generators_go_on_where_they_stood(tmp_path):

@@ -212,8 +212,15 @@ class Watch(Callback):  # type: ignore[misc]
             "parts": self.learn.parts.count,
             "network": self.learn.model.state_dict(),
             # Freezing, which begins a cycle, clears it.
-            "optimizer": None if over else self.learn.opt.state_dict(),
+            "optimizer": None if over else self._optimizer_state(),
         }
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.learn.opt.state_dict()
+        for group in state["param_groups"]:
+            # fastai's schedule sets numbers of NumPy, which checkpoints do not take.
+            group["lr"] = float(group["lr"])
+        return state
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Takes up what `state` gave; the optimizer follows in `before_cycle`."""

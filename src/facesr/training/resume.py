@@ -1,14 +1,14 @@
 """Checkpoints of a running training: everything that it needs to end with the same bits.
 
-One safetensors file holds tensors and, as JSON in its metadata, every other value. It lies in a
-folder that is named after what the training follows from, so that a checkpoint never meets other
-parameters or other pictures, and it is written beside and renamed: whoever stops the process, and
-whenever, the file is whole.
+The file lies in a folder that is named after what the training follows from, so that a checkpoint
+never meets other parameters or other images. It is an atomic write, and reading it runs no code:
+PyTorch takes tensors and plain values only.
 """
 
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from facesr import packs
 from facesr.config import (
@@ -33,8 +30,7 @@ from facesr.config import (
 from facesr.errors import CheckpointError
 from facesr.files import written_whole
 
-METADATA_KEY = "facesr.resume"
-FILE = "last.safetensors"
+FILE = "last.pt"
 
 
 def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
@@ -94,20 +90,18 @@ class Checkpoints:
         self.key = key
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replaces the checkpoint; the old one stays until the new one is whole.
+        """Replace the checkpoint; the old one stays until the new one is whole.
 
         Args:
             state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
         """
-        tensors: dict[str, Tensor] = {}
-        text = json.dumps({"key": self.key, "state": _pack(state, tensors)})
-        with written_whole(self.file) as beside, beside.open("wb") as file:
-            file.write(save(tensors, {METADATA_KEY: text}))
+        with written_whole(self.file) as temporary, temporary.open("wb") as file:
+            torch.save({"key": self.key, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
 
     def load(self) -> Any | None:
-        """Gives the saved state with its tensors on the CPU; None where there is no checkpoint.
+        """Return the saved state with its tensors on the CPU; None where there is no checkpoint.
 
         Raises:
             CheckpointError: The file is damaged or of another training.
@@ -116,14 +110,15 @@ class Checkpoints:
             return None
         again = f"To start from the beginning, delete {self.folder} and run the command again."
         try:
-            with safe_open(self.file, framework="pt") as file:
-                text = (file.metadata() or {})[METADATA_KEY]
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            content = json.loads(text)
-            key, state = content["key"], _unpack(content["state"], tensors)
-        except (SafetensorError, OSError, LookupError, ValueError) as error:
+            content = torch.load(self.file, map_location="cpu", weights_only=True)
+            key, state = content["key"], content["state"]
+        except (
+            *(EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+            pickle.UnpicklingError,
+        ) as error:
+            reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"The checkpoint {self.file} is damaged ({error}). {again}"
+                f"The checkpoint {self.file} is damaged ({reason}). {again}"
             ) from error
         if key != self.key:
             raise CheckpointError(
@@ -165,32 +160,3 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["devices"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["devices"])
-
-
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Turns nested values into JSON, and puts their tensors aside."""
-    if isinstance(value, Tensor):
-        name = str(len(tensors))
-        # A copy: two names of one memory are more than safetensors stores.
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        return {"dict": [[key, _pack(inner, tensors)] for key, inner in value.items()]}
-    if isinstance(value, tuple):
-        return {"tuple": [_pack(inner, tensors) for inner in value]}
-    if isinstance(value, list):
-        return [_pack(inner, tensors) for inner in value]
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_unpack(inner, tensors) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "tuple":
-        return tuple(_unpack(inner, tensors) for inner in content)
-    return {key: _unpack(inner, tensors) for key, inner in content}
