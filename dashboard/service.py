@@ -4,7 +4,9 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
 
 import intake
 import serving
@@ -19,26 +21,29 @@ if TYPE_CHECKING:
     from facesr.enhancer import Enhancer
     from facesr.enhancer import Result as EnhancerResult
 
-SIZES = (512, 1024, 2048)
+Size = Literal[512, 1024, 2048]
+SIZES: tuple[Size, ...] = get_args(Size)
 Format = Literal["png", "jpeg", "webp"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+Faces = Literal["off", "also", "only"]
 OnQueue = Callable[[int], None]
 OnProgress = Callable[[int, int], None]
-FORMATS: tuple[Format, ...] = ("png", "jpeg", "webp")
-Faces = Literal["off", "also", "only"]
-FACES: tuple[Faces, ...] = ("off", "also", "only")
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """What a person has asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     size: int = SIZES[0]
     """Longer side of the result in pixels."""
     model: str = serving.CHAMPION
-    strength: float = 1.0
-    """0 faithful, 1 crisp."""
+    """facesr@champion, facesr/3 or bicubic."""
+    strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    """0 faithful, 1 crisp; models with two sets of weights only."""
     faces: Faces = "off"
-    """Whether faces are looked for; `only` leaves the rest to bicubic."""
+    """Whether faces are looked for and restored on their own: also beside the whole image, or only
+    they, with bicubic around them."""
 
 
 @dataclass(frozen=True)

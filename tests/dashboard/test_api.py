@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 import api
 import intake
+import service
 import serving
 from facesr.errors import ParamsError
 
@@ -183,12 +184,31 @@ def test_a_jpeg_is_taken_under_every_name_that_programs_send(client, kind):
     assert answer.status_code == 200
 
 
-def test_the_description_names_every_route_and_every_status(client):
+def test_the_description_names_every_route_setting_and_status(client):
     described = client.get("/api/v1/openapi.json").json()
-    paths = {route.path for route in api.routes("")} - {"/api/v1/openapi.json"}
-    assert set(described["paths"]) == paths
-    stated = set(described["paths"]["/api/v1/enhance"]["post"]["responses"])
-    assert stated == {"200", *(str(status) for status in api.STATUS.values()), "422"}
+    assert {path: set(methods) for path, methods in described["paths"].items()} == {
+        "/api/v1/enhance": {"post"},
+        "/api/v1/model": {"get"},
+        "/api/v1/health": {"get"},
+    }
+    enhance = described["paths"]["/api/v1/enhance"]["post"]
+    assert set(enhance["responses"]) == {"200", *map(str, api.STATUS.values()), "422"}
+    schemas = {parameter["name"]: parameter["schema"] for parameter in enhance["parameters"]}
+    assert set(schemas) == {"size", "format", "model", "strength", "faces"}
+    assert schemas["size"]["enum"] == list(service.SIZES)
+    images = {f"image/{name}" for name in service.FORMATS}
+    assert set(enhance["requestBody"]["content"]) == images
+    assert set(enhance["responses"]["200"]["content"]) == images
+
+
+def test_the_description_asks_for_the_token_where_the_server_does(environment, client):
+    assert "security" not in client.get("/api/v1/openapi.json").text
+    environment(FACESR_API="1", FACESR_API_TOKEN="s3cret")
+    with TestClient(api.application()) as locked:
+        paths = locked.get("/api/v1/openapi.json").json()["paths"]
+    assert paths["/api/v1/enhance"]["post"]["security"] == [{"HTTPBearer": []}]
+    assert paths["/api/v1/model"]["get"]["security"] == [{"HTTPBearer": []}]
+    assert "security" not in paths["/api/v1/health"]["get"]
 
 
 def test_the_registry_is_asked_once_for_many_requests(client, registry, monkeypatch):
