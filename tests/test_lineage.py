@@ -409,6 +409,7 @@ def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
         [
             *(outcome("2", 1, 20.0), outcome("2", 2, 30.0), outcome("2", 3, 25.0)),
             *(outcome("4", 1, 20.1), outcome("4", 2, 30.3), outcome("4", 3, 25.2)),
+            *(outcome("8", 1, 20.0), outcome("8", 2, 30.0), outcome("8", 3, 25.0)),
         ],
         tmp_path,
         metric="psnr",
@@ -416,6 +417,7 @@ def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
     )
     # 0.1, 0.3 and 0.2 dB: standard error 0.1 / sqrt(3), beside 2.9 dB of the means.
     assert "+0.2 ± 0.058" in text
+    assert "+0 ± 0" in text
     assert "± 2.9" in text
 
 

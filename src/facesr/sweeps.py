@@ -216,7 +216,11 @@ def write_summary(outcomes: Sequence[Outcome], folder: Path, *, metric: str, set
         [
             label,
             _shown(summaries[label]),
-            *([_difference(scores[label], scores[first])] if others else []),
+            *(
+                ["" if label == first else _difference(scores[label], scores[first])]
+                if others
+                else []
+            ),
             f"{summaries[label].finite} of {len(groups[label])}",
         ]
         for label in order
@@ -249,8 +253,6 @@ def _shown(summary: stats.Summary, form: str = ".5g") -> str:
 
 
 def _difference(scores: Mapping[int, float], references: Mapping[int, float]) -> str:
-    if scores == references:
-        return ""
     seeds = sorted(scores.keys() & references.keys())
     pairs = [scores[seed] for seed in seeds], [references[seed] for seed in seeds]
     return _shown(stats.paired_difference(*pairs), "+.3g")
