@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -153,6 +154,7 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
     import torch
 
     from facesr import images, photos
+    from facesr.enhancer import EnhanceOptions
     from facesr.precision import measure_agreement
 
     torch.set_num_threads(threads)
@@ -168,7 +170,7 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
         values["arithmetic"] = str(enhancer._find_dtype()).removeprefix("torch.")
 
         def run(**options: Any) -> None:
-            enhanced, _ = enhancer.enhance_photo(photo, scale=scale, **options)
+            enhanced, _ = enhancer.enhance_photo(photo, EnhanceOptions(scale=scale), **options)
             photos.encode(enhanced, file_format="jpeg")
     else:
 
@@ -216,7 +218,7 @@ def _enhancer(method: str, precision: str) -> tuple[Any, list[_Limited]]:
     from facesr.profiles import load_profile
 
     if method == "starter":
-        networks = choice._starter("cpu", "float32").networks
+        networks = choice.load(choice.STARTER, root=Path(), device="cpu").networks
     else:
         profile, parts = METHODS[method]
         params = load_profile(profile)

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -167,21 +167,14 @@ def _restore(
     enhancer: "Enhancer", picture: "Tensor", settings: Settings, on_progress: OnProgress | None
 ) -> tuple["EnhancerResult", str]:
     """The result, and what is to be said of it."""
-    options: dict[str, Any] = {"size": settings.size, "strength": settings.strength}
-    if settings.faces == "off":
-        return enhancer.enhance(picture, on_progress=on_progress, **options), ""
-    if not enhancer.networks:
-        raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
-    from facesr import batch, photos
+    from facesr.enhancer import EnhanceOptions
 
-    after, result = batch.enhance_photo(
-        enhancer,
-        photos.Photo(picture),
-        batch.Options(enhance=options, faces=True, background=settings.faces == "also"),
-        on_progress=on_progress,
-    )
-    # A picture that came without notes has none but that no face was found.
-    return result, "No face was found; the whole picture was enhanced." if after.notes else ""
+    if settings.faces != "off" and not enhancer.networks:
+        raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
+    options = EnhanceOptions(size=settings.size, strength=settings.strength, faces=settings.faces)
+    result = enhancer.enhance(picture, options, on_progress=on_progress)
+    has_missed = settings.faces != "off" and not result.faces
+    return result, "No face was found; the whole picture was enhanced." if has_missed else ""
 
 
 def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.0) -> bytes:

@@ -238,10 +238,10 @@ class Serving:
                 f"{tracking.MODEL} v{number} could not be loaded (code {BROKEN_WEIGHTS}). "
                 "Choose another version."
             )
-        from facesr.enhancer import Enhancer
+        from facesr import choice
 
         try:
-            enhancer = Enhancer.from_registry(f"{tracking.MODEL}/{number}", root=self.root)
+            enhancer = choice.from_registry(f"{tracking.MODEL}/{number}", root=self.root)
         except (RegistryError, CheckpointError):
             self._broken[number] = time.monotonic()
             raise

@@ -9,11 +9,11 @@ from PIL import Image
 
 from facesr import batch, images
 from facesr.batch import Options
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.jobs import Job, plan
 
-X2 = Options(enhance={"scale": 2})
+X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
 def write_pictures(folder, names, side=8):
@@ -182,10 +182,10 @@ def test_a_fault_of_ours_is_told_as_that_picture_s_failure(tmp_path, monkeypatch
     write_pictures(tmp_path / "in", ["a.png", "b.png"])
     right = Enhancer.enhance_photo
 
-    def broken(self, photo, **options):
+    def broken(self, photo, *options, **others):
         if photo.colour[0, 0, 0] == images.read(tmp_path / "in" / "a.png")[0, 0, 0]:
             raise ZeroDivisionError("oops")
-        return right(self, photo, **options)
+        return right(self, photo, *options, **others)
 
     monkeypatch.setattr(Enhancer, "enhance_photo", broken)
     outcomes = run(plan([str(tmp_path / "in")], tmp_path / "out"))
@@ -200,7 +200,7 @@ def test_what_is_there_is_left_alone_unless_overwriting_is_asked_for(tmp_path):
     (tmp_path / "out" / "a.png").write_bytes(b"mine")
     assert sorted(outcome.status for outcome in run(jobs)) == ["enhanced", "skipped"]
     assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
-    again = run(jobs, Options(enhance={"scale": 2}, overwrite=True))
+    again = run(jobs, Options(enhance=EnhanceOptions(scale=2), overwrite=True))
     assert [outcome.status for outcome in again] == ["enhanced", "enhanced"]
 
 
@@ -224,7 +224,10 @@ def test_a_failure_names_its_picture_whatever_failed(tmp_path):
     write_pictures(tmp_path, ["a.png"])
     options = [{"scale": -1}, {"scale": 1e6}, {"scale": 1, "strength": 2}]
     for enhance in options:
-        [outcome] = run([Job(tmp_path / "a.png", tmp_path / "b.png")], Options(enhance=enhance))
+        [outcome] = run(
+            [Job(tmp_path / "a.png", tmp_path / "b.png")],
+            Options(enhance=EnhanceOptions(**enhance)),
+        )
         assert outcome.error.startswith(f"{tmp_path / 'a.png'}: ")
 
 
@@ -241,15 +244,15 @@ def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_said_to_be
     run([job])
     assert run([job])[0].stale == ""
     others = [
-        {"enhance": {"scale": 3}},
-        {"enhance": {"scale": 2, "strength": 0.5}},
-        {"enhance": {"scale": 2, "colour": "none"}},
-        {"enhance": {"size": 16}},
-        {"enhance": {"scale": 2}, "faces": True},
+        {"scale": 3},
+        {"scale": 2, "strength": 0.5},
+        {"scale": 2, "colour": "none"},
+        {"size": 16},
+        {"scale": 2, "faces": "only"},
     ]
     made = job.target.read_bytes()
     for other in others:
-        [outcome] = run([job], Options(**other))
+        [outcome] = run([job], Options(EnhanceOptions(**other)))
         assert (outcome.status, outcome.stale) == ("skipped", "options")
     # A file system may have rounded the result's time down.
     os.utime(job.source, ns=(0, 1_000_000_001_500_000_000))

@@ -8,11 +8,11 @@ from tiny import network
 
 from facesr import batch, cluster, images
 from facesr.batch import Options
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import ParamsError
 from facesr.jobs import plan
 
-X2 = Options(enhance={"scale": 2})
+X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
 def write_pictures(folder, count, side=24):

@@ -7,7 +7,7 @@ from tiny import network, with_grain
 
 from facesr import images
 from facesr.checkpoints import Network, load_chain, load_network, save_networks
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import CheckpointError, ParamsError
 from facesr.models import build
 
@@ -37,20 +37,22 @@ def test_strengths_zero_and_one_are_the_two_trained_networks_bit_for_bit(files, 
     generator, gan, upsampler = files
     for strength, first in ((0.0, generator), (1.0, gan)):
         alone = Enhancer.from_files([first, upsampler], device="cpu")
-        mixed = enhancer.enhance(picture(), scale=4, strength=strength).image
-        assert torch.equal(mixed, alone.enhance(picture(), scale=4).image)
+        mixed = enhancer.enhance(picture(), EnhanceOptions(scale=4, strength=strength)).image
+        assert torch.equal(mixed, alone.enhance(picture(), EnhanceOptions(scale=4)).image)
 
 
 def test_a_strength_between_differs_from_both_ends(enhancer):
-    ends = [enhancer.enhance(picture(), strength=strength).image for strength in (0, 1)]
-    between = enhancer.enhance(picture(), strength=0.5).image
+    ends = [
+        enhancer.enhance(picture(), EnhanceOptions(strength=strength)).image for strength in (0, 1)
+    ]
+    between = enhancer.enhance(picture(), EnhanceOptions(strength=0.5)).image
     assert all((between - end).abs().max() > 1e-3 for end in ends)
 
 
 def test_networks_with_one_set_of_weights_refuse_another_strength(files):
     enhancer = Enhancer.from_files(files[1:], device="cpu")
     with pytest.raises(ParamsError, match="one set of weights only: strength must be 1, not 0.5"):
-        enhancer.enhance(picture(), strength=0.5)
+        enhancer.enhance(picture(), EnhanceOptions(strength=0.5))
 
 
 def test_both_operating_points_survive_a_file(enhancer, tmp_path):
@@ -58,8 +60,10 @@ def test_both_operating_points_survive_a_file(enhancer, tmp_path):
     enhancer.save(path)
     loaded = Enhancer.from_checkpoint(path, device="cpu")
     for strength in (0, 0.5, 1):
-        expected = enhancer.enhance(picture(), strength=strength).image
-        assert torch.equal(loaded.enhance(picture(), strength=strength).image, expected)
+        expected = enhancer.enhance(picture(), EnhanceOptions(strength=strength)).image
+        assert torch.equal(
+            loaded.enhance(picture(), EnhanceOptions(strength=strength)).image, expected
+        )
     again = tmp_path / "again.safetensors"
     loaded.save(again)
     assert again.read_bytes() == path.read_bytes()
@@ -71,10 +75,14 @@ def test_grain_grows_with_the_strength_and_the_faithful_end_has_none(files, tmp_
     save_networks(grained, [with_grain(generator, 0.05)])
     enhancer = Enhancer.from_files([grained], fidelity=files[0], device="cpu")
     faithful, half, crisp = (
-        enhancer.enhance(picture(), strength=strength, colour="none").image
+        enhancer.enhance(picture(), EnhanceOptions(strength=strength, colour="none")).image
         for strength in (0, 0.5, 1)
     )
-    alone = Enhancer.from_files([files[0]], device="cpu").enhance(picture(), colour="none").image
+    alone = (
+        Enhancer.from_files([files[0]], device="cpu")
+        .enhance(picture(), EnhanceOptions(colour="none"))
+        .image
+    )
     assert torch.equal(faithful, alone)
     assert float((crisp - faithful).std()) == pytest.approx(0.05, rel=0.1)
     assert float((half - faithful).std()) == pytest.approx(0.025, rel=0.1)
@@ -99,7 +107,7 @@ def test_weights_of_another_architecture_are_no_second_operating_point(files, tm
     ],
 )
 def test_any_size_comes_out_exactly(enhancer, wanted, output):
-    result = enhancer.enhance(picture(), **wanted)
+    result = enhancer.enhance(picture(), EnhanceOptions(**wanted))
     assert tuple(result.image.shape) == (3, *output)
     assert (result.input_size, result.output_size) == ((24, 32), output)
     assert 0 <= result.image.min() <= result.image.max() <= 1
@@ -111,25 +119,25 @@ def test_any_size_comes_out_exactly(enhancer, wanted, output):
 )
 def test_a_size_that_makes_no_sense_is_refused(enhancer, options):
     with pytest.raises(ParamsError):
-        enhancer.enhance(picture(), **options)
+        enhancer.enhance(picture(), EnhanceOptions(**options))
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_outside_its_range_is_refused(enhancer, strength):
     with pytest.raises(ParamsError, match="between 0 and 1"):
-        enhancer.enhance(picture(), strength=strength)
+        enhancer.enhance(picture(), EnhanceOptions(strength=strength))
 
 
 def test_the_picture_handed_in_is_never_changed(enhancer):
     given = picture()
     for scale in (1, 2):
-        enhancer.enhance(given, scale=scale)
-        Enhancer.bicubic().enhance(given, scale=scale).image.zero_()
+        enhancer.enhance(given, EnhanceOptions(scale=scale))
+        Enhancer.bicubic().enhance(given, EnhanceOptions(scale=scale)).image.zero_()
     assert torch.equal(given, picture())
 
 
 def test_a_picture_that_is_large_already_is_given_back_as_it_is(enhancer):
-    assert torch.equal(enhancer.enhance(picture(), scale=1).image, picture())
+    assert torch.equal(enhancer.enhance(picture(), EnhanceOptions(scale=1)).image, picture())
 
 
 def test_networks_that_enlarge_nothing_restore_at_scale_one():
@@ -140,7 +148,7 @@ def test_networks_that_enlarge_nothing_restore_at_scale_one():
 
 def test_every_option_changes_the_result(enhancer):
     large = picture(200, 240)
-    plain = enhancer.enhance(large, colour="none").image
+    plain = enhancer.enhance(large, EnhanceOptions(colour="none")).image
     for options in (
         {"colour": "wavelet"},
         {"colour": "adain"},
@@ -149,7 +157,7 @@ def test_every_option_changes_the_result(enhancer):
         {"self_ensemble": True},
         {"tile": 64},
     ):
-        changed = enhancer.enhance(large, **{"colour": "none", **options}).image
+        changed = enhancer.enhance(large, EnhanceOptions(**{"colour": "none", **options})).image
         assert not torch.equal(changed, plain), options
 
 
@@ -187,7 +195,7 @@ def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
     strengths = [0.0, 0.25, 0.5, 1.0] * 2
 
     def enhance(given):
-        return enhancer.enhance(given[0], strength=given[1]).image
+        return enhancer.enhance(given[0], EnhanceOptions(strength=given[1])).image
 
     alone = [enhance(given) for given in zip(pictures, strengths, strict=True)]
     with ThreadPoolExecutor(8) as pool:
@@ -197,13 +205,18 @@ def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
 
 def test_a_batch_gives_what_its_pictures_give_alone(enhancer, monkeypatch):
     pictures = [picture(150, 200, seed=seed) for seed in range(3)]
-    alone = [enhancer.enhance(each, scale=3, back_projections=1).image for each in pictures]
+    alone = [
+        enhancer.enhance(each, EnhanceOptions(scale=3, back_projections=1)).image
+        for each in pictures
+    ]
     monkeypatch.setattr("facesr.tiles.CPU_BATCH", 2)
-    together = enhancer.enhance_batch(pictures, scale=3, back_projections=1)
+    together = enhancer.enhance_batch(pictures, EnhanceOptions(scale=3, back_projections=1))
     for one, other in zip(alone, together, strict=True):
         assert torch.allclose(one, other.image, atol=1e-5)
-    bicubic = Enhancer.bicubic().enhance_batch(pictures[:2], scale=2)
-    assert torch.equal(bicubic[1].image, Enhancer.bicubic().enhance(pictures[1], scale=2).image)
+    bicubic = Enhancer.bicubic().enhance_batch(pictures[:2], EnhanceOptions(scale=2))
+    assert torch.equal(
+        bicubic[1].image, Enhancer.bicubic().enhance(pictures[1], EnhanceOptions(scale=2)).image
+    )
     assert enhancer.enhance_batch([]) == []
     with pytest.raises(ParamsError, match="must have one size"):
         enhancer.enhance_batch([picture(24, 32), picture(32, 24)])
@@ -215,16 +228,20 @@ def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
     for turns in range(4):
         for mirrored in (False, True):
             form = np.rot90(given.flip(-1) if mirrored else given, turns, (-2, -1)).copy()
-            result = enhancer.enhance(torch.from_numpy(form), colour="none").image
+            result = enhancer.enhance(torch.from_numpy(form), EnhanceOptions(colour="none")).image
             result = torch.from_numpy(np.rot90(result, -turns, (-2, -1)).copy())
             forms.append(result.flip(-1) if mirrored else result)
     told = []
     result = enhancer.enhance(
-        given, colour="none", self_ensemble=True, on_progress=lambda *counts: told.append(counts)
+        given,
+        EnhanceOptions(colour="none", self_ensemble=True),
+        on_progress=lambda *counts: told.append(counts),
     )
     assert torch.allclose(result.image, torch.stack(forms).mean(0), atol=1e-6)
     assert told == [(number + 1, 8) for number in range(8)]
-    turned = enhancer.enhance(torch.rot90(given, 1, (-2, -1)), colour="none", self_ensemble=True)
+    turned = enhancer.enhance(
+        torch.rot90(given, 1, (-2, -1)), EnhanceOptions(colour="none", self_ensemble=True)
+    )
     assert torch.allclose(torch.rot90(turned.image, -1, (-2, -1)), result.image, atol=1e-6)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from facesr import images
-from facesr.batch import Options, enhance_photo
-from facesr.enhancer import Enhancer, Result
+from facesr.checkpoints import Network
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.faces import Box, cut, find_faces, paste, reduce_to_detail, restore_faces
 from facesr.photos import Photo
 
@@ -125,35 +125,37 @@ def test_a_sharp_face_that_does_not_grow_is_left_alone():
     assert torch.equal(photograph, picture)
 
 
-class Whitener(Enhancer):
+class White(torch.nn.Module):
     """Enlarges twofold into white, so that it is seen where it was."""
 
     scale = 2
+    multiple = 1
 
-    def enhance(self, picture, **options):
-        del options
-        size = (2 * picture.shape[-2], 2 * picture.shape[-1])
-        return Result(torch.ones(3, *size), 0.0, "white", tuple(picture.shape[-2:]), size)
+    def forward(self, x):
+        return torch.ones(x.shape[0], 3, 2 * x.shape[2], 2 * x.shape[3])
+
+
+def enhance(picture, faces):
+    options = EnhanceOptions(scale=2, colour="none", faces=faces)
+    enhancer = Enhancer([Network({"scale": 2}, White())], "cpu", precision="float32")
+    return enhancer.enhance_photo(Photo(picture), options)
 
 
 def test_only_the_faces_of_a_photograph_go_through_the_networks():
-    options = Options(enhance={"scale": 2}, faces=True)
-    after, result = enhance_photo(Whitener([], "cpu"), Photo(astronaut()), options)
+    after, result = enhance(astronaut(), "only")
     assert after.notes == ()
     assert result.output_size == (1024, 1024)
-    assert after.colour[:, 140:260, 390:510].min() == 1  # inside the face
+    assert after.colour[:, 140:260, 390:510].min() > 0.999  # inside the face
     around = images.resize(astronaut(), (1024, 1024), "bicubic").clamp(0, 1)
     assert torch.equal(after.colour[:, 500:], around[:, 500:])
 
 
 def test_on_request_the_networks_enlarge_the_rest_too():
-    options = Options(enhance={"scale": 2}, faces=True, background=True)
-    after, _ = enhance_photo(Whitener([], "cpu"), Photo(astronaut()), options)
-    assert after.colour.min() == 1
+    after, _ = enhance(astronaut(), "also")
+    assert after.colour.min() > 0.999
 
 
 def test_without_a_face_the_whole_picture_is_enhanced_and_that_is_said():
-    options = Options(enhance={"scale": 2}, faces=True)
-    after, _ = enhance_photo(Whitener([], "cpu"), Photo(waves(100, 120)), options)
-    assert after.colour.min() == 1
+    after, _ = enhance(waves(100, 120), "only")
+    assert after.colour.min() > 0.999
     assert after.notes == ("no face was found: the whole picture is enhanced",)

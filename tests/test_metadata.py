@@ -10,8 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from facesr import images, photos
-from facesr.batch import Options, enhance_photo
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 
 CAMERA = 0x8769
 SIZE = (24, 16)
@@ -160,9 +159,9 @@ def test_transparent_pixels_are_filled_once(monkeypatch):
         return fill(colour, alpha)
 
     monkeypatch.setattr(images, "fill_beneath", counted)
-    for faces in (False, True):
+    for faces in ("off", "only"):
         photo = photos.read(encoded("PNG", "LA"))
-        enhance_photo(Enhancer.bicubic(), photo, Options(enhance={"scale": 2}, faces=faces))
+        Enhancer.bicubic().enhance_photo(photo, EnhanceOptions(scale=2, faces=faces))
         assert done.count((3, *SIZE[::-1])) == 1
         done.clear()
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, ImageOps, IptcImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from facesr import deep, metadata, photos, tiff
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.photos import Photo, encode, fill_transparent
 
@@ -69,7 +69,7 @@ def test_every_mode_and_format_comes_out_as_it_went_in(file_format, mode, profil
     if profile == "broken":
         options["icc_profile"] = b"no profile"
     photo = photos.read(saved(original, file_format, **options))
-    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, scale=2)
+    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, EnhanceOptions(scale=2))
     result = reopened(encode(enlarged, quality=100))
 
     assert result.size == (2 * WIDTH, 2 * HEIGHT)
@@ -212,7 +212,7 @@ def test_16_bits_of_colour_and_transparency_come_out_as_they_went_in(file_format
     photo = photos.read(deep_file(pixels, file_format))
     assert (photo.depth, photo.is_grey, photo.notes) == (16, channels == 2, ())
     assert np.array_equal(deep_values(encode(photo), file_format), pixels)
-    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, scale=2)
+    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, EnhanceOptions(scale=2))
     values = deep_values(encode(enlarged), file_format)
     assert values.shape == (2 * HEIGHT, 2 * WIDTH, channels)
     assert len(np.unique(values)) > 100
@@ -370,7 +370,7 @@ def test_transparent_pixels_leave_no_halo():
     alpha[..., 16:] = 1
     photo = Photo(colours, alpha=alpha)
     assert fill_transparent(photo).colour.min() > 0.95
-    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, scale=4)
+    enlarged, _ = Enhancer.bicubic().enhance_photo(photo, EnhanceOptions(scale=4))
     result = np.asarray(reopened(encode(enlarged)), dtype=float)
     seen = result[..., 3] > 0
     assert result[seen][:, :3].min() >= 0.95 * 255
@@ -403,7 +403,9 @@ def test_a_large_picture_is_refused_before_it_is_decoded():
     with pytest.raises(DataError, match="has 28 x 20 pixels, more than 100"):
         photos.read(data[: len(data) // 2], max_pixels=100)
     with pytest.raises(ParamsError, match="would have 112 x 80 pixels, more than 1000"):
-        Enhancer.bicubic().enhance_photo(photos.read(data), scale=4, max_pixels=1000)
+        Enhancer.bicubic().enhance_photo(
+            photos.read(data), EnhanceOptions(scale=4), max_pixels=1000
+        )
 
 
 @pytest.mark.parametrize("cut", [10, 60, 200])
@@ -422,7 +424,9 @@ def test_a_picture_too_large_for_its_format_is_told():
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "RGBA", "L"])
 def test_a_picture_at_scale_one_is_not_harmed(mode):
     original = drawn(mode)
-    enhanced, _ = Enhancer.bicubic().enhance_photo(photos.read(saved(original, "PNG")), scale=1)
+    enhanced, _ = Enhancer.bicubic().enhance_photo(
+        photos.read(saved(original, "PNG")), EnhanceOptions(scale=1)
+    )
     result = np.asarray(reopened(encode(enhanced)))
     wanted = np.asarray(original)
     if mode == "RGBA":

@@ -12,7 +12,7 @@ from tiny import network, with_fidelity
 from facesr import images
 from facesr.checkpoints import save_networks
 from facesr.cli import main
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.evaluation import scores
 
 # Warnings about MLflow's own code.
@@ -51,7 +51,7 @@ def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path
     images.write(tmp_path / "in" / "a.png", lr)
     enhancer = Enhancer.from_checkpoint(weights)
 
-    library = images.to_uint8(enhancer.enhance(lr, size=90).image)
+    library = images.to_uint8(enhancer.enhance(lr, EnhanceOptions(size=90)).image)
 
     measured = images.to_uint8(scores.enhanced_by(enhancer)(lr, 90))
 
@@ -68,5 +68,5 @@ def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path
 
     for other in (measured, commanded, predicted):
         assert torch.equal(other, library)
-    bicubic = images.to_uint8(Enhancer.bicubic().enhance(lr, size=90).image)
+    bicubic = images.to_uint8(Enhancer.bicubic().enhance(lr, EnhanceOptions(size=90)).image)
     assert not torch.equal(library, bicubic)

@@ -7,6 +7,7 @@ from safetensors import safe_open
 from shipped import profile_values
 
 from facesr import choice, images
+from facesr.enhancer import EnhanceOptions
 from facesr.metrics import psnr
 from facesr.sources.generated import draw
 
@@ -20,7 +21,7 @@ def test_the_starter_is_small_and_of_half_precision():
 def test_the_starter_beats_bicubic_on_a_portrait_that_it_has_not_seen(tmp_path):
     hr = images.round_to_8bit(draw(11, 1, 256))
     lr = images.round_to_8bit(images.resize(hr, (64, 64), "bicubic"))
-    starter = choice.load("starter", root=tmp_path).enhance(lr, scale=4).image
+    starter = choice.load("starter", root=tmp_path).enhance(lr, EnhanceOptions(scale=4)).image
     bicubic = images.resize(lr, (256, 256), "bicubic").clamp(0, 1)
     gain = psnr(starter[None], hr[None]) - psnr(bicubic[None], hr[None])
     assert gain.item() > 1

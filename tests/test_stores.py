@@ -9,13 +9,13 @@ import torch
 
 from facesr import batch, images
 from facesr.batch import Options
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.jobs import plan
 from facesr.stores import StorePath, parse
 
 pytest.importorskip("pyarrow")
-X2 = Options(enhance={"scale": 2})
+X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
 def write_pictures(folder, names, side=8):

@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from facesr import __version__, images, metrics, photos, stores, video
-from facesr.enhancer import Enhancer, Result
+from facesr.enhancer import DEFAULTS, EnhanceOptions, Enhancer
 from facesr.errors import DataError, FaceSRError
-from facesr.faces import find_faces, restore_faces
 from facesr.jobs import ENDINGS, Job
 from facesr.metadata import SOFTWARE
 from facesr.photos import Format, Photo
@@ -38,8 +38,7 @@ Status = Literal["enhanced", "skipped", "failed"]
 class Options:
     """How pictures are read, enhanced and written."""
 
-    enhance: dict[str, Any] = field(default_factory=dict)
-    """Options of `Enhancer.enhance`."""
+    enhance: EnhanceOptions = DEFAULTS
     file_format: Format | None = None
     """None keeps that of each picture."""
     quality: int = photos.QUALITY
@@ -47,9 +46,6 @@ class Options:
     keep_gps: bool = False
     max_pixels: int = photos.MAX_PIXELS
     overwrite: bool = False
-    faces: bool = False
-    """Looks for faces; without `background` only they go through the networks."""
-    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +164,9 @@ def enhance_file(
             keep_gps=options.keep_gps,
         )
         modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
-        after, result = enhance_photo(enhancer, before, options, on_progress=on_progress)
+        after, result = enhancer.enhance_photo(
+            before, options.enhance, max_pixels=options.max_pixels, on_progress=on_progress
+        )
         encoded = encode(after, result.model, options, job.target)
         stores.write(job.target, encoded, modified=modified)
     except StoppedError:
@@ -209,11 +207,14 @@ def _enhance_video(
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):
         raise DataError(f"{job.source}: videos are enhanced on this machine. Copy it here first.")
     start = time.perf_counter()
+    enhance = partial(
+        enhancer.enhance_photo, options=options.enhance, max_pixels=options.max_pixels
+    )
     result = video.enhance_video(
         job.source,
         job.target,
-        lambda frame: enhance_photo(enhancer, Photo(frame), options)[0].colour,
-        key=f"{enhancer.model} {options.enhance, options.faces, options.background}",
+        lambda frame: enhance(Photo(frame))[0].colour,
+        key=f"{enhancer.model} {options.enhance}",
         software=_software(enhancer.model, options, None),
         keep_metadata=options.keep_metadata,
         keep_gps=options.keep_gps,
@@ -258,62 +259,17 @@ def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "opti
 
 def _software(model: str, options: Options, file_format: Format | None) -> str:
     """What made a result, for its metadata: the version, all that changes pixels, the model."""
-    usual = {"strength": 1.0, "colour": "wavelet", "back_projections": 0, "self_ensemble": False}
+    asked = replace(options.enhance, tile=None, faces="off")
     how = [
-        f"{name} {options.enhance[name]:g}"
-        for name in ("size", "scale")
-        if options.enhance.get(name)
+        f"{name} {value:g}" if name == "scale" else f"{name} {value}"
+        for name, value in vars(asked).items()
+        if value != getattr(DEFAULTS, name)
     ]
-    how += [
-        f"{name} {options.enhance.get(name, value)}"
-        for name, value in usual.items()
-        if options.enhance.get(name, value) != value
-    ]
-    if options.faces:
-        how.append("faces and background" if options.background else "faces")
+    if options.enhance.faces != "off":
+        how.append("faces and background" if options.enhance.faces == "also" else "faces")
     if options.quality != photos.QUALITY and file_format in ("jpeg", "webp"):
         how.append(f"quality {options.quality}")
     return ", ".join([f"facesr {__version__}", *how, model])
-
-
-def enhance_photo(
-    enhancer: Enhancer,
-    photo: Photo,
-    options: Options,
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[Photo, Result]:
-    """Enhances all of a photograph, or its faces first and foremost, as the options say.
-
-    Raises:
-        FaceSRError: As `Enhancer.enhance_photo`.
-    """
-    limit = options.max_pixels
-    photo = photos.fill_transparent(photo) if options.faces else photo
-    faces = find_faces(photo.colour) if options.faces else []
-    if not faces:
-        after, result = enhancer.enhance_photo(
-            photo, max_pixels=limit, on_progress=on_progress, **options.enhance
-        )
-        if options.faces:
-            note = "no face was found: the whole picture is enhanced"
-            after = replace(after, notes=(*after.notes, note))
-        return after, result
-    start = time.perf_counter()
-    around = enhancer if options.background else Enhancer.bicubic()
-    size = {name: options.enhance.get(name) for name in ("size", "scale")}
-    after, result = around.enhance_photo(
-        photo, max_pixels=limit, **(options.enhance if options.background else size)
-    )
-    for_faces = options.enhance | {"size": None, "scale": enhancer.scale}
-
-    def restore(crop: Tensor) -> Tensor:
-        return enhancer.enhance(crop, on_progress=on_progress, **for_faces).image
-
-    restore_faces(after.colour, photo.colour, faces, restore)
-    return after, result._replace(
-        image=after.colour, model=enhancer.model, seconds=time.perf_counter() - start
-    )
 
 
 def file_format(photo: Photo, options: Options, target: Place | None = None) -> Format:

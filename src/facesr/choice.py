@@ -40,13 +40,10 @@ def load(
         return load_default(root=root, device=device, precision=precision)
     if model == BICUBIC:
         return Enhancer.bicubic()
-    if model == STARTER:
-        return _starter(device, precision)
-    if model.endswith(".safetensors") or Path(model).is_file():
-        if not Path(model).is_file():
-            raise CheckpointError(f"{model} does not exist. Check the path of the weights.")
-        return Enhancer.from_checkpoint(model, device=device, precision=precision)
-    return Enhancer.from_registry(model, root=root, device=device, precision=precision)
+    if model == STARTER or _names_file(model):
+        path = find_file(model, root=root)
+        return Enhancer.from_checkpoint(path, device=device, precision=precision)
+    return from_registry(model, root=root, device=device, precision=precision)
 
 
 def find_file(model: str, *, root: Path) -> Path:
@@ -56,15 +53,45 @@ def find_file(model: str, *, root: Path) -> Path:
         RegistryError: As `load`.
         CheckpointError: The file does not exist.
     """
+    if model == STARTER and not _STARTER_FILE.is_file():
+        raise CheckpointError("This installation brings no starter network. Choose another model.")
     if model == STARTER:
         return _STARTER_FILE
-    if model.endswith(".safetensors") or Path(model).is_file():
-        if not Path(model).is_file():
-            raise CheckpointError(f"{model} does not exist. Check the path of the weights.")
-        return Path(model)
-    from facesr.tracking import download
+    if not _names_file(model):
+        from facesr.tracking import download
 
-    return download(root, model)
+        return download(root, model)
+    if not Path(model).is_file():
+        raise CheckpointError(f"{model} does not exist. Check the path of the weights.")
+    return Path(model)
+
+
+def _names_file(model: str) -> bool:
+    return model.endswith(".safetensors") or Path(model).is_file()
+
+
+def from_registry(
+    reference: str, *, root: Path, device: str = "auto", precision: Precision = "auto"
+) -> Enhancer:
+    """Load a version of the registered model.
+
+    Args:
+        reference: `facesr@champion` (any alias) or `facesr/3` (a number).
+        root: Project whose MLflow store is asked where MLFLOW_TRACKING_URI is not set.
+        device: As in `Enhancer`.
+        precision: As in `Enhancer`.
+
+    Raises:
+        RegistryError: The reference names nothing, or the store does not answer.
+        CheckpointError: The weights are damaged.
+    """
+    # MLflow is slow to import and not needed for a file.
+    from facesr.tracking import MODEL, download, find_version
+
+    version = find_version(root, reference)
+    path = download(root, version)
+    name = f"{MODEL}/{version.number}"
+    return Enhancer.from_checkpoint(path, name=name, device=device, precision=precision)
 
 
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
@@ -75,7 +102,7 @@ def load_default(*, root: Path, device: str = "auto", precision: Precision = "au
         ParamsError: There is no such device.
     """
     try:
-        return Enhancer.from_registry(CHAMPION, root=root, device=device, precision=precision)
+        return from_registry(CHAMPION, root=root, device=device, precision=precision)
     except NoChampionError as error:
         logger.info("%s", error)
     except NotRegisteredError:
@@ -83,12 +110,6 @@ def load_default(*, root: Path, device: str = "auto", precision: Precision = "au
         pass
     if _STARTER_FILE.is_file():
         logger.info("no %s is registered here: the starter network is used", CHAMPION)
-        return _starter(device, precision)
+        return load(STARTER, root=root, device=device, precision=precision)
     logger.info("no %s is registered here: enlarged by bicubic, without a network", CHAMPION)
     return Enhancer.bicubic()
-
-
-def _starter(device: str, precision: Precision) -> Enhancer:
-    if not _STARTER_FILE.is_file():
-        raise CheckpointError("This installation brings no starter network. Choose another model.")
-    return Enhancer.from_checkpoint(_STARTER_FILE, device=device, precision=precision)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from facesr import images, reports
 from facesr.baselines import build_baselines
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.evaluation import PRECISION
 from facesr.files import written_whole
@@ -163,7 +163,7 @@ def write_sheet(
     for record in records:
         weights = download(root, record.version)
         enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
-        columns[record.name] = [enhancer.enhance(lr, size=side).image for lr in lrs]
+        columns[record.name] = [enhancer.enhance(lr, EnhanceOptions(size=side)).image for lr in lrs]
     columns[ORIGINAL] = [images.from_uint8(pairs.hr[position]) for position in positions]
     notes = [
         f"{stem}: PSNR in dB: "

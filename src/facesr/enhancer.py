@@ -5,15 +5,14 @@ what is served.
 """
 
 import copy
-import hashlib
 import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,41 @@ from facesr.colour import ColourFix, back_project, fix_colour
 from facesr.devices import pick_device
 from facesr.ensemble import run_ensemble
 from facesr.errors import ParamsError
+from facesr.faces import find_faces, restore_faces
+from facesr.files import digest
 from facesr.photos import MAX_PIXELS, Photo, fill_transparent
 from facesr.precision import Precision, choose_dtype
 from facesr.tiles import Progress, Tiler
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceOptions:
+    """How an Enhancer enhances; without size and scale it enlarges as its networks do."""
+
+    size: int | None = None
+    """Longer side of the result in pixels."""
+    scale: float | None = None
+    """Instead of `size`: side of the result over side of the image."""
+    strength: float = 1.0
+    """1 gives the crisp weights after adversarial training, 0 the faithful ones before it, between
+    them a mixture of the weights (Wang et al. 2018, section 3.4,
+    https://arxiv.org/abs/1809.00219)."""
+    colour: ColourFix = "wavelet"
+    """Holds the colours of the result to those of the image; see `colour.fix_colour`."""
+    back_projections: int = 0
+    """Corrections that make the reduced result equal the image; see `colour.back_project`. For
+    clean images only."""
+    self_ensemble: bool = False
+    """Takes the mean over the image's eight mirrored and turned forms: a little better, eight
+    times as long."""
+    tile: int | None = None
+    """Side in pixels of the parts in which a large image is worked on; None chooses it."""
+    faces: Literal["off", "also", "only"] = "off"
+    """Looks for faces to restore one by one; `only` enlarges the rest with bicubic interpolation.
+    Where none is found, the whole image is enhanced."""
+
+
+DEFAULTS = EnhanceOptions()
 
 
 class Result(NamedTuple):
@@ -40,6 +71,8 @@ class Result(NamedTuple):
     input_size: tuple[int, int]
     """Height and width in pixels."""
     output_size: tuple[int, int]
+    faces: int = 0
+    """That were looked for and found."""
 
 
 class Enhancer:
@@ -49,7 +82,7 @@ class Enhancer:
 
     Example:
         >>> import torch
-        >>> Enhancer.bicubic().enhance(torch.zeros(3, 16, 24), scale=2).image.shape
+        >>> Enhancer.bicubic().enhance(torch.zeros(3, 16, 24), EnhanceOptions(scale=2)).image.shape
         torch.Size([3, 32, 48])
     """
 
@@ -81,48 +114,28 @@ class Enhancer:
         self._mixture: tuple[float, list[nn.Module]] | None = None
 
     @classmethod
-    def from_registry(
+    def from_checkpoint(
         cls,
-        reference: str = "facesr@champion",
+        path: Path | str,
         *,
-        root: Path | None = None,
+        name: str = "",
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Fetches a version of the registered model.
+        """Loads the chain of a weights file, as stages and the registry hold them.
 
         Args:
-            reference: `facesr@champion` (any alias) or `facesr/3` (a number).
-            root: Project whose MLflow store is asked where MLFLOW_TRACKING_URI is not set; the
-                working directory where it is None.
+            path: The file.
+            name: For results and metadata; that of the file where it is empty.
             device: As in the constructor.
             precision: As in the constructor.
-
-        Raises:
-            RegistryError: The reference names nothing, or the store does not answer.
-            CheckpointError: The weights are damaged.
-        """
-        # MLflow is slow to import and not needed for a file.
-        from facesr.tracking import MODEL, download, find_version
-
-        project = root or Path.cwd()
-        version = find_version(project, reference)
-        path = download(project, version)
-        model = f"{MODEL}/{version.number} ({_short_md5(path)})"
-        return cls(load_networks(path), device, model=model, precision=precision)
-
-    @classmethod
-    def from_checkpoint(
-        cls, path: Path | str, *, device: str = "auto", precision: Precision = "auto"
-    ) -> Self:
-        """Loads the chain of a weights file, as stages and the registry hold them.
 
         Raises:
             CheckpointError: The file is missing, damaged or not ours.
         """
         path = Path(path)
         networks = load_networks(path)
-        model = f"{path.name} ({_short_md5(path)})"
+        model = f"{name or path.name} ({digest(path, 'md5')[:8]})"
         return cls(networks, device, model=model, precision=precision)
 
     @classmethod
@@ -178,69 +191,53 @@ class Enhancer:
     def enhance(
         self,
         picture: Tensor,
+        options: EnhanceOptions = DEFAULTS,
         *,
-        size: int | None = None,
-        scale: float | None = None,
-        strength: float = 1.0,
-        colour: ColourFix = "wavelet",
-        back_projections: int = 0,
-        self_ensemble: bool = False,
-        tile: int | Literal["auto"] = "auto",
         on_progress: Progress | None = None,
     ) -> Result:
-        """Enlarges and restores a picture.
+        """Enlarge and restore an image: all of it, or its faces first and foremost.
 
         Networks run in their order until the wanted size is reached; one Lanczos resize gives the
-        exact size. The proportions stay. A picture that has the wanted size already is given back
+        exact size. The proportions stay. An image that has the wanted size already is returned
         as it is, unless the networks were made to restore without enlarging.
 
         Args:
             picture: (3, h, w) float32 RGB in [0, 1].
-            size: Longer side of the result in pixels.
-            scale: Instead of `size`: side of the result over side of the picture. With neither,
-                the networks' own.
-            strength: 1 gives the crisp weights after adversarial training, 0 the faithful ones
-                before it, between them a mixture of the weights (Wang et al. 2018, section 3.4,
-                https://arxiv.org/abs/1809.00219).
-            colour: Holds the colours of the result to those of the picture; see
-                `colour.fix_colour`.
-            back_projections: Corrections that make the reduced result equal the picture; see
-                `colour.back_project`. For clean pictures only.
-            self_ensemble: Takes the mean over the picture's eight mirrored and turned forms: a
-                little better, eight times as long.
-            tile: Side in pixels of the parts in which a large picture is worked on.
-            on_progress: Told the tiles that are done and their number.
+            options: How.
+            on_progress: Called with the tiles that are done and their number.
 
         Raises:
             ParamsError: A value does not fit, or the networks have one strength only.
             DataError: The memory does not suffice for the smallest tile.
         """
-        return self.enhance_batch(
-            [picture],
-            size=size,
-            scale=scale,
-            strength=strength,
-            colour=colour,
-            back_projections=back_projections,
-            self_ensemble=self_ensemble,
-            tile=tile,
-            on_progress=on_progress,
-        )[0]
+        whole = replace(options, faces="off")
+        faces = find_faces(picture) if options.faces != "off" else []
+        if not faces:
+            return self.enhance_batch([picture], whole, on_progress=on_progress)[0]
+        start = time.perf_counter()
+        height, width = picture.shape[-2:]
+        target = self.target_size(height, width, options)
+        if options.faces == "also":
+            image = self.enhance(picture, whole).image
+        else:
+            image = images.resize(picture, target, "bicubic").clamp(0, 1)
+        own = replace(whole, size=None, scale=self.scale)
+
+        def restore(crop: Tensor) -> Tensor:
+            return self.enhance(crop, own, on_progress=on_progress).image
+
+        restore_faces(image, picture, faces, restore)
+        seconds = time.perf_counter() - start
+        return Result(image, seconds, self.model, (height, width), target, len(faces))
 
     def enhance_batch(
         self,
         pictures: Sequence[Tensor],
+        options: EnhanceOptions = DEFAULTS,
         *,
-        size: int | None = None,
-        scale: float | None = None,
-        strength: float = 1.0,
-        colour: ColourFix = "wavelet",
-        back_projections: int = 0,
-        self_ensemble: bool = False,
-        tile: int | Literal["auto"] = "auto",
         on_progress: Progress | None = None,
     ) -> list[Result]:
-        """As `enhance`, for one or more pictures of one size, which a GPU takes several at a time.
+        """As `enhance` of all of an image, for images of one size: a GPU takes several at a time.
 
         Each result has its part of the seconds.
 
@@ -254,69 +251,75 @@ class Enhancer:
         height, width = pictures[0].shape[-2:]
         if any(picture.shape[-2:] != (height, width) for picture in pictures):
             raise ParamsError("The pictures of a batch must have one size. Sort them by size.")
-        target = self.target_size(height, width, size=size, scale=scale)
-        modules = self._choose(strength, target[1] / width)
+        target = self.target_size(height, width, options)
+        modules = self._choose(options.strength, target[1] / width)
         if modules:
             tiler = Tiler(
-                modules,
-                self.device,
-                tile=None if tile == "auto" else tile,
-                dtype=self._find_dtype(),
-                lock=self._lock,
+                modules, self.device, tile=options.tile, dtype=self._find_dtype(), lock=self._lock
             )
-            run = partial(run_ensemble, tiler) if self_ensemble else tiler.run_batch
+            run = partial(run_ensemble, tiler) if options.self_ensemble else tiler.run_batch
             enlarged = run(pictures, target, on_progress)
             for image, picture in zip(enlarged, pictures, strict=True):
-                fix_colour(image, picture, colour)
+                fix_colour(image, picture, options.colour)
         else:
             method: images.Filter = "lanczos" if self.networks else "bicubic"
             enlarged = [images.resize(each, target, method).clamp(0, 1) for each in pictures]
             if on_progress:
                 on_progress(1, 1)
         for image, picture in zip(enlarged, pictures, strict=True):
-            back_project(image, picture, back_projections)
+            back_project(image, picture, options.back_projections)
         seconds = (time.perf_counter() - start) / len(pictures)
         return [Result(image, seconds, self.model, (height, width), target) for image in enlarged]
 
     def enhance_photo(
-        self, photo: Photo, *, max_pixels: int = MAX_PIXELS, **options: Any
+        self,
+        photo: Photo,
+        options: EnhanceOptions = DEFAULTS,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        on_progress: Progress | None = None,
     ) -> tuple[Photo, Result]:
-        """Enlarges and restores a picture file's content; transparency keeps its smooth edge.
+        """As `enhance`, for an image file's content; transparency keeps its smooth edge.
 
         Args:
             photo: What `photos.read` gave.
+            options: How.
             max_pixels: A larger result is refused before the work begins.
-            options: Those of `enhance`.
+            on_progress: As in `enhance`.
 
         Raises:
             ParamsError: As `enhance`, or the result would be too large.
+            DataError: As `enhance`.
         """
-        height, width = photo.colour.shape[-2:]
-        target = self.target_size(
-            height, width, size=options.get("size"), scale=options.get("scale")
-        )
-        if target[0] * target[1] > max_pixels:
+        _, height, width = photo.colour.shape
+        height, width = self.target_size(height, width, options)
+        if height * width > max_pixels:
             raise ParamsError(
-                f"The result would have {target[1]} x {target[0]} pixels, more than {max_pixels}. "
+                f"The result would have {width} x {height} pixels, more than {max_pixels}. "
                 "Ask for a smaller one, or raise --max-pixels."
             )
-        result = self.enhance(fill_transparent(photo).colour, **options)
-        alpha = photo.alpha
+        result = self.enhance(fill_transparent(photo).colour, options, on_progress=on_progress)
+        alpha, notes = photo.alpha, photo.notes
         if alpha is not None:
-            alpha = images.resize(alpha, target, "bicubic").clamp(0, 1)
-        return replace(photo, colour=result.image, alpha=alpha, is_filled=False), result
+            alpha = images.resize(alpha, (height, width), "bicubic").clamp(0, 1)
+        if options.faces != "off" and not result.faces:
+            notes = (*notes, "no face was found: the whole picture is enhanced")
+        return replace(photo, colour=result.image, alpha=alpha, notes=notes), result
 
-    def target_size(
-        self, height: int, width: int, *, size: int | None = None, scale: float | None = None
-    ) -> tuple[int, int]:
-        """Gives height and width of the result for a picture, as `enhance` will.
+    def target_size(self, height: int, width: int, options: EnhanceOptions) -> tuple[int, int]:
+        """Return height and width of the result for an image, as `enhance` will.
 
         Raises:
             ParamsError: Both size and scale are given, or one makes no sense.
         """
-        if size is None and scale is None:
-            scale = self.scale
-        return _target_size(height, width, size=size, scale=scale)
+        factor = self.scale if options.scale is None else options.scale
+        if options.size is not None:
+            factor = options.size / max(height, width)
+            if options.scale is not None:
+                raise ParamsError("Give either a size or a scale, not both.")
+        if not 0 < factor < math.inf:
+            raise ParamsError("Size and scale must be above zero and finite.")
+        return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _choose(self, strength: float, factor: float) -> list[nn.Module]:
         """Gives the first networks that reach the factor, or none where there is nothing to add."""
@@ -366,19 +369,3 @@ def _mixed(network: Network, strength: float) -> nn.Module:
 def _ready(module: nn.Module, device: torch.device) -> nn.Module:
     # Convolutions are faster with the channels side by side.
     return module.eval().to(device).to(memory_format=torch.channels_last)
-
-
-def _short_md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()[:8]
-
-
-def _target_size(
-    height: int, width: int, *, size: int | None, scale: float | None
-) -> tuple[int, int]:
-    if (size is None) == (scale is None):
-        raise ParamsError("Give either a size or a scale, not both.")
-    factor = float(scale) if scale is not None else float(size or 0) / max(height, width)
-    if not 0 < factor < math.inf:
-        raise ParamsError("Size and scale must be above zero and finite.")
-    return max(1, round(height * factor)), max(1, round(width * factor))

@@ -48,8 +48,6 @@ class Photo:
     """(3, H, W) float32 RGB in [0, 1], not multiplied by alpha."""
     alpha: Tensor | None = None
     """(1, H, W) in [0, 1]; None where all is opaque."""
-    is_filled: bool = False
-    """Whether `fill_transparent` has been here."""
     is_grey: bool = False
     depth: Literal[8, 16] = 8
     """Bits per channel, as the file's mode says."""
@@ -306,9 +304,9 @@ def fill_transparent(photo: Photo) -> Photo:
     Colours multiplied by alpha are reduced until nothing is transparent and taken back from there
     (pull-push, Gortler et al. 1996, https://doi.org/10.1145/237170.237200).
     """
-    if photo.alpha is None or photo.is_filled:
+    if photo.alpha is None:
         return photo
-    return replace(photo, colour=images.fill_beneath(photo.colour, photo.alpha), is_filled=True)
+    return replace(photo, colour=images.fill_beneath(photo.colour, photo.alpha))
 
 
 def lay_on_white(photo: Photo) -> Tensor:

@@ -7,14 +7,13 @@ dashboard download the weights and execute nothing.
 https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import mlflow
 from pandas import DataFrame
 
 from facesr import __version__, photos
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, FaceSRError, ParamsError
 
 LARGEST = 8192
@@ -43,24 +42,26 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
             The same rows with `image`, the PNG, and `error`, which is empty. A picture that cannot
             be enlarged leaves `image` empty and says the reason in `error`.
         """
-        options = {
+        asked = {
             name: value
             for name, value in (params or {}).items()
             if name in ("size", "strength") and value is not None
         }
+        options = EnhanceOptions(**asked)
         answers = [self._answer(image, options) for image in model_input["image"]]
         pictures, errors = zip(*answers, strict=True) if answers else ((), ())
         return DataFrame({"image": list(pictures), "error": list(errors)}, index=model_input.index)
 
-    def _answer(self, image: object, options: Mapping[str, Any]) -> tuple[bytes, str]:
+    def _answer(self, image: object, options: EnhanceOptions) -> tuple[bytes, str]:
         try:
             if not isinstance(image, bytes):
                 raise DataError("The picture is missing. Send its file as bytes.")
-            size = options.get("size", 0)
-            if size > LARGEST:
-                raise ParamsError(f"Size {size} is too large. Ask for at most {LARGEST} pixels.")
+            if (options.size or 0) > LARGEST:
+                raise ParamsError(
+                    f"Size {options.size} is too large. Ask for at most {LARGEST} pixels."
+                )
             photo = photos.read(image, max_pixels=LARGEST**2)
-            enhanced, result = self._enhancer.enhance_photo(photo, **options)
+            enhanced, result = self._enhancer.enhance_photo(photo, options)
             software = f"facesr {__version__}, {result.model}"
             return photos.encode(enhanced, file_format="png", software=software), ""
         except FaceSRError as error:

@@ -128,7 +128,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     fake = FakeRegistry()
     monkeypatch.setattr(tracking, "list_versions", fake.list_versions)
     monkeypatch.setattr(tracking, "read_card", fake.read_card)
-    monkeypatch.setattr(Enhancer, "from_registry", fake.from_registry)
+    monkeypatch.setattr(choice, "from_registry", fake.from_registry)
     return fake
 
 

@@ -13,7 +13,7 @@ import intake
 import service
 import serving
 import session
-from facesr import batch, images
+from facesr import enhancer, images
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.faces import Box
@@ -307,7 +307,7 @@ def test_without_a_face_the_whole_picture_is_enhanced_and_the_page_says_so(page,
 
 def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
     registry.versions = {7: ("champion",)}
-    monkeypatch.setattr(batch, "find_faces", lambda picture: [Box(8, 8, 24, 24)])
+    monkeypatch.setattr(enhancer, "find_faces", lambda picture: [Box(8, 8, 24, 24)])
     shown = page()
     shown.upload(("kid.png", PNG))
     for choice in ("off", "only", "also"):

@@ -50,6 +50,7 @@ def _burst(parsed: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from facesr import batch, burst, choice, photos
+    from facesr.enhancer import EnhanceOptions
     from facesr.files import written_whole
 
     if parsed.output.is_dir() or parsed.output.suffix.lower() not in photos.FORMATS:
@@ -66,7 +67,8 @@ def _burst(parsed: argparse.Namespace) -> None:
     found = burst.register(frames, [str(path) for path in parsed.frames])
     enhancer = choice.load(parsed.model, root=Path.cwd(), device=parsed.device)
     height, width = frames[0].shape[-2:]
-    target = enhancer.target_size(height, width, scale=parsed.scale)
+    options = EnhanceOptions(scale=parsed.scale, strength=parsed.strength)
+    target = enhancer.target_size(height, width, options)
     with tqdm(unit="correction", disable=None) as bar:
 
         def on_progress(done: int, total: int) -> None:
@@ -74,10 +76,10 @@ def _burst(parsed: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         fused = burst.fuse(frames, found.shifts, FUSED_SCALE, on_progress=on_progress)
-    result = enhancer.enhance(fused, size=max(target), strength=parsed.strength)
+    result = enhancer.enhance(fused, replace(options, size=max(target), scale=None))
     photo = replace(shots[found.reference], colour=result.image, alpha=None)
-    options = batch.Options(quality=parsed.quality or photos.QUALITY)
-    encoded = batch.encode(photo, result.model, options, parsed.output)
+    written = batch.Options(quality=parsed.quality or photos.QUALITY)
+    encoded = batch.encode(photo, result.model, written, parsed.output)
     with written_whole(parsed.output) as beside:
         beside.write_bytes(encoded)
     print(f"{len(frames)} frames fused around {parsed.frames[found.reference]}: {parsed.output}")

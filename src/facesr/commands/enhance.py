@@ -133,29 +133,29 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _enhance(parsed: argparse.Namespace) -> None:
     from facesr import batch, choice, photos, stores
     from facesr.commands.enhance_files import check_files, enhance_files
+    from facesr.enhancer import EnhanceOptions
     from facesr.jobs import plan
 
     _refuse_idle_options(parsed)
     if parsed.quiet:
         logging.getLogger().setLevel(logging.WARNING)
     options = batch.Options(
-        enhance={
-            "size": parsed.size,
-            "scale": None if parsed.size is not None else _given(parsed.scale, SCALE),
-            "strength": parsed.strength,
-            "colour": parsed.colour,
-            "back_projections": parsed.back_projections,
-            "self_ensemble": parsed.self_ensemble,
-            "tile": _given(parsed.tile, "auto"),
-        },
+        enhance=EnhanceOptions(
+            size=parsed.size,
+            scale=None if parsed.size is not None else _given(parsed.scale, SCALE),
+            strength=parsed.strength,
+            colour=parsed.colour,
+            back_projections=parsed.back_projections,
+            self_ensemble=parsed.self_ensemble,
+            tile=parsed.tile,
+            faces="off" if not parsed.faces else "also" if parsed.background == "model" else "only",
+        ),
         file_format=parsed.format,
         quality=_given(parsed.quality, photos.QUALITY),
         keep_metadata=parsed.metadata != "strip",
         keep_gps=parsed.keep_gps,
         max_pixels=_given(parsed.max_pixels, photos.MAX_PIXELS),
         overwrite=parsed.force,
-        faces=parsed.faces,
-        background=parsed.background == "model",
     )
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
@@ -250,7 +250,7 @@ def _pipe(enhancer: "Enhancer", options: "Options", target: "Place | None") -> N
         max_pixels=options.max_pixels,
         keep_gps=options.keep_gps,
     )
-    photo, result = batch.enhance_photo(enhancer, photo, options)
+    photo, result = enhancer.enhance_photo(photo, options.enhance, max_pixels=options.max_pixels)
     for note in batch.notes_on(photo, options, target):
         logging.getLogger(__name__).warning("%s", note)
     encoded = batch.encode(photo, result.model, options, target)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
 from facesr.baselines import Method
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
 from facesr.pairs import Pairs
 from facesr.precision import without_tf32
@@ -111,4 +111,4 @@ def column(scores: Iterable[Score], method: str, metric: str) -> list[float]:
 
 def enhanced_by(enhancer: Enhancer) -> Method:
     """Makes a method of an Enhancer."""
-    return lambda lr, side: enhancer.enhance(lr, size=side).image
+    return lambda lr, side: enhancer.enhance(lr, EnhanceOptions(size=side)).image

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from facesr import images, metrics
 from facesr.baselines import build_baselines
-from facesr.enhancer import Enhancer
+from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.pairs import HR, LR
 from facesr.precision import without_tf32
 from facesr.scoreboard.settings import ScoreboardParams
@@ -92,7 +92,7 @@ def restore_with(enhancer: Enhancer, strength: float) -> Restore:
     """Gives the Enhancer's way to restore."""
 
     def restore(lr: Tensor, scale: int) -> tuple[Tensor, float]:
-        result = enhancer.enhance(lr, scale=scale, strength=strength)
+        result = enhancer.enhance(lr, EnhanceOptions(scale=scale, strength=strength))
         return result.image, result.seconds
 
     return restore
