@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
-def is_address(name: str) -> bool:
-    """Whether a name is an address rather than a path."""
-    return "://" in name
-
-
 @dataclass(frozen=True)
 class StorePath:
     """A file or folder in a store, with that much of pathlib's interface which pictures need."""
@@ -51,62 +46,40 @@ class StorePath:
         """Such as .png."""
         return PurePosixPath(self.name).suffix
 
-    def with_name(self, name: str) -> Self:
-        """Gives the file of another name beside it."""
-        parts = urlsplit(self.address)
-        return type(self)(
-            urlunsplit(parts._replace(path=str(PurePosixPath(parts.path).with_name(quote(name)))))
-        )
-
     def resolve(self) -> Self:
-        """The same: an address is absolute."""
+        """Return the same: an address is absolute."""
         return self
 
     def exists(self) -> bool:
-        """Whether there is such a file or folder.
-
-        Raises:
-            DataError: The store does not answer, or refuses.
-        """
+        """Whether there is such a file or folder; all methods raise DataError as `_opened`."""
         with self._opened() as (system, path):
-            info = system.get_file_info(path)
-            return bool(info.is_file or info.type.name == "Directory")
+            return system.get_file_info(path).type.name in ("File", "Directory")
 
     def is_dir(self) -> bool:
-        """Whether there is such a folder.
-
-        Raises:
-            DataError: As `exists`.
-        """
+        """Whether there is such a folder."""
         with self._opened() as (system, path):
             return bool(system.get_file_info(path).type.name == "Directory")
 
     def read_bytes(self) -> bytes:
-        """Gives the file.
-
-        Raises:
-            DataError: It does not exist, or the store does not answer or refuses.
-        """
+        """Return the file's content."""
         with self._opened() as (system, path), system.open_input_stream(path) as stream:
             return bytes(stream.read())
 
     def find(self) -> list[PurePosixPath]:
-        """Gives the paths below this folder of all files, sorted.
-
-        Raises:
-            DataError: As `read_bytes`.
-        """
+        """Return the paths below this folder of all files, sorted."""
         with self._opened() as (system, path):
-            from pyarrow.fs import FileSelector
-
-            return sorted(
-                PurePosixPath(each.path).relative_to(path)
-                for each in system.get_file_info(FileSelector(path, recursive=True))
-                if each.is_file
+            found = system.get_file_info(
+                import_extra("pyarrow.fs").FileSelector(path, recursive=True)
             )
+            return sorted(PurePosixPath(one.path).relative_to(path) for one in found if one.is_file)
 
     @contextmanager
     def _opened(self) -> "Iterator[tuple[FileSystem, str]]":
+        """Yield the store and the path in it.
+
+        Raises:
+            DataError: It does not exist, or the store does not answer or refuses.
+        """
         fs = import_extra("pyarrow.fs")
         try:
             system, path = fs.FileSystem.from_uri(self.address.replace(" ", "%20"))
@@ -126,8 +99,8 @@ Place = Path | StorePath
 
 
 def parse(name: str) -> Place:
-    """Gives what a name stands for."""
-    return StorePath(name) if is_address(name) else Path(name)
+    """Return the address or path that a name is."""
+    return StorePath(name) if "://" in name else Path(name)
 
 
 def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
@@ -144,21 +117,14 @@ def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
         DataError: The store does not answer, or refuses.
     """
     if isinstance(place, StorePath):
-        _write_to_store(place, content)
-        return
-    with written_whole(place) as beside:
-        beside.write_bytes(content)
+        with place._opened() as (system, path):
+            if system.type_name != "local":
+                # Object stores show a file once its stream is closed.
+                with system.open_output_stream(path) as stream:
+                    stream.write(content)
+                return
+        place = Path(path)
+    with written_whole(place) as part:
+        part.write_bytes(content)
         if modified is not None:
-            os.utime(beside, ns=(modified, modified))
-
-
-def _write_to_store(place: StorePath, content: bytes) -> None:
-    from pyarrow.fs import LocalFileSystem
-
-    with place._opened() as (system, path):
-        if isinstance(system, LocalFileSystem):
-            write(Path(path), content)
-            return
-        # Object stores show a file once its stream is closed.
-        with system.open_output_stream(path) as stream:
-            stream.write(content)
+            os.utime(part, ns=(modified, modified))
