@@ -1,7 +1,6 @@
 """The list of a fetched folder's pictures: what each is, where it came from, what it is for."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from facesr import reports
 from facesr.errors import DataError
+from facesr.files import digest
 from facesr.parallel import map_in_threads
 
 FILE = "manifest.csv"
@@ -94,24 +94,22 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
     """
     entries = read_manifest(folder)
     named = {FILE, *(entry.file for entry in entries)}
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    files = [path.relative_to(folder).as_posix() for path in found]
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = [path.relative_to(folder).as_posix() for path in paths]
     faults = [Fault(file, "is not in the manifest") for file in files if file not in named]
-    digests = map_in_threads(lambda entry: _sha256(folder / entry.file), entries)
-    bar = tqdm(digests, total=len(entries), unit="file", desc=f"check {folder}", disable=None)
-    for entry, digest in zip(entries, bar, strict=True):
-        if not digest:
+
+    def sha256(entry: Entry) -> str:
+        path = folder / entry.file
+        return digest(path, "sha256") if path.is_file() else ""
+
+    hashes = map_in_threads(sha256, entries)
+    bar = tqdm(hashes, total=len(entries), unit="file", desc=f"check {folder}", disable=None)
+    for entry, found in zip(entries, bar, strict=True):
+        if not found:
             faults.append(Fault(entry.file, "is missing"))
-        elif digest != entry.sha256:
+        elif found != entry.sha256:
             faults.append(Fault(entry.file, "has changed (SHA-256)"))
     return len(entries), faults
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_by_stem(folder: Path) -> dict[str, Entry]:

@@ -16,6 +16,7 @@ from facesr.baselines import build_baselines
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation import MEASUREMENT, PRECISION, enhanced_by, score, summarise
+from facesr.files import digest
 from facesr.pairs import HR, LR, load_pairs
 from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
@@ -134,9 +135,8 @@ def folder_md5(folder: Path) -> str:
     entries = []
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                md5 = hashlib.file_digest(file, "md5").hexdigest()
-            entries.append({"md5": md5, "relpath": path.relative_to(folder).as_posix()})
+            relative = path.relative_to(folder).as_posix()
+            entries.append({"md5": digest(path, "md5"), "relpath": relative})
     entries.sort(key=lambda entry: entry["relpath"])
     text = json.dumps(entries, sort_keys=True)
     return f"{hashlib.md5(text.encode()).hexdigest()}.dir"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import RegistryError
+from facesr.files import digest
 from facesr.tracking.lockfile import (
     STAGE_KEY,
     entry_writing,
@@ -20,7 +21,7 @@ from facesr.tracking.lockfile import (
 )
 from facesr.tracking.provenance import installed_versions
 from facesr.tracking.store import MODEL, WEIGHTS, global_store, shown, tracking_uri
-from facesr.tracking.versions import WEIGHTS_MD5, file_md5
+from facesr.tracking.versions import WEIGHTS_MD5
 
 # Set on a parent run: the version that it registered or found.
 VERSION_TAG = "model.version"
@@ -115,7 +116,7 @@ class Registry:
             config.write_text(
                 json.dumps(describe(chain), indent=2, sort_keys=True) + "\n", encoding="utf-8"
             )
-            md5 = file_md5(weights)
+            md5 = digest(weights, "md5")
             found = self._find_version(f"tags.`{WEIGHTS_MD5}` = '{md5}'")
             if found:
                 return self._measured_again(found), False

@@ -17,12 +17,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from facesr.files import digest
 from facesr.tracking import history
 from facesr.tracking.history import State
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY, key_of, md5s
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, database_file, home, is_embedded
-from facesr.tracking.versions import WEIGHTS_MD5, file_md5
+from facesr.tracking.versions import WEIGHTS_MD5
 
 logger = getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _lay_out(state: State, cache: Path, folder: Path) -> bool:
             kept = cache / "files" / "md5" / md5[:2] / md5[2:]
             is_needed = path.startswith(_NEEDED)
             if path in state.files:
-                if file_md5(folder / path) != md5:
+                if digest(folder / path, "md5") != md5:
                     return False
             elif not kept.is_file():
                 if is_needed:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
+from facesr.files import digest
 from facesr.tracking.runs import CARD
 from facesr.tracking.store import (
     CHALLENGER,
@@ -198,7 +199,7 @@ def download(root: Path, reference: str | RegisteredVersion) -> Path:
             f"The weights of {MODEL}/{found.number} are not in the artifact store "
             f"({reason}). Delete that version in MLflow and run: dvc repro"
         ) from error
-    if file_md5(path) != found.tags.get(WEIGHTS_MD5):
+    if digest(path, "md5") != found.tags.get(WEIGHTS_MD5):
         raise RegistryError(
             f"The weights of {MODEL}/{found.number} are not those that were registered: their md5 "
             f"is not {found.tags.get(WEIGHTS_MD5, 'known')}. Somebody changed {found.weights}. "
@@ -234,9 +235,3 @@ def _fetched(root: Path, found: RegisteredVersion) -> Path:
 def _copies() -> tuple["tempfile.TemporaryDirectory[str]", list[Path]]:
     """Return the folder of the copies, deleted at exit, and what is in it, the newest last."""
     return tempfile.TemporaryDirectory(prefix="facesr.", ignore_cleanup_errors=True), []
-
-
-def file_md5(path: Path) -> str:
-    """Returns the md5 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

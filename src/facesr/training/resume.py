@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facesr import packs
+from facesr import files, packs
 from facesr.config import (
     RegressionParams,
     Sizes,
@@ -28,7 +28,6 @@ from facesr.config import (
     TrainingParams,
 )
 from facesr.errors import CheckpointError
-from facesr.files import written_whole
 
 FILE = "last.pt"
 
@@ -45,8 +44,8 @@ def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for position, path in enumerate(inputs):
-        files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-        for file in files:
+        below = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        for file in below:
             if file.suffix == packs.DIGESTS:
                 continue
             content = _content(file)
@@ -57,8 +56,7 @@ def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
 def _content(file: Path) -> str:
     if file.suffix == ".npy" and packs.is_pack(file.parent):
         return hashlib.md5(packs.fingerprint(file)).hexdigest()
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()
+    return files.digest(file, "md5")
 
 
 def training_key(
@@ -95,7 +93,7 @@ class Checkpoints:
         Args:
             state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
         """
-        with written_whole(self.file) as temporary, temporary.open("wb") as file:
+        with files.written_whole(self.file) as temporary, temporary.open("wb") as file:
             torch.save({"key": self.key, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
