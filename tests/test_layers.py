@@ -24,8 +24,9 @@ LAYERS = [
         "video_streams",
     },
     {"profiles", "images", "packs", "metadata", "stores", "remux"},
-    {"reports", "models", "metrics", "baselines", "colour", "degradation", "deep", "tiff", "tiles"},
+    {"reports", "models", "metrics", "colour", "degradation", "deep", "tiff", "tiles"},
     {
+        "baselines",
         "losses",
         "photos",
         "checkpoints",

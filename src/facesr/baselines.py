@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from facesr import images
+from facesr.colour import back_project
 from facesr.tables import BICUBIC
 
 Method = Callable[[Tensor, int], Tensor]
@@ -17,26 +18,9 @@ def enlarge(lr: Tensor, side: int, *, method: images.Filter) -> Tensor:
     return images.resize(lr, (side, side), method).clamp(0, 1)
 
 
-def back_project(lr: Tensor, side: int, *, method: images.Filter, times: int) -> Tensor:
-    """Enlarges, then adds what the reduction of the result still lacks, `times` times.
-
-    Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It needs the reduction to
-    be known; bicubic is assumed.
-
-    Args:
-        lr: (3, h, h) in [0, 1].
-        side: Of the result in pixels.
-        method: Filter of all enlargements.
-        times: Corrections.
-
-    Returns:
-        (3, side, side) in [0, 1].
-    """
-    size, small = (side, side), (lr.shape[-2], lr.shape[-1])
-    sr = images.resize(lr, size, method)
-    for _ in range(times):
-        sr = sr + images.resize(lr - images.resize(sr, small, "bicubic"), size, method)
-    return sr.clamp(0, 1)
+def back_projected(lr: Tensor, side: int, *, method: images.Filter, times: int) -> Tensor:
+    """As `enlarge`, with `times` corrections of `colour.back_project`."""
+    return back_project(images.resize(lr, (side, side), method), lr, times, method)
 
 
 def build_baselines(back_projections: int) -> dict[str, Method]:
@@ -46,6 +30,6 @@ def build_baselines(back_projections: int) -> dict[str, Method]:
         "nearest": partial(enlarge, method="nearest"),
         "Lanczos": partial(enlarge, method="lanczos"),
         f"Lanczos + {back_projections} back-projections": partial(
-            back_project, method="lanczos", times=back_projections
+            back_projected, method="lanczos", times=back_projections
         ),
     }

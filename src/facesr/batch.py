@@ -302,6 +302,6 @@ def encode(photo: Photo, model: str, options: Options, target: Place | None = No
 
 
 def _luma_shift(before: Tensor, after: Tensor) -> float:
-    weights = torch.tensor([0.299, 0.587, 0.114])
+    weights = torch.tensor(images.LUMA)
     means = [picture.mean((1, 2)) @ weights for picture in (before, after)]
     return 255 * float(means[1] - means[0])

@@ -77,7 +77,9 @@ def _reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([images.resize(plane[None], size, "bilinear") for plane in picture])
 
 
-def back_project(restored: Tensor, reference: Tensor, times: int) -> Tensor:
+def back_project(
+    restored: Tensor, reference: Tensor, times: int, method: images.Filter = "bicubic"
+) -> Tensor:
     """Adds to `restored`, in place, what its reduction lacks of `reference`, `times` times.
 
     Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It assumes that the
@@ -87,6 +89,7 @@ def back_project(restored: Tensor, reference: Tensor, times: int) -> Tensor:
         restored: (3, H, W) float32 in [0, 1]; changed.
         reference: (3, h, w) float32 in [0, 1], not larger.
         times: Corrections; two are enough.
+        method: Filter that enlarges them.
 
     Returns:
         `restored`, in [0, 1].
@@ -96,5 +99,5 @@ def back_project(restored: Tensor, reference: Tensor, times: int) -> Tensor:
     for _ in range(times):
         for channel, wanted in zip(restored, reference, strict=True):
             missing = wanted[None] - images.resize(channel[None], small, "bicubic")
-            channel += images.resize(missing, large, "bicubic")[0]
+            channel += images.resize(missing, large, method)[0]
     return restored.clamp_(0, 1)

@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facesr.errors import DataError
+from facesr.images import LUMA
 
 PEAK = 255
 WINDOW = 11
 MS_SSIM_LEVELS = 5
-# ITU-R BT.601.
-LUMA = (0.299, 0.587, 0.114)
 LUMA_RANGE = 235 - 16
 
 # The GMSD paper's constant, for grey levels.

@@ -19,8 +19,6 @@ from facesr.degradation.kernels import Kernel, gaussian
 
 # Kernels end at this many sigmas, as SciPy's.
 TRUNCATE = 4.0
-# ITU-R BT.601.
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def blur_and_resize(picture: Tensor, sigma: float, side: int, method: images.Filter) -> Tensor:
@@ -102,7 +100,7 @@ def add_poisson_noise(
     pixels = images.to_uint8(picture.cpu()).numpy()
     clean = pixels.astype(np.float32) / 255
     if grey:
-        clean = (clean * LUMA[:, None, None]).sum(0, keepdims=True)
+        clean = (clean * np.array(images.LUMA, np.float32)[:, None, None]).sum(0, keepdims=True)
     distinct = np.unique(clean).size if grey else np.count_nonzero(np.bincount(pixels.ravel()))
     levels = 2 ** math.ceil(math.log2(max(2, distinct)))
     noise = rng.poisson(clean * levels).astype(np.float32) / np.float32(levels) - clean

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from facesr.images import LUMA
 from facesr.sources.brushes import Array, blur, fractal_noise, lens_blur, resize, rgb
 from facesr.sources.clothes import draw_clothes, draw_hat, draw_neck
 from facesr.sources.dead_leaves import Palette, blurred_backdrop
@@ -94,7 +95,7 @@ def _develop(canvas: Array, rng: np.random.Generator) -> Array:
     curve = bounded * bounded * (3 - 2 * bounded) - bounded
     picture += np.float32(rng.uniform(0.0, 0.7)) * curve
     if rng.random() < 0.05:
-        picture[:] = (picture * rgb(0.299, 0.587, 0.114)).sum(0)
+        picture[:] = (picture * rgb(*LUMA)).sum(0)
     picture = lens_blur(rng, picture)
     # A sensor's grain, as faint as a reduced photograph's.
     grain = np.float32(rng.uniform(0, 0.006)) * rng.standard_normal(picture.shape[1:], np.float32)
