@@ -203,25 +203,6 @@ def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(enhancer, monkeypatch):
-    pictures = [picture(150, 200, seed=seed) for seed in range(3)]
-    alone = [
-        enhancer.enhance(each, EnhanceOptions(scale=3, back_projections=1)).image
-        for each in pictures
-    ]
-    monkeypatch.setattr("facesr.tiles.CPU_BATCH", 2)
-    together = enhancer.enhance_batch(pictures, EnhanceOptions(scale=3, back_projections=1))
-    for one, other in zip(alone, together, strict=True):
-        assert torch.allclose(one, other.image, atol=1e-5)
-    bicubic = Enhancer.bicubic().enhance_batch(pictures[:2], EnhanceOptions(scale=2))
-    assert torch.equal(
-        bicubic[1].image, Enhancer.bicubic().enhance(pictures[1], EnhanceOptions(scale=2)).image
-    )
-    assert enhancer.enhance_batch([]) == []
-    with pytest.raises(ParamsError, match="must have one size"):
-        enhancer.enhance_batch([picture(24, 32), picture(32, 24)])
-
-
 def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
     given = picture(24, 40)
     forms = []

@@ -140,6 +140,13 @@ def test_progress_counts_every_tile_once():
     assert len(seen) > 10
 
 
+def test_tiles_that_pass_together_give_what_they_give_alone(monkeypatch):
+    tiler = Tiler([residual_unet(scale=2)], CPU, tile=48)
+    alone = tiler.run(textured(), (300, 420))
+    monkeypatch.setattr(tiles, "CPU_BATCH", 3)
+    torch.testing.assert_close(tiler.run(textured(), (300, 420)), alone, atol=1e-5, rtol=0)
+
+
 def test_neighbours_of_one_size_share_a_batch():
     rows, columns = (tiles._spans(side, side, 48, 16) for side in (112, 200))
     batches = list(tiles._batches(2, rows, columns, 4))

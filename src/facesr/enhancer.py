@@ -210,66 +210,46 @@ class Enhancer:
             ParamsError: A value does not fit, or the networks have one strength only.
             DataError: The memory does not suffice for the smallest tile.
         """
-        whole = replace(options, faces="off")
         faces = find_faces(picture) if options.faces != "off" else []
         if not faces:
-            return self.enhance_batch([picture], whole, on_progress=on_progress)[0]
+            return self._enhance_whole(picture, options, on_progress)
         start = time.perf_counter()
         height, width = picture.shape[-2:]
         target = self.target_size(height, width, options)
         if options.faces == "also":
-            image = self.enhance(picture, whole).image
+            image = self._enhance_whole(picture, options, None).image
         else:
             image = images.resize(picture, target, "bicubic").clamp(0, 1)
-        own = replace(whole, size=None, scale=self.scale)
+        own = replace(options, size=None, scale=self.scale)
 
         def restore(crop: Tensor) -> Tensor:
-            return self.enhance(crop, own, on_progress=on_progress).image
+            return self._enhance_whole(crop, own, on_progress).image
 
         restore_faces(image, picture, faces, restore)
         seconds = time.perf_counter() - start
         return Result(image, seconds, self.model, (height, width), target, len(faces))
 
-    def enhance_batch(
-        self,
-        pictures: Sequence[Tensor],
-        options: EnhanceOptions = DEFAULTS,
-        *,
-        on_progress: Progress | None = None,
-    ) -> list[Result]:
-        """As `enhance` of all of an image, for images of one size: a GPU takes several at a time.
-
-        Each result has its part of the seconds.
-
-        Raises:
-            ParamsError: As `enhance`, or the sizes differ.
-            DataError: As `enhance`.
-        """
-        if not pictures:
-            return []
+    def _enhance_whole(
+        self, picture: Tensor, options: EnhanceOptions, on_progress: Progress | None
+    ) -> Result:
         start = time.perf_counter()
-        height, width = pictures[0].shape[-2:]
-        if any(picture.shape[-2:] != (height, width) for picture in pictures):
-            raise ParamsError("The pictures of a batch must have one size. Sort them by size.")
+        _, height, width = picture.shape
         target = self.target_size(height, width, options)
         modules = self._choose(options.strength, target[1] / width)
         if modules:
             tiler = Tiler(
                 modules, self.device, tile=options.tile, dtype=self._find_dtype(), lock=self._lock
             )
-            run = partial(run_ensemble, tiler) if options.self_ensemble else tiler.run_batch
-            enlarged = run(pictures, target, on_progress)
-            for image, picture in zip(enlarged, pictures, strict=True):
-                fix_colour(image, picture, options.colour)
+            run = partial(run_ensemble, tiler) if options.self_ensemble else tiler.run
+            image = fix_colour(run(picture, target, on_progress), picture, options.colour)
         else:
             method: images.Filter = "lanczos" if self.networks else "bicubic"
-            enlarged = [images.resize(each, target, method).clamp(0, 1) for each in pictures]
+            image = images.resize(picture, target, method).clamp(0, 1)
             if on_progress:
                 on_progress(1, 1)
-        for image, picture in zip(enlarged, pictures, strict=True):
-            back_project(image, picture, options.back_projections)
-        seconds = (time.perf_counter() - start) / len(pictures)
-        return [Result(image, seconds, self.model, (height, width), target) for image in enlarged]
+        back_project(image, picture, options.back_projections)
+        seconds = time.perf_counter() - start
+        return Result(image, seconds, self.model, (height, width), target)
 
     def enhance_photo(
         self,

@@ -1,7 +1,6 @@
 """The mean over a picture's eight mirrored and turned forms."""
 
 import itertools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,35 +12,28 @@ FORMS = 2 * TURNS
 
 
 def run_ensemble(
-    tiler: Tiler,
-    pictures: Sequence[Tensor],
-    target: tuple[int, int],
-    on_progress: Progress | None = None,
-) -> list[Tensor]:
-    """As `tiler.run_batch`, for every form of the pictures, turned back and averaged.
+    tiler: Tiler, picture: Tensor, target: tuple[int, int], on_progress: Progress | None = None
+) -> Tensor:
+    """As `tiler.run`, for every form of the image, turned back and averaged.
 
     What a network gets wrong differs from form to form, and partly cancels: geometric
     self-ensemble (Timofte et al. 2016, section 3.4, https://arxiv.org/abs/1511.02228).
 
     Args:
         tiler: Has the networks.
-        pictures: (3, h, w) float32 in [0, 1], of one size.
-        target: Height and width of the results in pixels.
-        on_progress: Told the tiles of all forms.
+        picture: (3, h, w) float32 in [0, 1].
+        target: Height and width of the result in pixels.
+        on_progress: Called with the tiles of all forms.
     """
-    means = [torch.zeros(3, *target) for _ in pictures]
+    mean = torch.zeros(3, *target)
     for number, (turns, mirrored) in enumerate(itertools.product(range(TURNS), (False, True))):
 
         def report(done: int, count: int, before: int = number) -> None:
             if on_progress:
                 on_progress(before * count + done, FORMS * count)
 
-        forms = [
-            torch.rot90(picture.flip(-1) if mirrored else picture, turns, (-2, -1)).contiguous()
-            for picture in pictures
-        ]
+        form = torch.rot90(picture.flip(-1) if mirrored else picture, turns, (-2, -1)).contiguous()
         size = target if turns % 2 == 0 else (target[1], target[0])
-        for mean, result in zip(means, tiler.run_batch(forms, size, report), strict=True):
-            back = torch.rot90(result, -turns, (-2, -1))
-            mean.add_(back.flip(-1) if mirrored else back, alpha=1 / FORMS)
-    return means
+        back = torch.rot90(tiler.run(form, size, report), -turns, (-2, -1))
+        mean.add_(back.flip(-1) if mirrored else back, alpha=1 / FORMS)
+    return mean

@@ -97,16 +97,7 @@ class Tiler:
         Raises:
             DataError: The memory does not suffice for the smallest tile.
         """
-        return self.run_batch([picture], target, on_progress)[0]
-
-    def run_batch(
-        self,
-        pictures: Sequence[Tensor],
-        target: tuple[int, int],
-        on_progress: Progress | None = None,
-    ) -> list[Tensor]:
-        """As `run`, for one or more pictures of one size: a GPU takes several at a time."""
-        return [result.clamp_(0, 1) for result in self._run(pictures, target, on_progress)]
+        return self._run([picture], target, on_progress)[0].clamp_(0, 1)
 
     def _run(
         self,
