@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
@@ -142,7 +142,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
     options = batch.Options(
         enhance=EnhanceOptions(
             size=parsed.size,
-            scale=None if parsed.size is not None else _given(parsed.scale, SCALE),
+            scale=None if parsed.size is not None else parsed.scale or SCALE,
             strength=parsed.strength,
             colour=parsed.colour,
             back_projections=parsed.back_projections,
@@ -151,10 +151,10 @@ def _enhance(parsed: argparse.Namespace) -> None:
             faces="off" if not parsed.faces else "also" if parsed.background == "model" else "only",
         ),
         file_format=parsed.format,
-        quality=_given(parsed.quality, photos.QUALITY),
+        quality=parsed.quality or photos.QUALITY,
         keep_metadata=parsed.metadata != "strip",
         keep_gps=parsed.keep_gps,
-        max_pixels=_given(parsed.max_pixels, photos.MAX_PIXELS),
+        max_pixels=parsed.max_pixels or photos.MAX_PIXELS,
         overwrite=parsed.force,
     )
     # What is wrong with the paths is said before seconds go into loading weights.
@@ -183,11 +183,6 @@ def _enhance(parsed: argparse.Namespace) -> None:
         _pipe(enhancer, options, output if parsed.output != PIPE else None)
         return
     enhance_files(enhancer, jobs, options, parsed)
-
-
-def _given(value: Any, default: Any) -> Any:
-    """What the user gave, also where that is 0."""
-    return default if value is None else value
 
 
 def _refuse_idle_options(parsed: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@
 every file in `manifest.csv` and every refused one in the report.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.errors import DataError
 from facesr.files import (
+    digest,
     folder_written_whole,
     scratch_folder,
     told_where_unwritable,
@@ -188,8 +188,8 @@ def _make(part: Path, candidate: Candidate) -> _Made:
             beside.write_bytes(made.png)
     else:
         images.write(file, made.picture)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _Made(_described(candidate), digest, made.attributes, "", made.source_sha256)
+    sha256 = digest(file, "sha256")
+    return _Made(_described(candidate), sha256, made.attributes, "", made.source_sha256)
 
 
 def _described(candidate: Candidate) -> Candidate:
