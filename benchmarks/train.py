@@ -36,9 +36,9 @@ from facesr.models import build
 from facesr.pairs import CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
 from facesr.profiles import load_profile
 from facesr.reports import markdown_table
-from facesr.training.average import Average
+from facesr.training.average import ExponentialMovingAverage
 from facesr.training.critic import patch_cross_entropy
-from facesr.training.engine import SharedStep, pick_dtype, prepared
+from facesr.training.engine import SharedStep, accelerated, pick_dtype
 from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, join_processes
@@ -414,7 +414,7 @@ def _ours(
     device = processes.device
     pairs = load_pairs(folder / "lr", folder / "hr", hr_size=_sides(stage, params)[1])
     batches: Any = (
-        CriticBatches(pairs, batch_size=batch, crop_size=crop, seed=0, share=processes.share)
+        CriticBatches(pairs, batch_size=batch, crop_size=crop, seed=0, share=processes.shard)
         if stage == "train_critic"
         else TrainBatches(
             pairs,
@@ -423,7 +423,7 @@ def _ours(
             crops_per_pair=1,
             seed=0,
             device=device,
-            share=processes.share,
+            share=processes.shard,
         )
     )
     clock = Clock(batches, pictures=batch, seconds=parsed.seconds, device=device)
@@ -488,12 +488,12 @@ def _adversarial(
         )
         for network in (generator, critic)
     ]
-    average = Average(generator, decay=section.ema_decay)
+    average = ExponentialMovingAverage(generator, decay=section.ema_decay)
     device = processes.device
     content = ContentLoss(section.content).to(device)
     form = ADVERSARIAL_LOSSES[section.adversarial_loss]
     dtype = pick_dtype(training.precision, device)
-    with prepared(generator, critic, dtype=dtype, device=device, compiled=training.compile):
+    with accelerated(generator, critic, dtype=dtype, device=device, compiled=training.compile):
         for number, (lr, hr) in enumerate(clock):
             lr, hr = lr.to(device), hr.to(device)
             if number % 2 == 0:

@@ -1,4 +1,4 @@
-"""Trains the critic to tell originals from the generator's pictures.
+"""Trains the critic to distinguish originals from the generator's images.
 
 Reads   data/pairs/train, data/pairs/valid, data/generated/generator
 Writes  models/critic.safetensors, reports/train_critic/
@@ -8,24 +8,26 @@ from pathlib import Path
 
 from facesr import cli, paths, tracking
 from facesr.config import load_params
-from facesr.training.critic import train_critic
+from facesr.training.critic import critic_task
+from facesr.training.learner import train
 
 
 def main() -> None:
     """Runs the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_critic", params) as report:
-        train_critic(
+        task = critic_task(
             params.train_critic,
+            paths.CRITIC_DATA,
+            hr_size=params.sizes.generator_size,
+            seed=params.training_seed,
+        )
+        train(
+            task,
             params.training,
-            sizes=params.sizes,
-            train_pairs=paths.TRAIN_PAIRS,
-            valid_pairs=paths.VALID_PAIRS,
-            restored=paths.GENERATOR_IMAGES,
             weights=paths.CRITIC,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_critic",
-            seed=params.training_seed,
         )
 
 

@@ -8,25 +8,28 @@ from pathlib import Path
 
 from facesr import cli, paths, tracking
 from facesr.config import load_params
-from facesr.training.pretrain import train_generator
+from facesr.training.learner import train
+from facesr.training.pretrain import regression_task
 
 
 def main() -> None:
     """Runs the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_generator", params) as report:
-        train_generator(
+        task = regression_task(
             params.train_generator,
-            params.training,
-            sizes=params.sizes,
-            train_pairs=paths.TRAIN_PAIRS,
-            valid_pairs=paths.VALID_PAIRS,
+            paths.GENERATOR_DATA,
+            hr_size=params.sizes.generator_size,
             init_from=tracking.find_weights(Path(), params.train_generator.init_from),
+            seed=params.training_seed,
+        )
+        train(
+            task,
+            params.training,
             weights=paths.GENERATOR,
             restored=paths.GENERATOR_IMAGES,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_generator",
-            seed=params.training_seed,
         )
 
 

@@ -1,4 +1,4 @@
-"""Trains the up-sampler from the GAN's pictures to the full-size originals.
+"""Trains the up-sampler from the GAN's images to the full-size originals.
 
 Reads   data/generated/gan, data/pairs/train, data/pairs/valid
 Writes  models/upsampler.safetensors, reports/train_upsampler/
@@ -8,25 +8,27 @@ from pathlib import Path
 
 from facesr import cli, paths, tracking
 from facesr.config import load_params
-from facesr.training.pretrain import train_upsampler
+from facesr.training.learner import train
+from facesr.training.pretrain import regression_task
 
 
 def main() -> None:
     """Runs the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_upsampler", params) as report:
-        train_upsampler(
+        task = regression_task(
             params.train_upsampler,
-            params.training,
-            sizes=params.sizes,
-            train_pairs=paths.TRAIN_PAIRS,
-            valid_pairs=paths.VALID_PAIRS,
-            restored=paths.GAN_IMAGES,
+            paths.UPSAMPLER_DATA,
+            hr_size=params.sizes.hr_size,
             init_from=tracking.find_weights(Path(), params.train_upsampler.init_from),
+            seed=params.training_seed,
+        )
+        train(
+            task,
+            params.training,
             weights=paths.UPSAMPLER,
             report=report,
             checkpoints=paths.CHECKPOINTS / "train_upsampler",
-            seed=params.training_seed,
         )
 
 

@@ -136,7 +136,7 @@ def test_the_shares_of_processes_are_the_batches_of_one(recipe, monkeypatch):
     monkeypatch.setattr(
         Degradation, "__call__", lambda *args, **kwargs: made.append(1) or degrade(*args, **kwargs)
     )
-    shares = [batches(pairs, epoch=1, share=slice(rank, None, 2)) for rank in range(2)]
+    shares = [batches(pairs, epoch=1, shard=slice(rank, None, 2)) for rank in range(2)]
     for batch, *parts in zip(whole, *shares, strict=True):
         for kind in range(2):
             together = torch.empty_like(batch[kind])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ FRESH = "fresh.json"
 # Batches that are made while the training works on another one.
 BATCHES_AHEAD = 2
 WHOLE = slice(None)
-"""The share of a batch of who trains alone."""
+"""The shard of a batch of a process that trains alone."""
 
 
 class FreshViews(NamedTuple):
@@ -166,9 +166,9 @@ def _square(pictures: Tensor, crop: Crop, scale: int) -> Tensor:
 class TrainBatches:
     """Endless variety, finite epochs: each iteration over it is the next epoch.
 
-    Order, place, size and mirroring follow from (seed, epoch) alone. Where the pairs have fresh
-    views, every crop gets a new one, from (seed, epoch, position): on the device, in threads on all
-    cores where that is the CPU, a few batches ahead. A view does not depend on the number of
+    Order, place, size and mirroring of crops follow from (seed, epoch) alone. Where the pairs have
+    fresh views, every crop gets a new one, from (seed, epoch, position): on the device, in threads
+    on all cores where that is the CPU, a few batches ahead. A view does not depend on the number of
     threads.
 
     Args:
@@ -178,7 +178,7 @@ class TrainBatches:
         crops_per_pair: In an epoch.
         seed: Of all epochs.
         device: Where fresh views are made and lie; stored ones lie on the CPU.
-        share: Which crops of each batch are made and given.
+        shard: Which crops of each batch are made and given.
 
     Raises:
         DataError: An epoch has fewer crops than a batch.
@@ -193,23 +193,21 @@ class TrainBatches:
         crops_per_pair: int,
         seed: int,
         device: torch.device,
-        share: slice = WHOLE,
+        shard: slice = WHOLE,
     ) -> None:
-        count = len(pairs.stems) * crops_per_pair
-        if count < batch_size:
+        self.count = len(pairs.stems) * crops_per_pair
+        if self.count < batch_size:
             raise DataError(
-                f"A batch of {batch_size} is larger than the {count} crops of an epoch. "
+                f"A batch of {batch_size} is larger than the {self.count} crops of an epoch. "
                 "Lower batch_size or raise crops_per_pair."
             )
         self.pairs = pairs
-        self.batch_size = batch_size
+        self.batch_size = self.crops = batch_size
         self.crop_size = crop_size
-        self.crops_per_pair = crops_per_pair
         self.seed = seed
         self.device = device
-        self.share = share
-        self.epoch = 0
-        self._start = 0
+        self.shard = shard
+        self.go_to(0, 0)
 
     def go_to(self, epoch: int, batch: int) -> None:
         """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
@@ -217,35 +215,33 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Batches in an epoch; an incomplete last one is left out."""
-        return len(self.pairs.stems) * self.crops_per_pair // self.batch_size
+        return self.count // self.crops
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         epoch, start = self.epoch, self._start
         rng = np.random.default_rng((self.seed, epoch))
         self.go_to(epoch + 1, 0)
-        order = rng.permutation(len(self.pairs.stems) * self.crops_per_pair)
-        order %= len(self.pairs.stems)
+        order = rng.permutation(self.count) % len(self.pairs.stems)
         drawn = (
-            draw_crops(
-                self.pairs,
-                order[batch * self.batch_size : (batch + 1) * self.batch_size],
-                crop_size=self.crop_size,
-                rng=rng,
-            )
-            for batch in range(len(self))
+            draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
+            for indices in order[: len(self) * self.crops].reshape(-1, self.crops)
         )
-        batches = islice(drawn, start, None)
+        return self._cut(islice(drawn, start, None), epoch, start)
+
+    def _cut(
+        self, batches: Iterator[list[Crop]], epoch: int, start: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         if self.pairs.fresh is None:
-            return (cut(self.pairs, crops[self.share]) for crops in batches)
+            return (cut(self.pairs, crops[self.shard]) for crops in batches)
         return draw_views(
             self.pairs,
             batches,
             crop_size=self.crop_size,
             seed=self.seed,
             epoch=epoch,
-            start=start * self.batch_size,
+            start=start * self.crops,
             device=self.device,
-            share=self.share,
+            shard=self.shard,
         )
 
 
@@ -257,7 +253,7 @@ def draw_views(
     seed: int,
     epoch: int,
     device: torch.device,
-    share: slice = WHOLE,
+    shard: slice = WHOLE,
     start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -270,7 +266,7 @@ def draw_views(
         seed: Of all epochs.
         epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
         device: Where the work is done and the batches lie.
-        share: Which crops of each batch are made and given; positions count all of them.
+        shard: Which crops of each batch are made and given; positions count all of them.
         start: Position in the epoch of the first crop of `batches`.
         workers: Threads; None takes one for each core, and one for a GPU.
     """
@@ -293,7 +289,7 @@ def draw_views(
     with ThreadPoolExecutor(workers) as pool:
         queued: deque[list[Future[tuple[Tensor, Tensor]]]] = deque()
         for crops in batches:
-            own = list(enumerate(crops, position))[share]
+            own = list(enumerate(crops, position))[shard]
             queued.append([pool.submit(view, place, crop) for place, crop in own])
             position += len(crops)
             if len(queued) > BATCHES_AHEAD:
@@ -302,45 +298,22 @@ def draw_views(
             yield collected(views)
 
 
-class CriticBatches:
-    """Crops of originals and of generated pictures in equal parts, labelled 1 and 0.
+class CriticBatches(TrainBatches):
+    """Crops of originals and of generated images in equal parts, labelled 1 and 0."""
 
-    Each iteration is the next epoch; order and crops follow from (seed, epoch) alone. `share` says
-    which images of each batch are given.
-    """
+    def __init__(self, pairs: Pairs, *, batch_size: int, **arguments: Any) -> None:
+        # Half of a batch are originals, half the generated images of the same faces.
+        half = max(1, min(batch_size // 2, len(pairs.stems)))
+        super().__init__(
+            pairs, batch_size=half, crops_per_pair=1, device=torch.device("cpu"), **arguments
+        )
+        self.batch_size = 2 * half
 
-    def __init__(
-        self, pairs: Pairs, *, batch_size: int, crop_size: int, seed: int, share: slice = WHOLE
-    ) -> None:
-        # Half of a batch are originals, half the generated pictures of the same faces.
-        self.half = max(1, min(batch_size // 2, len(pairs.stems)))
-        self.pairs = pairs
-        self.crop_size = crop_size
-        self.seed = seed
-        self.share = share
-        self.epoch = 0
-        self._start = 0
-
-    def go_to(self, epoch: int, batch: int) -> None:
-        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
-        self.epoch, self._start = epoch, batch
-
-    def __len__(self) -> int:
-        return len(self.pairs.stems) // self.half
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        start = self._start
-        self.go_to(self.epoch + 1, 0)
-        order = rng.permutation(len(self.pairs.stems))
-        labels = torch.cat([torch.ones(self.half), torch.zeros(self.half)])  # (N,)
-        for batch in range(len(self)):
-            indices = order[batch * self.half : (batch + 1) * self.half]
-            crops = draw_crops(self.pairs, indices, crop_size=self.crop_size, rng=rng)
-            if batch < start:
-                continue
+    def _cut(self, batches: Iterator[list[Crop]], *_: int) -> Iterator[tuple[Tensor, Tensor]]:
+        labels = torch.cat([torch.ones(self.crops), torch.zeros(self.crops)])  # (N,)
+        for crops in batches:
             generated, original = cut(self.pairs, crops)
-            yield torch.cat([original, generated])[self.share], labels[self.share]
+            yield torch.cat([original, generated])[self.shard], labels[self.shard]
 
 
 class WholeBatches:

@@ -12,6 +12,12 @@ SELFIE_PAIRS = Path("data/pairs/selfies")
 VALIDATION_SETS = Path("data/pairs/valid_sets")
 GENERATOR_IMAGES = Path("data/generated/generator")
 GAN_IMAGES = Path("data/generated/gan")
+# What trainings go from and to, for training and validation.
+GENERATOR_DATA = [(pairs / "lr", pairs / "hr") for pairs in (TRAIN_PAIRS, VALID_PAIRS)]
+CRITIC_DATA, UPSAMPLER_DATA = (
+    [(images / "train", TRAIN_PAIRS / "hr"), (images / "valid", VALID_PAIRS / "hr")]
+    for images in (GENERATOR_IMAGES, GAN_IMAGES)
+)
 
 GENERATOR = Path("models/generator.safetensors")
 CRITIC = Path("models/critic.safetensors")

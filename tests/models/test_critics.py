@@ -49,7 +49,7 @@ def test_the_critics_have_the_parameters_that_their_papers_count(architecture, p
 def test_a_critic_gives_the_features_that_its_logits_come_from(architecture):
     critic = build(architecture).eval()
     x = torch.rand(1, 3, 64, 64, requires_grad=True)
-    judgement = critic.judge(x)
+    judgement = critic.forward_with_features(x)
     assert torch.equal(judgement.logits, critic(x))
     assert len(judgement.features) >= 2
     for features in judgement.features:

@@ -17,7 +17,7 @@ from facesr.losses import content
 from facesr.models import build
 from facesr.pairs import FRESH, FreshViews
 from facesr.training import engine, gan, pretrain
-from facesr.training.engine import Parts, SharedStep, pick_dtype, prepared
+from facesr.training.engine import MicroBatches, SharedStep, accelerated, pick_dtype
 from facesr.training.processes import Processes, check_division, join_processes
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def test_two_processes_find_each_other(tmp_path):
         "own = join_processes()\n"
         "mean = own.average(torch.tensor(float(own.rank))).item()\n"
         "open(f'{own.rank}.txt', 'w').write(f'{own.count} {mean}')\n"
-        "own.leave()\n"
+        "own.close()\n"
     )
     done = launch_two("meet.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -114,10 +114,10 @@ def test_processes_that_do_not_find_each_other_train_nothing(monkeypatch):
         join_processes()
 
 
-def test_every_process_takes_its_share():
+def test_every_process_takes_its_shard():
     batch = torch.arange(6)
-    shares = [batch[Processes(rank, 2, CPU).share].tolist() for rank in (0, 1)]
-    assert shares == [[0, 2, 4], [1, 3, 5]]
+    shards = [batch[Processes(rank, 2, CPU).shard].tolist() for rank in (0, 1)]
+    assert shards == [[0, 2, 4], [1, 3, 5]]
 
 
 @pytest.mark.parametrize("name", ["train_generator", "train_gan"])
@@ -219,7 +219,7 @@ def test_other_errors_are_not_taken_for_too_little_memory():
     def wrong(count):
         raise RuntimeError("shapes differ")
 
-    parts = Parts(1, most=8, processes=ALONE)
+    parts = MicroBatches(1, most=8, processes=ALONE)
     with pytest.raises(RuntimeError, match="shapes differ"):
         parts.run(wrong, 8)
     assert parts.count == 1
@@ -229,7 +229,7 @@ def test_with_other_processes_a_batch_is_not_cut_by_itself():
     def greedy(count):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    parts = Parts(1, most=8, processes=Processes(0, 2, CPU))
+    parts = MicroBatches(1, most=8, processes=Processes(0, 2, CPU))
     with pytest.raises(torch.OutOfMemoryError):
         parts.run(greedy, 8)
     assert parts.count == 1
@@ -244,7 +244,7 @@ def test_bfloat16_is_for_a_while_and_stays_inside():
     network, x = small(), torch.rand(1, 3, 16, 16)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     expected = network(x)
-    with prepared(network, dtype=torch.bfloat16, device=CPU, compiled=False):
+    with accelerated(network, dtype=torch.bfloat16, device=CPU, compiled=False):
         y = network(x)
         assert y.dtype == torch.float32
         assert 0 < (y - expected).abs().max() < 0.02
@@ -257,7 +257,7 @@ def test_bfloat16_is_for_a_while_and_stays_inside():
 def test_float32_changes_nothing():
     network, x = small(), torch.rand(1, 3, 16, 16)
     expected = network(x)
-    with prepared(network, dtype=torch.float32, device=CPU, compiled=False):
+    with accelerated(network, dtype=torch.float32, device=CPU, compiled=False):
         assert torch.equal(network(x), expected)
 
 
@@ -313,10 +313,10 @@ def test_a_compiled_network_gives_the_same_and_learns_the_same(kind):
         network(x)  # Spectral norm finds its vectors, which move at every call in training.
     network.eval()
     expected, expected_gradients = gradients_of(network, x)
-    with prepared(network, dtype=torch.float32, device=CPU, compiled=True):
+    with accelerated(network, dtype=torch.float32, device=CPU, compiled=True):
         y, gradients = gradients_of(network, x)
         if kind.endswith("critic"):
-            judged = network.judge(x)
+            judged = network.forward_with_features(x)
     assert torch.allclose(y, expected, atol=1e-4)
     for name, one in expected_gradients.items():
         assert torch.allclose(gradients[name], one, rtol=1e-3, atol=1e-4), name
@@ -341,10 +341,10 @@ def test_a_compiled_training_ends_near_that_which_is_not(precision, trained, tmp
 @pytest.mark.parametrize("kind", ["patch_critic", "unet_critic", "global_critic"])
 def test_a_critics_features_are_made_in_bfloat16_too(kind):
     critic, x = build({"kind": kind, **NETWORKS[kind]}).eval(), torch.rand(1, 3, 32, 32)
-    exact = critic.judge(x)
-    with prepared(critic, dtype=torch.bfloat16, device=CPU, compiled=False):
-        judged = critic.judge(x)
+    exact = critic.forward_with_features(x)
+    with accelerated(critic, dtype=torch.bfloat16, device=CPU, compiled=False):
+        judged = critic.forward_with_features(x)
         # fastai's layers give float32 where a norm follows in it, of values that were bfloat16.
         assert not torch.equal(judged.features[-1].float(), exact.features[-1])
         assert judged.logits.dtype == critic(x).dtype == torch.float32
-    assert all(one.dtype == torch.float32 for one in critic.judge(x).features)
+    assert all(one.dtype == torch.float32 for one in critic.forward_with_features(x).features)

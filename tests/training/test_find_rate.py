@@ -6,10 +6,11 @@ from conftest import make_project
 from PIL import Image
 from safetensors.torch import load_file
 
-from facesr import cli
+from facesr import cli, paths
 from facesr.config import load_params
-from facesr.training import pretrain
 from facesr.training.find_rate import find_rate
+from facesr.training.learner import AccumulatingLearner
+from facesr.training.pretrain import regression_task
 
 
 @pytest.mark.parametrize("stage", ["train_generator", "train_critic", "train_upsampler"])
@@ -24,20 +25,17 @@ def test_a_search_draws_its_picture(stage, trained, tmp_path, monkeypatch, capsy
     assert "8 steps are too few to go by that" in said
 
 
-def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained, tmp_path):
-    params = load_params(make_project(tmp_path) / "params.yaml")
-    pairs = trained / "data/pairs/train"
-    found = find_rate(
-        "train_generator",
-        params,
-        lr=pairs / "lr",
-        hr=pairs / "hr",
+def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained):
+    params = load_params(trained / "params.yaml")
+    task = regression_task(
+        params.train_generator,
+        [(trained / lr, trained / hr) for lr, hr in paths.GENERATOR_DATA],
+        hr_size=params.sizes.generator_size,
         init_from=None,
-        lowest=1e-4,
-        highest=1e4,
-        steps=33,
+        seed=params.training_seed,
     )
-    assert found.rates[1] / found.rates[0] == pytest.approx(10 ** (8 / 32))
+    found = find_rate(task, params.training, lowest=1e-4, highest=1e4, steps=33)
+    assert found.rates[1] / found.rates[0] == pytest.approx(10 ** (8 / 33))
     assert 2 < len(found.rates) < 33
     best = found.rates[found.losses.index(min(found.losses))]
     assert found.suggestion == pytest.approx(best / 10)
@@ -52,16 +50,17 @@ def test_a_search_starts_from_the_weights_that_the_stage_starts_from(
     shutil.copyfile(trained / "models/generator.safetensors", root / "start.safetensors")
     monkeypatch.chdir(root)
     started = []
+    accumulate = AccumulatingLearner._do_one_batch
 
-    def start(params, *, scale, init_from):
-        network = pretrain.start_network(params, scale=scale, init_from=init_from)
-        started.append({name: one.clone() for name, one in network.module.state_dict().items()})
-        return network
+    def remember(learner):
+        started.append({name: one.clone() for name, one in learner.model.state_dict().items()})
+        accumulate(learner)
 
-    monkeypatch.setattr("facesr.training.find_rate.start_network", start)
-    cli.main(["find-rate", "train_generator", "-o", str(tmp_path / "rates.png"), "--steps", "2"])
+    monkeypatch.setattr(AccumulatingLearner, "_do_one_batch", remember)
+    cli.main(["find-rate", "train_generator", "-o", str(tmp_path / "rates.png"), "--steps", "6"])
     for name, tensor in load_file(root / "start.safetensors").items():
         assert torch.equal(started[0][name.removeprefix("0.")], tensor), name
+    assert not list(root.glob("models/*"))  # fastai's place for weights
 
 
 def test_the_adversarial_stage_has_no_rate_to_find(capsys):

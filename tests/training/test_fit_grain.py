@@ -29,9 +29,11 @@ class Batches:
         return lr, (smooth + DEVIATION * noise * (brightness > 0.5)).detach().clamp(0, 1)
 
 
-def fitted(given=None, share=1.0, crops=64, between=lambda: None):
+def fitted(given=None, share=1.0, crops=64, after_each=lambda: None):
     params = GrainParams(crops=crops, share=share)
-    return fit_grain(given or network(visible=0.0, width=16), Batches(), params, between=between)
+    return fit_grain(
+        given or network(visible=0.0, width=16), Batches(), params, after_each=after_each
+    )
 
 
 def energies(module):
@@ -72,7 +74,7 @@ def test_the_same_pictures_give_the_same_grain():
 
 def test_so_many_crops_are_looked_at_as_are_asked_for_in_whole_batches():
     calls = []
-    fitted(crops=41, between=lambda: calls.append(1))
+    fitted(crops=41, after_each=lambda: calls.append(1))
     assert len(calls) == 6
 
 
@@ -81,4 +83,4 @@ def test_the_work_between_two_batches_may_end_it():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fitted(between=stop)
+        fitted(after_each=stop)

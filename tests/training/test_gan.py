@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from facesr.losses import ADVERSARIAL_LOSSES
 from facesr.models import build
-from facesr.training.average import Average
+from facesr.training.average import ExponentialMovingAverage
 from facesr.training.steps import build_optimizer, critic_step, frozen, generator_step
 
 CRITICS = {
@@ -174,7 +174,7 @@ def test_thirty_steps_overfit_one_pair(nets, batch):
 
 def test_the_average_follows_its_formula_and_copies_whole_numbers():
     network = nn.BatchNorm1d(1)
-    average = Average(network, decay=0.9)
+    average = ExponentialMovingAverage(network, decay=0.9)
     with torch.no_grad():
         network.weight.fill_(2.0)
         network.num_batches_tracked.fill_(7)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from facesr.losses import ADVERSARIAL_LOSSES
 from facesr.models import build
-from facesr.training.engine import Parts
+from facesr.training.engine import MicroBatches
 from facesr.training.processes import Processes
 from facesr.training.turns import Turns
 
@@ -39,20 +39,21 @@ def turns(form, *, critic="patch_critic", parts=1, most=BATCH, processes=ALONE, 
         **{"adversarial_loss": form, "adversarial_weight": 1.0, "gradient_penalty": 10.0},
         **{"feature_weight": 1.0, "texture_weight": 0.01, "weight_decay": 0.0, "epsilon": 1e-5},
         **{"generator_learning_rate": 0.0, "critic_learning_rate": 0.0, "beta1": 0.0, "beta2": 0.9},
+        ema_decay=0.9,
     )
     return Turns(
         generator,
         build({"kind": critic, **CRITICS[critic], **changes}),
         params,
         content_loss=F.l1_loss,
-        parts=Parts(parts, most=most, processes=processes),
+        parts=MicroBatches(parts, most=most, processes=processes),
     )
 
 
 def step(both, side):
     """A step with the share of its processes: its report, and its gradient as one vector."""
     torch.manual_seed(11 + both.parts.processes.rank)
-    lr, hr = (one[both.parts.processes.share] for one in batch())
+    lr, hr = (one[both.parts.processes.shard] for one in batch())
     report = getattr(both, f"step_{side}")(lr, hr)
     parameters = getattr(both, side).parameters()
     return report, torch.cat([one.grad.flatten() for one in parameters if one.grad is not None])
@@ -82,7 +83,7 @@ def test_four_parts_have_the_gradient_of_the_whole_batch(form, side, critic):
 def test_a_batch_halved_for_want_of_memory_has_the_gradient_of_the_whole(form, side, monkeypatch):
     expected = step(turns(form), side)
     halved = turns(form)
-    judge = halved.critic.judge
+    judge = halved.critic.forward_with_features
 
     def narrow(x):
         answer = judge(x)
@@ -90,21 +91,21 @@ def test_a_batch_halved_for_want_of_memory_has_the_gradient_of_the_whole(form, s
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return answer
 
-    monkeypatch.setattr(halved.critic, "judge", narrow)
+    monkeypatch.setattr(halved.critic, "forward_with_features", narrow)
     assert_equal_but_for_rounding(step(halved, side), expected)
     assert halved.parts.count == 4
 
 
 def test_both_passes_of_a_part_have_the_same_dropout(monkeypatch):
     parted = turns("relativistic", parts=2, dropout=0.5)
-    judge, logits = parted.critic.judge, []
+    judge, logits = parted.critic.forward_with_features, []
 
     def remember(x):
         answer = judge(x)
         logits.append(answer.logits.detach())
         return answer
 
-    monkeypatch.setattr(parted.critic, "judge", remember)
+    monkeypatch.setattr(parted.critic, "forward_with_features", remember)
     parted.params.gradient_penalty = 0.0
     step(parted, "critic")
     first, second = logits[:4], logits[4:]
@@ -115,8 +116,10 @@ def test_both_passes_of_a_part_have_the_same_dropout(monkeypatch):
 def test_a_whole_batch_is_looked_at_once(monkeypatch):
     calls = []
     alone = turns("relativistic")
-    judge = alone.critic.judge
-    monkeypatch.setattr(alone.critic, "judge", lambda x: calls.append(len(x)) or judge(x))
+    judge = alone.critic.forward_with_features
+    monkeypatch.setattr(
+        alone.critic, "forward_with_features", lambda x: calls.append(len(x)) or judge(x)
+    )
     step(alone, "generator")
     assert calls == [BATCH, BATCH]
 
@@ -138,7 +141,7 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
         "}\n"
         "torch.save({key: (tuple(report), g) for key, (report, g) in means.items()},\n"
         "           f'{own.rank}.pt')\n"
-        "own.leave()\n"
+        "own.close()\n"
     )
     done = launch_two("both.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,56 +1,63 @@
-"""`facesr find-rate`: shows which learning rates a training stage bears."""
+"""`facesr find-rate`: plots loss against learning rate for a stage."""
 
 import argparse
 from pathlib import Path
 
 from facesr.commands.arguments import real, whole
 
-# As in dvc.yaml: where each stage finds its inputs and its originals.
-FOLDERS = {
-    "train_generator": ("data/pairs/train/lr", "data/pairs/train/hr"),
-    "train_critic": ("data/generated/generator/train", "data/pairs/train/hr"),
-    "train_upsampler": ("data/generated/gan/train", "data/pairs/train/hr"),
-}
+STAGES = ("train_generator", "train_critic", "train_upsampler")
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Describes the command and its options."""
     parser = commands.add_parser(
         "find-rate",
-        help="show which learning rates a training stage bears",
+        help="plot loss against learning rate for a training stage",
         description=(
             "Trains the network that the stage starts from (see init_from in params.yaml) for some "
             "steps with a growing learning rate, throws it away, and draws the loss over the "
             "rate. Run in the project's root, after the stages before."
         ),
     )
-    parser.add_argument("stage", choices=FOLDERS)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the picture, PNG")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the figure, PNG")
     parser.add_argument("--lowest", type=real(above=0), default=1e-7, help="default: %(default)s")
     parser.add_argument("--highest", type=real(above=0), default=1.0, help="default: %(default)s")
-    parser.add_argument("--steps", type=whole(2), default=100, help="default: %(default)s")
+    parser.add_argument("--steps", type=whole(6), default=100, help="default: %(default)s")
     parser.set_defaults(command=_find_rate)
 
 
 def _find_rate(parsed: argparse.Namespace) -> None:
-    from facesr import tracking
+    from facesr import paths, tracking
     from facesr.config import load_params
     from facesr.errors import ParamsError
+    from facesr.training.critic import critic_task
     from facesr.training.find_rate import SMOOTHED_STEPS, draw_rates, find_rate
+    from facesr.training.pretrain import regression_task
 
     if not parsed.lowest < parsed.highest:
         raise ParamsError(
             f"--lowest must be below --highest: {parsed.lowest:g} is not below {parsed.highest:g}."
         )
     params = load_params(any_device=True)
-    lr, hr = FOLDERS[parsed.stage]
-    start = getattr(getattr(params, parsed.stage), "init_from", "")  # The critic has none.
+    sizes, seed = params.sizes, params.training_seed
+    if parsed.stage == "train_critic":
+        task = critic_task(
+            params.train_critic, paths.CRITIC_DATA, hr_size=sizes.generator_size, seed=seed
+        )
+    else:
+        is_generator = parsed.stage == "train_generator"
+        section = params.train_generator if is_generator else params.train_upsampler
+        task = regression_task(
+            section,
+            paths.GENERATOR_DATA if is_generator else paths.UPSAMPLER_DATA,
+            hr_size=sizes.generator_size if is_generator else sizes.hr_size,
+            init_from=tracking.find_weights(Path(), section.init_from),
+            seed=seed,
+        )
     found = find_rate(
-        parsed.stage,
-        params,
-        lr=Path(lr),
-        hr=Path(hr),
-        init_from=tracking.find_weights(Path(), start),
+        task,
+        params.training,
         lowest=parsed.lowest,
         highest=parsed.highest,
         steps=parsed.steps,

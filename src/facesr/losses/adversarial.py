@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Opinion = Callable[[Tensor, Tensor], Tensor]
+LogitLoss = Callable[[Tensor, Tensor], Tensor]
 """From the logits of originals and of generated pictures, (N, P) each, to a scalar."""
 
 
 class AdversarialLoss(NamedTuple):
     """The two sides of the game."""
 
-    critic: Opinion
-    generator: Opinion
+    critic: LogitLoss
+    generator: LogitLoss
     is_relative: bool
     """Compares the images of a batch: both sides need the logits of originals and of generated
     images, of the whole batch. The others are means over images, which parts can compute alone."""

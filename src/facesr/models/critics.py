@@ -19,7 +19,7 @@ from facesr.models.blocks import ImageNetScale
 SLOPE = 0.2
 
 
-class Judgement(NamedTuple):
+class CriticOutput(NamedTuple):
     """What a critic thinks of pictures, and what it sees in them."""
 
     logits: Tensor
@@ -35,13 +35,13 @@ class Critic(nn.Module):
         super().__init__()
         self.imagenet = ImageNetScale()
 
-    def judge(self, x: Tensor) -> Judgement:
+    def forward_with_features(self, x: Tensor) -> CriticOutput:
         """(N, 3, H, W) in [0, 1] to logits and features."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, P) logits."""
-        return self.judge(x).logits
+        return self.forward_with_features(x).logits
 
 
 class PatchCritic(Critic):
@@ -51,7 +51,7 @@ class PatchCritic(Critic):
         super().__init__()
         self.layers = gan_critic(nf=features, n_blocks=blocks, p=dropout)
 
-    def judge(self, x: Tensor) -> Judgement:
+    def forward_with_features(self, x: Tensor) -> CriticOutput:
         """(N, 3, H, W) in [0, 1] to logits and features."""
         outputs = []
         x = self.imagenet.normalise(x)
@@ -59,7 +59,7 @@ class PatchCritic(Critic):
             x = layer(x)
             if isinstance(layer, ConvLayer | SequentialEx):
                 outputs.append(x)
-        return Judgement(x.flatten(1), outputs[:-1])  # The last one is the logits' own map.
+        return CriticOutput(x.flatten(1), outputs[:-1])  # The last one is the logits' own map.
 
 
 class UNetCritic(Critic):
@@ -87,7 +87,7 @@ class UNetCritic(Critic):
         )
         self.last = nn.Conv2d(features, 1, 3, padding=1)
 
-    def judge(self, x: Tensor) -> Judgement:
+    def forward_with_features(self, x: Tensor) -> CriticOutput:
         """(N, 3, H, W) in [0, 1] to H W logits a picture, and features."""
         features = [F.leaky_relu(self.first(self.imagenet.normalise(x)), SLOPE)]
         for down in self.downs:
@@ -99,7 +99,7 @@ class UNetCritic(Critic):
             features.append(y)
         for end in self.ends:
             y = F.leaky_relu(end(y), SLOPE)
-        return Judgement(self.last(y).flatten(1), features)  # (N, H W)
+        return CriticOutput(self.last(y).flatten(1), features)  # (N, H W)
 
 
 class GlobalCritic(Critic):
@@ -118,7 +118,7 @@ class GlobalCritic(Critic):
         )
         self.last = nn.Conv2d(widths[-1], 1, 4)
 
-    def judge(self, x: Tensor) -> Judgement:
+    def forward_with_features(self, x: Tensor) -> CriticOutput:
         """(N, 3, H, W) in [0, 1] to one logit a picture, and features."""
         size = (self.side, self.side)
         y = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -127,7 +127,7 @@ class GlobalCritic(Critic):
         for layer in self.layers:
             y = F.leaky_relu(layer(y), SLOPE)
             features.append(y)
-        return Judgement(self.last(y).flatten(1), features)  # (N, 1)
+        return CriticOutput(self.last(y).flatten(1), features)  # (N, 1)
 
 
 def build_patch_critic(*, features: int, blocks: int, dropout: float) -> PatchCritic:

@@ -1,4 +1,4 @@
-"""Running average of a network's weights."""
+"""Exponential moving average of a network's weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 
-class Average:
-    """Running average of a network's weights (EMA), kept as plain tensors."""
+class ExponentialMovingAverage:
+    """Exponential moving average of a network's weights, kept as plain tensors."""
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
         self.decay = decay

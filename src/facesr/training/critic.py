@@ -1,4 +1,4 @@
-"""Training of the critic to tell the originals from the generator's pictures."""
+"""Training of the critic to distinguish the originals from the generator's images."""
 
 from pathlib import Path
 
@@ -7,122 +7,52 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facesr import images
-from facesr.checkpoints import Network, save_networks
-from facesr.config import Sizes, TrainCriticParams, TrainingParams
-from facesr.devices import count_parameters
+from facesr.checkpoints import Network
+from facesr.config import TrainCriticParams
 from facesr.models import build
-from facesr.pairs import HR, WHOLE, CriticBatches, Pairs, load_pairs
-from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
-from facesr.training.monitor import Monitor
-from facesr.training.processes import check_division, join_processes
-from facesr.training.resume import training_key
+from facesr.pairs import WHOLE, CriticBatches, Pairs, load_pairs
+from facesr.training.learner import Cycle, Task
+from facesr.training.processes import join_processes
 
 
-def train_critic(
-    params: TrainCriticParams,
-    training: TrainingParams,
-    *,
-    sizes: Sizes,
-    restored: Path,
-    train_pairs: Path,
-    valid_pairs: Path,
-    weights: Path,
-    report: Path,
-    checkpoints: Path,
-    seed: int,
-) -> None:
-    """Trains the critic to tell the originals from the generator's pictures.
+def critic_task(
+    params: TrainCriticParams, folders: list[tuple[Path, Path]], *, hr_size: int, seed: int
+) -> Task:
+    """Return the critic's task.
 
     Args:
         params: Network and schedule.
-        training: How trainings are run.
-        sizes: Both kinds of picture have generator_size.
-        restored: The generator's pictures by split.
-        train_pairs: Folder of pairs, whose originals are the real pictures.
-        valid_pairs: Folder of pairs, whose originals are the real pictures.
-        weights: Gets the critic.
-        report: Gets curves, samples and summary.
-        checkpoints: Folder for what an interrupted training goes on from.
+        folders: Of generated images and originals, for training and validation.
+        hr_size: Side of both in pixels.
         seed: Of initial weights, order and crops.
-
-    Raises:
-        Stopped: A signal came; all is saved.
-        TrainingError: The loss is not finite.
     """
     processes = join_processes()
-    batches = {
-        split: critic_batches(params, sizes, restored / split, folder / HR, seed, share=share)
-        for split, folder, share in (
-            ("train", train_pairs, processes.share),
-            ("valid", valid_pairs, WHOLE),
+    train, valid = (
+        CriticBatches(
+            load_pairs(generated, originals, hr_size=hr_size),
+            batch_size=params.batch_size,
+            crop_size=params.crop_size,
+            seed=seed,
+            shard=shard,
         )
-    }
-    check_division(2 * batches["train"].half, training.accumulate, processes)
+        for (generated, originals), shard in zip(folders, (processes.shard, WHOLE), strict=True)
+    )
     torch.manual_seed(seed)
     architecture = params.network.model_dump()
-    module = build(architecture)
-    steps = params.epochs * len(batches["train"])
-    with Monitor(
-        training,
-        report=report,
-        checkpoints=checkpoints,
-        key=training_key(
-            params, training, sizes, seed, [restored, train_pairs / HR, valid_pairs / HR]
-        ),
-        total_steps=steps,
-        total_pictures=steps * 2 * batches["train"].half,
-        report_every=params.report_every,
-        processes=processes,
-    ) as monitor:
-        learner = build_learner(
-            module,
-            batches["valid"],
-            patch_cross_entropy,
-            monitor=monitor,
-            metric=patch_accuracy,
-            weight_decay=params.weight_decay,
-            epsilon=params.epsilon,
-            parts=[list(module.parameters())],
-        )
-        torch.manual_seed(seed + processes.rank)  # of dropout
-        watch = Watch(
-            monitor,
-            metric="accuracy",
-            sample=lambda: monitor.sample(
-                *_judged(module, batches["valid"].pairs, count=training.sample_pictures)
-            ),
-        )
-        cycle = Cycle(
-            batches["train"],
-            first_epoch=0,
-            epochs=params.epochs,
-            rates=[params.learning_rate],
-            frozen_parts=0,
-        )
-        run_cycles(learner, [cycle], watch, warmup_fraction=params.warmup_fraction)
-        if processes.writes:
-            save_networks(weights, [Network(architecture, module)])
-        monitor.summarise(
-            {"parameters": count_parameters(module), "valid_accuracy": watch.metric_value}
-        )
-
-
-def critic_batches(
-    params: TrainCriticParams,
-    sizes: Sizes,
-    generated: Path,
-    originals: Path,
-    seed: int,
-    *,
-    share: slice,
-) -> CriticBatches:
-    """Return a share of the batches of one split."""
-    return CriticBatches(
-        load_pairs(generated, originals, hr_size=sizes.generator_size),
-        batch_size=params.batch_size,
-        crop_size=params.crop_size,
+    critic = build(architecture)
+    return Task(
+        params,
+        Network(architecture, critic),
+        [list(critic.parameters())],
+        [Cycle(train, epochs=params.epochs, rates=[params.learning_rate])],
+        valid,
+        inputs=[folder for pair in folders for folder in pair],
+        loss=patch_cross_entropy,
+        metric="accuracy",
+        measure=patch_accuracy,
+        sample=lambda count: _judged(critic, valid.pairs, count=count),
         seed=seed,
-        share=share,
+        processes=processes,
     )
 
 
@@ -139,7 +69,7 @@ def patch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 def _judged(
     critic: nn.Module, pairs: Pairs, *, count: int
 ) -> tuple[dict[str, list[Tensor]], list[str]]:
-    """Columns and notes of a sample sheet: what the critic thinks of whole pictures."""
+    """Columns and notes of a sample sheet: what the critic thinks of whole images."""
     device = next(critic.parameters()).device
     critic.eval()
     columns: dict[str, list[Tensor]] = {"original": [], "generated": []}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from facesr.devices import has_fast_bfloat16, is_out_of_memory
-from facesr.models.critics import Critic, Judgement
+from facesr.models.critics import Critic, CriticOutput
 from facesr.training.processes import Processes
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def prepared(
+def accelerated(
     *networks: nn.Module, dtype: torch.dtype, device: torch.device, compiled: bool
 ) -> Iterator[None]:
     """Lets networks compute in `dtype` for a while; they take and give float32 all the same.
@@ -44,8 +44,10 @@ def prepared(
         compiled: Compiles them with torch.compile.
     """
     channels_last = dtype == torch.bfloat16 or device.type == "cuda"
-    # A critic's `forward` goes through `judge`, and losses of its features call that alone.
-    entries = ["judge" if isinstance(one, Critic) else "forward" for one in networks]
+    # A critic's `forward` goes through the other, which losses of its features call alone.
+    entries = [
+        "forward_with_features" if isinstance(one, Critic) else "forward" for one in networks
+    ]
     for network, entry in zip(networks, entries, strict=True):
         compute = getattr(network, entry)
         if compiled:
@@ -70,7 +72,7 @@ def _with_channels_last(
     def converted(x: Tensor) -> Any:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             y = compute(x.contiguous(memory_format=torch.channels_last))
-        if isinstance(y, Judgement):
+        if isinstance(y, CriticOutput):
             return y._replace(logits=y.logits.float())
         return y.float() if isinstance(y, Tensor) else y
 
@@ -94,7 +96,7 @@ def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
                 state[name] = torch.empty_like(weight).copy_(tensor)
 
 
-class Parts:
+class MicroBatches:
     """Into how many parts a batch is cut; more of them where the memory is too small.
 
     The gradient is that of the whole batch but for rounding, with two exceptions: dropout draws
@@ -102,7 +104,7 @@ class Parts:
     statistics part by part.
 
     Attributes:
-        count: Parts; every training step goes through them one after another.
+        count: MicroBatches; every training step goes through them one after another.
     """
 
     def __init__(self, count: int, *, most: int, processes: Processes) -> None:

@@ -1,38 +1,25 @@
-"""Learning-rate finder: a short training whose rate grows from step to step.
+"""Search for a learning rate: a short training whose rate grows from step to step.
 
-After Smith 2017, https://arxiv.org/abs/1506.01186, as in fastai's `lr_find`; the weights are thrown
-away.
+fastai's `lr_find`, after Smith 2017, https://arxiv.org/abs/1506.01186.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from itertools import count
+import sys
+import tempfile
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from torch import Tensor, nn
-from torch.optim import AdamW
-from tqdm import tqdm
 
-from facesr.config import Params, RegressionParams, TrainCriticParams
-from facesr.devices import pick_device
-from facesr.errors import ParamsError, TrainingError
-from facesr.files import written_whole
-from facesr.losses import ContentLoss
-from facesr.models import build
-from facesr.pairs import WHOLE, load_pairs
-from facesr.training.critic import critic_batches, patch_cross_entropy
-from facesr.training.pretrain import phase_batches, start_network
-from facesr.training.processes import Processes
+from facesr.config import TrainingParams
+from facesr.errors import TrainingError
+from facesr.reports.figures import COLOURS, new_figure, save_figure
+from facesr.training.learner import Task, build_learner, start_cycle
 
-STAGES = ("train_generator", "train_critic", "train_upsampler")
-# fastai's: of the running mean, and of its lowest value at which the loss counts as exploded.
-SMOOTHING = 0.98
-SMOOTHED_STEPS = round(1 / (1 - SMOOTHING))
-EXPLOSION = 4.0
+SMOOTHED_STEPS = 50
+"""Of fastai's running mean of the loss."""
 
 
 class Rates(NamedTuple):
@@ -46,76 +33,44 @@ class Rates(NamedTuple):
 
 
 def find_rate(
-    stage: str,
-    params: Params,
-    *,
-    lr: Path,
-    hr: Path,
-    init_from: Path | None,
-    lowest: float,
-    highest: float,
-    steps: int,
+    task: Task, training: TrainingParams, *, lowest: float, highest: float, steps: int
 ) -> Rates:
-    """Train the network that a stage starts from with growing rates, until the loss explodes.
+    """Train a network on its first cycle with growing learning rates, until the loss explodes.
 
     Args:
-        stage: One of STAGES. For the GAN the loss says nothing about the rate.
-        params: The active profile; the stage's first phase sets crop and batch.
-        lr: Pack or folder of the network's inputs (critic: of the generated pictures).
-        hr: Pack or folder of the originals.
-        init_from: Weights that the stage starts from; None takes fresh ones.
-        lowest: Rate of the first step.
-        highest: Rate of the last step.
+        task: Of the network, whose weights are put back at the end.
+        training: How trainings are run; the search computes in float32.
+        lowest: Learning rate of the first step.
+        highest: Learning rate of the last step.
         steps: Steps at most.
 
     Raises:
-        CheckpointError: `init_from` is missing, damaged or of another architecture.
-        ParamsError: There is no such stage.
         TrainingError: The loss was not finite from the start.
     """
-    if stage not in STAGES:
-        raise ParamsError(f"There is no rate to find for {stage}. Choose {', '.join(STAGES)}.")
-    device = pick_device()
-    torch.manual_seed(params.training_seed)
-    module, batches, loss_of, section = _set_up(stage, params, lr, hr, init_from)
-    module.to(device).train()
-    optimizer = AdamW(
-        module.parameters(),
-        lr=lowest,
-        betas=(0.95, 0.99),
-        eps=section.epsilon,
-        weight_decay=section.weight_decay,
-    )
-    rates: list[float] = []
-    losses: list[float] = []
-    mean = 0.0
-    for step, (x, y) in enumerate(
-        tqdm(_endless(batches, steps), total=steps, unit="step", disable=None)
+    learner = build_learner(task, training)
+    start_cycle(learner, task.cycles[0])
+    torch.manual_seed(task.seed)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        nullcontext() if sys.stdout.isatty() else learner.no_bar(),
+        warnings.catch_warnings(),
     ):
-        rate = lowest * (highest / lowest) ** (step / max(1, steps - 1))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = loss_of(module(x.to(device)), y.to(device))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.item()
-        smoothed = mean / (1 - SMOOTHING ** (step + 1))
-        if not math.isfinite(smoothed) or (losses and smoothed > EXPLOSION * min(losses)):
-            break
-        rates.append(rate)
-        losses.append(smoothed)
-    if not losses:
-        raise TrainingError(f"The first loss of {stage} is not finite. Check its pictures.")
-    return Rates(rates, losses, rates[losses.index(min(losses))] / 10)
+        learner.path = Path(folder)  # Gets the weights that are put back.
+        # fastai loads them by names that NumPy has renamed.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        learner.lr_find(lowest, highest, num_it=steps, show_plot=False, suggest_funcs=None)
+    found = zip(learner.recorder.lrs, map(float, learner.recorder.losses), strict=True)
+    finite = {float(rate): loss for rate, loss in found if math.isfinite(loss)}
+    if not finite:
+        raise TrainingError("The first loss is not finite. Check the stage's images.")
+    best = min(finite, key=finite.__getitem__)
+    return Rates(list(finite), list(finite.values()), best / 10)
 
 
 def draw_rates(found: Rates, path: Path, *, title: str) -> None:
-    """Draws the loss over the rate, with the suggestion, as PNG."""
-    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(found.rates, found.losses, color="#1f6feb", linewidth=2)
+    """Draw the loss over the learning rate, with the suggestion, as PNG."""
+    figure, axes = new_figure(8, 4.5)
+    axes.plot(found.rates, found.losses, color=COLOURS[0], linewidth=2)
     label = f"suggestion {found.suggestion:.1e}"
     axes.axvline(found.suggestion, color="black", linestyle="--", linewidth=1, label=label)
     axes.set_xscale("log")
@@ -123,39 +78,5 @@ def draw_rates(found: Rates, path: Path, *, title: str) -> None:
     axes.set_ylabel("loss, running mean")
     axes.set_title(title, loc="left")
     axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with written_whole(path) as beside:
-        figure.savefig(beside, format="png", metadata={"Software": None})
-
-
-def _set_up(
-    stage: str, params: Params, lr: Path, hr: Path, init_from: Path | None
-) -> tuple[
-    nn.Module, Any, Callable[[Tensor, Tensor], Tensor], TrainCriticParams | RegressionParams
-]:
-    sizes = params.sizes
-    if stage == "train_critic":
-        critic = params.train_critic
-        batches = critic_batches(critic, sizes, lr, hr, params.training_seed, share=WHOLE)
-        return build(critic.network.model_dump()), batches, patch_cross_entropy, critic
-    is_generator = stage == "train_generator"
-    section = params.train_generator if is_generator else params.train_upsampler
-    scale = sizes.generator_scale if is_generator else sizes.upsampler_scale
-    alone = Processes(0, 1, pick_device())
-    pairs = load_pairs(lr, hr, hr_size=sizes.generator_size if is_generator else sizes.hr_size)
-    return (
-        start_network(section, scale=scale, init_from=init_from).module,
-        phase_batches(section, section.phases[0], pairs, params.training_seed, alone),
-        ContentLoss(section.content).to(alone.device),
-        section,
-    )
-
-
-def _endless(batches: Any, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    given = count()
-    while True:
-        for batch in batches:
-            if next(given) == steps:
-                return
-            yield batch
+    save_figure(figure, path)

@@ -9,20 +9,17 @@ the generator's weights.
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.losses import ContentLoss
 from facesr.pairs import HR, LR, TrainBatches, load_pairs
-from facesr.training.average import Average
-from facesr.training.engine import Parts, load_optimizer, pick_dtype, prepared
+from facesr.training.engine import MicroBatches, accelerated, pick_dtype
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
-from facesr.training.processes import Processes, check_division, join_processes
+from facesr.training.processes import check_division, join_processes
 from facesr.training.restore import restore_all, restored_columns
 from facesr.training.resume import training_key
 from facesr.training.turns import Turns
@@ -95,26 +92,20 @@ def train_gan(
         seed=seed,
         device=device,
     )
-    batches = whole_batches(share=processes.share)
+    batches = whole_batches(shard=processes.shard)
     trained = load_network(generator_weights)
-    generator_net = trained.module.to(device)
-    critic_net = load_network(critic_weights).module.to(device)
+    generator = trained.module.to(device)
+    critic = load_network(critic_weights).module.to(device)
     content_loss = ContentLoss(params.content).to(device)
-    parts = Parts(training.accumulate, most=training.max_accumulate, processes=processes)
-    turns = Turns(generator_net, critic_net, params, content_loss=content_loss, parts=parts)
-    generator_optimizer, critic_optimizer = turns.generator_optimizer, turns.critic_optimizer
-
-    steps = {"critic": 0, "generator": 0}
-    critics_turn = True
-    torch.manual_seed(seed + processes.rank)  # of dropout
-    monitor = Monitor(
+    accelerate = partial(accelerated, dtype=pick_dtype(training.precision, device), device=device)
+    with Monitor(
         training,
         report=report,
         checkpoints=checkpoints,
         key=training_key(
             params,
             training,
-            sizes,
+            sizes.generator_size,
             seed,
             [train_pairs, valid_pairs, generator_weights, critic_weights],
         ),
@@ -123,110 +114,58 @@ def train_gan(
         report_every=params.report_every,
         processes=processes,
         goals=GOALS,
-    )
-
-    def state() -> dict[str, Any]:
-        return {
-            "generator": generator_net.state_dict(),
-            "critic": critic_net.state_dict(),
-            "generator_optimizer": generator_optimizer.optimizer.state_dict(),
-            "critic_optimizer": critic_optimizer.optimizer.state_dict(),
-            "average": average.tensors,
-            "steps": steps,
-            "critics_turn": critics_turn,
-            "parts": parts.count,
-        }
-
-    def restore(saved: dict[str, Any]) -> None:
-        nonlocal critics_turn
-        generator_net.load_state_dict(saved["generator"])
-        critic_net.load_state_dict(saved["critic"])
-        load_optimizer(generator_optimizer.optimizer, saved["generator_optimizer"])
-        load_optimizer(critic_optimizer.optimizer, saved["critic_optimizer"])
-        for name, tensor in average.tensors.items():
-            tensor.copy_(saved["average"][name])
-        steps.update(saved["steps"])
-        critics_turn = saved["critics_turn"]
-        parts.count = saved["parts"]
-
-    speed = partial(prepared, dtype=pick_dtype(training.precision, device), device=device)
-    generators = filter(None, (generator_net, content_loss.network))
-    with monitor:
+    ) as monitor:
         with (
-            speed(*generators, compiled=training.compile),
+            accelerate(*filter(None, (generator, content_loss.network)), compiled=training.compile),
             # A step calls the critic twice, and each call moves its spectral norm's vectors: what
             # is compiled keeps no copy of the first call's for the way back.
-            speed(critic_net, compiled=False),
+            accelerate(critic, compiled=False),
         ):
+            parts = MicroBatches(
+                training.accumulate, most=training.max_accumulate, processes=processes
+            )
+            turns = Turns(generator, critic, params, content_loss=content_loss, parts=parts)
+            torch.manual_seed(seed + processes.rank)  # of dropout
+
             # Resume.
-            average = Average(generator_net, decay=params.ema_decay)
-            if monitor.resume(restore):
+            if monitor.resume(turns.restore):
                 batches.go_to(*divmod(monitor.step, len(batches)))
 
             # Train.
             while monitor.step < params.batches:
                 for lr, hr in islice(batches, params.batches - monitor.step):
-                    lr, hr = (  # (N, 3, h, w), (N, 3, H, W)
-                        one.to(device, non_blocking=True) for one in (lr, hr)
+                    values = turns.step(
+                        lr.to(device, non_blocking=True),  # (N, 3, h, w)
+                        hr.to(device, non_blocking=True),  # (N, 3, H, W)
                     )
-                    if critics_turn:
-                        critic = turns.step_critic(lr, hr)
-                        critics_turn = _keeps_turn(critic.loss, params.critic_threshold, processes)
-                        steps["critic"] += 1
-                        due = monitor.count(
-                            params.batch_size,
-                            critic_loss=critic.loss,
-                            original=critic.original_probability,
-                            generated=critic.generated_probability,
-                            critic_gradient=critic_optimizer.gradient_norm(),
-                        )
-                    else:
-                        generator = turns.step_generator(lr, hr)
-                        average.update(generator_net)
-                        critics_turn = True
-                        steps["generator"] += 1
-                        due = monitor.count(
-                            params.batch_size,
-                            generator_loss=generator.loss,
-                            content_loss=generator.content,
-                            adversarial_loss=generator.adversarial,
-                            matching_loss=generator.matching,
-                            generator_gradient=generator_optimizer.gradient_norm(),
-                        )
 
                     # Report.
+                    due = monitor.count(params.batch_size, **values)
                     if due and {"generator_loss", "critic_loss"} <= monitor.latest.keys():
                         _report(monitor)
                     if monitor.step % len(batches) == 0 or monitor.step == params.batches:
-                        with average.applied(generator_net):
+                        with turns.average.applied(generator):
                             monitor.sample(
                                 restored_columns(
-                                    generator_net,
-                                    splits["valid"],
-                                    count=training.sample_pictures,
+                                    generator, splits["valid"], count=training.sample_pictures
                                 )
                             )
 
                     # Save.
-                    monitor.checkpoint(state)
+                    monitor.checkpoint(turns.state)
 
         # Write.
-        average.copy_to(generator_net)
-        if processes.writes:
-            finished = Network(trained.architecture, generator_net)
+        turns.average.copy_to(generator)
+        if processes.is_main:
+            finished = Network(trained.architecture, generator)
             if params.grain.crops:
                 # The same crops wherever the training was resumed, and for any number of processes.
                 finished = fit_grain(
-                    finished, whole_batches(), params.grain, between=monitor.heed_signal
+                    finished, whole_batches(), params.grain, after_each=monitor.stop_if_requested
                 )
             save_networks(weights, [finished])
-            restore_all(finished.module, splits, restored, between=monitor.heed_signal)
-        monitor.summarise({f"{name}_steps": float(count) for name, count in steps.items()})
-
-
-def _keeps_turn(loss: Tensor, threshold: float, processes: Processes) -> bool:
-    """Whether the critic steps again; costs a wait for the device unless the turns alternate."""
-    return threshold > 0 and processes.average(loss).item() >= threshold
+            restore_all(finished.module, splits, restored, after_each=monitor.stop_if_requested)
+        monitor.summarise({f"{name}_steps": float(count) for name, count in turns.steps.items()})
 
 
 def _report(monitor: Monitor) -> None:

@@ -33,7 +33,7 @@ ITERATIONS = 200
 
 
 def fit_grain(
-    network: Network, batches: TrainBatches, params: GrainParams, *, between: Callable[[], None]
+    network: Network, batches: TrainBatches, params: GrainParams, *, after_each: Callable[[], None]
 ) -> Network:
     """Gives a network with grain; the rest of it stays as it is.
 
@@ -41,7 +41,7 @@ def fit_grain(
         network: A residual_unet, on its device.
         batches: Of pairs.
         params: To how many crops it is fitted, and how much energy there is to be.
-        between: Is called after each batch, and may raise to end the work.
+        after_each: Is called after each batch, and may raise to end the work.
 
     Raises:
         CheckpointError: The network is of another kind.
@@ -61,7 +61,7 @@ def fit_grain(
         with torch.inference_mode():
             sr = module(lr.to(device)).clamp(0, 1)  # (N, 3, H, W), without any grain yet
             patches.append(_measure(grain, seen.pop(), sr, hr))
-        between()
+        after_each()
     hook.remove()
     _fit(grain, *(torch.cat(parts) for parts in zip(*patches, strict=True)), share=params.share)
     return grown

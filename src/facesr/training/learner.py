@@ -1,10 +1,14 @@
-"""fastai's Learner, made to go on inside an epoch, on several processes, in parts of a batch.
+"""Training of one network with fastai's Learner, which here can resume inside an epoch.
+
+A step takes its batch on several processes, and in parts where the memory is small.
 
 The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/1803.09820).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,54 +22,169 @@ from fastai.torch_core import norm_bias_params
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from facesr.checkpoints import Network, save_networks
+from facesr.config import RegressionParams, TrainCriticParams, TrainingParams
+from facesr.devices import count_parameters
+from facesr.pairs import TrainBatches, WholeBatches
 from facesr.training.engine import (
-    Parts,
+    MicroBatches,
     SpectralVectors,
+    accelerated,
     gradient_norm,
     load_optimizer,
     pick_dtype,
-    prepared,
 )
 from facesr.training.monitor import Monitor
+from facesr.training.processes import Processes, check_division
+from facesr.training.restore import restore_all
+from facesr.training.resume import training_key
 
 # Of the optimizer: what decays, and what is spared.
 GROUPS_PER_PART = 2
 
 
-def build_learner(
-    module: nn.Module,
-    valid: Any,
-    loss: Callable[[Tensor, Tensor], Tensor],
+class Cycle(NamedTuple):
+    """One run of the one-cycle policy."""
+
+    batches: TrainBatches
+    epochs: int
+    rates: list[float]
+    """Highest learning rate of each part of the network."""
+    frozen_parts: int = 0
+    """The first parts, which keep still; their batch statistics move all the same."""
+
+
+class Task(NamedTuple):
+    """What a network learns, and from what."""
+
+    params: RegressionParams | TrainCriticParams
+    network: Network
+    parts: list[list[nn.Parameter]]
+    """The network's parameters, by learning rate."""
+    cycles: list[Cycle]
+    """At least one."""
+    valid: TrainBatches | WholeBatches
+    inputs: list[Path]
+    """Files and folders that the training reads."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metric: str
+    measure: Callable[[Tensor, Tensor], Tensor]
+    """From outputs and targets to the metric."""
+    sample: Callable[[int], tuple[dict[str, list[Tensor]], list[str]]]
+    """From a number of images to columns and notes of a sample sheet."""
+    seed: int
+    processes: Processes
+
+
+def train(
+    task: Task,
+    training: TrainingParams,
     *,
-    monitor: Monitor,
-    metric: Callable[[Tensor, Tensor], Tensor],
-    weight_decay: float,
-    epsilon: float,
-    parts: Sequence[Sequence[nn.Parameter]],
-) -> Learner:
-    """Sets a Learner up with AdamW, whose fused step is fastai's Adam in one kernel.
+    weights: Path,
+    restored: Path | None = None,
+    report: Path,
+    checkpoints: Path,
+) -> None:
+    """Train a network and write it.
+
+    Args:
+        task: What it learns.
+        training: How trainings are run.
+        weights: Gets the network.
+        restored: Gets the network's images of all pairs, by split.
+        report: Gets curves, samples and summary.
+        checkpoints: Folder for what an interrupted training goes on from.
+
+    Raises:
+        Stopped: A signal came; all is saved.
+        TrainingError: The loss is not finite.
+    """
+    processes, module = task.processes, task.network.module
+    for cycle in task.cycles:
+        check_division(cycle.batches.batch_size, training.accumulate, processes)
+    steps = [cycle.epochs * len(cycle.batches) for cycle in task.cycles]
+    side = task.valid.pairs.hr.shape[-1]
+    with Monitor(
+        training,
+        report=report,
+        checkpoints=checkpoints,
+        key=training_key(task.params, training, side, task.seed, task.inputs),
+        total_steps=sum(steps),
+        total_pictures=sum(
+            count * cycle.batches.batch_size
+            for count, cycle in zip(steps, task.cycles, strict=True)
+        ),
+        report_every=task.params.report_every,
+        processes=processes,
+    ) as monitor:
+        learner = build_learner(task, training)
+        callback = MonitorCallback(monitor, task)
+        learner.add_cb(callback)
+        torch.manual_seed(task.seed + processes.rank)  # of dropout
+        monitor.resume(callback.restore)
+        with learner.no_bar(), learner.no_logging(), _accelerated(learner, training):
+            first_epoch = 0
+            for number, cycle in enumerate(task.cycles):
+                if number >= callback.cycle:
+                    callback.cycle = number
+                    start_cycle(learner, cycle)
+                    callback.before_cycle(cycle, first_epoch)
+                    learner.fit_one_cycle(
+                        cycle.epochs,
+                        [rate for rate in cycle.rates for _ in range(GROUPS_PER_PART)],
+                        pct_start=task.params.warmup_fraction,
+                    )
+                # Order and crops follow from the epoch's number in the whole training.
+                first_epoch += cycle.epochs
+        monitor.summarise(
+            {
+                "parameters": count_parameters(module),
+                f"valid_{task.metric}": callback.metric_value,
+            }
+        )
+        if processes.is_main:
+            save_networks(weights, [task.network])
+            if restored:
+                splits = {"train": task.cycles[0].batches.pairs, "valid": task.valid.pairs}
+                restore_all(module, splits, restored, after_each=monitor.stop_if_requested)
+
+
+def build_learner(task: Task, training: TrainingParams) -> Learner:
+    """Return a Learner with AdamW, whose fused step is fastai's Adam in one kernel.
 
     fastai decays no bias and no norm; PyTorch's optimizer knows that by parameter groups only.
     """
-    device = monitor.processes.device
+    processes, module = task.processes, task.network.module
     spared = {id(parameter) for parameter in norm_bias_params(module)}
     groups = []
-    for part in parts:
+    for part in task.parts:
         groups.append([one for one in part if id(one) not in spared])
         groups.append([one for one in part if id(one) in spared])
-    return PartedLearner(
-        _Loaders(valid, valid, device),
-        module.to(device),
-        loss_func=loss,
-        opt_func=partial(_optimizer, epsilon=epsilon),
-        metrics=AvgMetric(metric),
-        wd=[weight_decay, 0.0] * len(parts),
+    return AccumulatingLearner(
+        _Loaders(task.valid, task.valid, processes.device),
+        module.to(processes.device),
+        loss_func=task.loss,
+        opt_func=partial(_optimizer, epsilon=task.params.epsilon),
+        metrics=AvgMetric(task.measure),
+        wd=[task.params.weight_decay, 0.0] * len(task.parts),
         splitter=lambda _: groups,
-        parts=Parts(
-            monitor.params.accumulate,
-            most=monitor.params.max_accumulate,
-            processes=monitor.processes,
-        ),
+        parts=MicroBatches(training.accumulate, most=training.max_accumulate, processes=processes),
+    )
+
+
+def start_cycle(learner: Learner, cycle: Cycle) -> None:
+    """Give a Learner the batches of a cycle, and freeze what keeps still in it."""
+    learner.dls = _Loaders(cycle.batches, learner.dls.valid, learner.dls.device)
+    learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
+
+
+def _accelerated(learner: Learner, training: TrainingParams) -> AbstractContextManager[None]:
+    device = learner.dls.device
+    return accelerated(
+        *filter(None, (learner.model, getattr(learner.loss_func, "network", None))),
+        dtype=pick_dtype(training.precision, device),
+        device=device,
+        compiled=training.compile,
     )
 
 
@@ -84,13 +203,13 @@ class _Loaders(DataLoaders):  # type: ignore[misc]
         self.device = device
 
 
-class PartedLearner(Learner):  # type: ignore[misc]
+class AccumulatingLearner(Learner):  # type: ignore[misc]
     """A Learner that takes a batch, this process's share of it, in parts.
 
     It waits for the device nowhere.
     """
 
-    def __init__(self, *args: Any, parts: Parts, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, parts: MicroBatches, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.parts = parts
         self.processes = parts.processes
@@ -134,52 +253,8 @@ class DeviceSmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
         self.val = torch.lerp(learn.loss.detach(), self.val.to(learn.loss.device), self.beta)
 
 
-class Cycle(NamedTuple):
-    """One run of the one-cycle policy."""
-
-    batches: Any
-    """TrainBatches or CriticBatches."""
-    first_epoch: int
-    """Number of its first epoch in the whole training, which order and crops follow from."""
-    epochs: int
-    rates: list[float]
-    """Highest rate of each part of the network."""
-    frozen_parts: int
-    """The first parts, which keep still; their batch statistics move all the same."""
-
-
-def run_cycles(
-    learner: Learner, cycles: Sequence[Cycle], watch: "Watch", *, warmup_fraction: float
-) -> None:
-    """Trains cycle after cycle, from the monitor's checkpoint on where there is one."""
-    monitor = watch.monitor
-    device = monitor.processes.device
-    learner.add_cb(watch)
-    monitor.resume(watch.restore)
-    features = getattr(learner.loss_func, "network", None)
-    speed = prepared(
-        *filter(None, (learner.model, features)),
-        dtype=pick_dtype(monitor.params.precision, device),
-        device=device,
-        compiled=monitor.params.compile,
-    )
-    with learner.no_bar(), learner.no_logging(), speed:
-        for number, cycle in enumerate(cycles):
-            if number < watch.cycle:
-                continue
-            watch.cycle = number
-            learner.dls = _Loaders(cycle.batches, learner.dls.valid, device)
-            learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
-            watch.before_cycle(cycle)
-            learner.fit_one_cycle(
-                cycle.epochs,
-                [rate for rate in cycle.rates for _ in range(GROUPS_PER_PART)],
-                pct_start=warmup_fraction,
-            )
-
-
-class Watch(Callback):  # type: ignore[misc]
-    """Tells the monitor of every step, and lets the Learner go on inside an epoch.
+class MonitorCallback(Callback):  # type: ignore[misc]
+    """Reports every step to the monitor, and lets the Learner go on inside an epoch.
 
     fastai resumes at the start of an epoch only, and without the state of optimizer, schedule and
     random generators. Here the batches skip what was done, and the rest is put back in the order
@@ -188,12 +263,11 @@ class Watch(Callback):  # type: ignore[misc]
 
     order = 65  # after the Recorder, which computes loss and metric, and after the scheduler
 
-    def __init__(self, monitor: Monitor, *, metric: str, sample: Callable[[], None]) -> None:
+    def __init__(self, monitor: Monitor, task: Task) -> None:
         super().__init__()
         self.monitor = monitor
-        self.metric = metric
+        self.task = task
         self.metric_value = float("nan")
-        self.sample = sample
         self.cycle = 0
         self.gradient_norm = torch.zeros(())
         self.batches_done = 0
@@ -230,15 +304,15 @@ class Watch(Callback):  # type: ignore[misc]
         self.learn.parts.count = saved["parts"]
         self._resumed = saved
 
-    def before_cycle(self, cycle: Cycle) -> None:
-        """Puts optimizer and batches where the cycle goes on."""
+    def before_cycle(self, cycle: Cycle, first_epoch: int) -> None:
+        """Put optimizer and batches where the cycle goes on."""
         epoch = batch = 0
         if self._resumed:
             if self._resumed["optimizer"]:
                 load_optimizer(self.learn.opt.opt, self._resumed["optimizer"])
             epoch, batch = self._resumed["epoch"], self._resumed["batch"]
-        cycle.batches.go_to(cycle.first_epoch + epoch, batch)
-        self.learn.dls.valid.go_to(cycle.first_epoch + epoch, 0)
+        cycle.batches.go_to(first_epoch + epoch, batch)
+        self.learn.dls.valid.go_to(first_epoch + epoch, 0)
 
     def before_epoch(self) -> None:
         """Skips an epoch that is done."""
@@ -269,7 +343,7 @@ class Watch(Callback):  # type: ignore[misc]
         if monitor.count(pictures, loss=self.learn.loss, gradient_norm=self.gradient_norm):
             monitor.log({"loss": monitor.latest["loss"]})
             monitor.log({"norm": monitor.latest["gradient_norm"]}, series="gradients")
-            monitor.show(loss=monitor.latest["loss"], **{self.metric: self.metric_value})
+            monitor.show(loss=monitor.latest["loss"], **{self.task.metric: self.metric_value})
         monitor.checkpoint(lambda: self.state(self.epoch, self.batches_done))
 
     def after_epoch(self) -> None:
@@ -277,6 +351,6 @@ class Watch(Callback):  # type: ignore[misc]
         if self._skipping:
             return
         valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]
-        self.monitor.log({"loss": valid_loss, self.metric: self.metric_value}, series="valid")
-        self.sample()
+        self.monitor.log({"loss": valid_loss, self.task.metric: self.metric_value}, series="valid")
+        self.monitor.sample(*self.task.sample(self.monitor.params.sample_pictures))
         self.monitor.checkpoint(lambda: self.state(self.epoch + 1, 0))

@@ -37,7 +37,7 @@ class Monitor:
 
     Within its `with` block, Ctrl-C and SIGTERM wait for the end of the step, save, and end the
     process with status 130 or 143; a second one ends it at once. Work after the last step calls
-    `heed_signal` from time to time. The checkpoint is deleted at the end of a block that no
+    `stop_if_requested` from time to time. The checkpoint is deleted at the end of a block that no
     exception left.
 
     Attributes:
@@ -77,7 +77,7 @@ class Monitor:
         self.processes = processes
         self.latest: dict[str, float] = {}
         self._curves = CurveLog(report, goals or {})
-        if processes.writes:
+        if processes.is_main:
             # Tells who reads the report which training it is of.
             write_json(report / "training.json", {"key": key})
         self.total_steps = total_steps
@@ -96,7 +96,7 @@ class Monitor:
             desc=self.name,
             unit_scale=True,
             smoothing=0.05,
-            disable=None if processes.writes else True,
+            disable=None if processes.is_main else True,
         )
 
     def __enter__(self) -> Self:
@@ -114,9 +114,9 @@ class Monitor:
             signal.signal(number, handler)
         self._bar.close()
         self._curves.__exit__(kind, error, trace)
-        if kind is None and self.processes.writes:
+        if kind is None and self.processes.is_main:
             self._checkpoints.delete()
-        self.processes.leave()
+        self.processes.close()
         if error is not None and is_out_of_memory(error):
             raise TrainingError(
                 f"{self.name}: the memory of {self.processes.device} is too small at step "
@@ -152,7 +152,7 @@ class Monitor:
             restore(saved["training"])
             self.step = self._saved_step = saved["step"]
             self._first, self.latest = saved["first"], saved["latest"]
-            if self.processes.writes:
+            if self.processes.is_main:
                 self._restore_report(saved["curves"], saved["samples"])
             set_random_state(saved["random"][self.processes.rank])
         except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -190,7 +190,7 @@ class Monitor:
 
     def log(self, values: Mapping[str, float], series: str = "curves") -> None:
         """Adds a row to the curves, under the present step."""
-        if self.processes.writes:
+        if self.processes.is_main:
             self._curves(self.step, values, series)
 
     def show(self, **values: float) -> None:
@@ -212,7 +212,7 @@ class Monitor:
             # The processes must agree, which takes a message.
             return
         time_has_come = time.monotonic() - self._saved_at >= 60 * self.params.checkpoint_minutes
-        due, number = self.processes.largest([time_has_come or last, self._signal or 0])
+        due, number = self.processes.all_reduce_max([time_has_come or last, self._signal or 0])
         if not due and not number:
             return
         self._check()
@@ -220,7 +220,7 @@ class Monitor:
         if number:
             self._stop(number)
 
-    def heed_signal(self) -> None:
+    def stop_if_requested(self) -> None:
         """Ends the training where that was asked for after its last step, which is saved.
 
         Raises:
@@ -233,7 +233,7 @@ class Monitor:
         self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
     ) -> None:
         """Writes a sheet of pictures, (3, h, w) in [0, 1] by caption, under the present step."""
-        if not self.processes.writes:
+        if not self.processes.is_main:
             return
         write_sheet(
             self.report / SAMPLES / f"step{self.step:05d}.png",
@@ -245,7 +245,7 @@ class Monitor:
 
     def summarise(self, values: Mapping[str, float]) -> None:
         """Writes the numbers of the finished training."""
-        if self.processes.writes:
+        if self.processes.is_main:
             write_json(self.report / "summary.json", values)
 
     def _stop(self, number: int) -> NoReturn:
@@ -265,7 +265,7 @@ class Monitor:
         random_states = self.processes.gather(random_state())
         self._saved_step = self.step
         self._saved_at = time.monotonic()
-        if not self.processes.writes:
+        if not self.processes.is_main:
             return
         samples = sorted(path.name for path in (self.report / SAMPLES).glob("step*.png"))
         kept = self._checkpoints.folder / SAMPLES

@@ -29,12 +29,12 @@ class Processes:
     device: torch.device
 
     @property
-    def writes(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
 
-    def leave(self) -> None:
-        """Parts with the other processes, at the end of a training."""
+    def close(self) -> None:
+        """Leave the process group, at the end of a training."""
         if self.count > 1:
             distributed.destroy_process_group()
 
@@ -59,7 +59,7 @@ class Processes:
             gradient.copy_(mean.view_as(gradient))
 
     @property
-    def share(self) -> slice:
+    def shard(self) -> slice:
         """This process's share of a batch: every count-th entry."""
         return slice(self.rank, None, self.count)
 
@@ -77,8 +77,8 @@ class Processes:
             distributed.broadcast(tensor, src=0)
         return tensor
 
-    def largest(self, values: Sequence[int]) -> list[int]:
-        """Gives the largest of each value over the processes."""
+    def all_reduce_max(self, values: Sequence[int]) -> list[int]:
+        """Return the largest of each value over the processes."""
         if self.count == 1:
             return list(values)
         tensor = torch.tensor(values, device=self.device)

@@ -12,7 +12,7 @@ from facesr.pairs import Pairs
 
 
 def restore_all(
-    network: nn.Module, splits: dict[str, Pairs], output: Path, *, between: Callable[[], None]
+    network: nn.Module, splits: dict[str, Pairs], output: Path, *, after_each: Callable[[], None]
 ) -> None:
     """Writes the pack `OUTPUT/SPLIT` of every pair's picture, as the network restores it.
 
@@ -20,7 +20,7 @@ def restore_all(
         network: Takes and gives (N, 3, h, w) RGB in [0, 1]; is left in evaluation mode.
         splits: Pairs by the name of their split.
         output: The folder.
-        between: Is called after each picture, and may raise to end the work.
+        after_each: Is called after each picture, and may raise to end the work.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -34,7 +34,7 @@ def restore_all(
                 with torch.inference_mode():
                     sr = network(lr)[0]
                 packs.write(pack, side, position, images.to_uint8(sr).cpu().numpy())
-                between()
+                after_each()
 
 
 def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:

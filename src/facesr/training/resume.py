@@ -20,13 +20,7 @@ import numpy as np
 import torch
 
 from facesr import files, packs
-from facesr.config import (
-    RegressionParams,
-    Sizes,
-    TrainCriticParams,
-    TrainGanParams,
-    TrainingParams,
-)
+from facesr.config import RegressionParams, TrainCriticParams, TrainGanParams, TrainingParams
 from facesr.errors import CheckpointError
 
 FILE = "last.pt"
@@ -62,18 +56,18 @@ def _content(file: Path) -> str:
 def training_key(
     params: RegressionParams | TrainCriticParams | TrainGanParams,
     training: TrainingParams,
-    sizes: Sizes,
+    side: int,
     seed: int,
     inputs: Sequence[Path],
 ) -> str:
-    """Names what a training of the stages follows from.
+    """Name what a training of a stage follows from; `side` is that of its originals.
 
     How often it saves changes nothing, and how far a batch may be cut is kept in the checkpoint.
     """
     values = {
         "params": params.model_dump(),
         "training": training.model_dump(exclude={"checkpoint_minutes", "max_accumulate"}),
-        "sizes": sizes.model_dump(),
+        "side": side,
         "seed": seed,
     }
     return key_of(values, inputs)

@@ -10,7 +10,7 @@ from torch.optim import AdamW, Optimizer
 
 from facesr.config import TrainGanParams
 from facesr.losses import AdversarialLoss, feature_distance, gradient_penalty, texture_distance
-from facesr.models.critics import Judgement
+from facesr.models.critics import CriticOutput
 from facesr.training.engine import SharedStep
 
 
@@ -136,7 +136,7 @@ def generator_step(
 
 def judge_for_generator(
     generator: nn.Module, critic: nn.Module, lr: Tensor, hr: Tensor, *, with_originals: bool
-) -> tuple[Tensor, Judgement, Judgement]:
+) -> tuple[Tensor, CriticOutput, CriticOutput]:
     """Return what the generator's step looks at.
 
     Returns:
@@ -146,11 +146,11 @@ def judge_for_generator(
     generator.train()
     critic.eval()
     sr = generator(lr)
-    seen: Judgement = critic.judge(sr)  # type: ignore[operator]
+    seen: CriticOutput = critic.forward_with_features(sr)  # type: ignore[operator]
     original = seen
     if with_originals:
         with torch.no_grad():
-            original = critic.judge(hr)  # type: ignore[operator]
+            original = critic.forward_with_features(hr)  # type: ignore[operator]
     return sr, original, seen
 
 

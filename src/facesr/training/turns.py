@@ -16,8 +16,15 @@ from torch import Tensor, nn
 
 from facesr.config import TrainGanParams
 from facesr.losses import ADVERSARIAL_LOSSES, AdversarialLoss
-from facesr.losses.adversarial import Opinion
-from facesr.training.engine import Parts, Report, SharedStep, SpectralVectors
+from facesr.losses.adversarial import LogitLoss
+from facesr.training.average import ExponentialMovingAverage
+from facesr.training.engine import (
+    MicroBatches,
+    Report,
+    SharedStep,
+    SpectralVectors,
+    load_optimizer,
+)
 from facesr.training.processes import Processes
 from facesr.training.resume import random_state, set_random_state
 from facesr.training.steps import (
@@ -36,7 +43,10 @@ Look = Callable[..., tuple[Tensor, Tensor]]
 
 
 class Turns:
-    """Both networks, their optimizers, and one step of each.
+    """Both networks, their optimizers, and whose turn it is.
+
+    The critic keeps its turn until its loss is below a threshold, then the generator takes one
+    step.
 
     Attributes:
         generator: On its device.
@@ -44,6 +54,8 @@ class Turns:
         generator_optimizer: The generator's.
         critic_optimizer: The critic's.
         parts: Into how many parts a batch is cut.
+        average: Of the generator's weights.
+        steps: Done, by network.
     """
 
     def __init__(
@@ -53,7 +65,7 @@ class Turns:
         params: TrainGanParams,
         *,
         content_loss: Callable[[Tensor, Tensor], Tensor],
-        parts: Parts,
+        parts: MicroBatches,
     ) -> None:
         self.generator, self.critic, self.params = generator, critic, params
         self.parts = parts
@@ -73,13 +85,75 @@ class Turns:
             )
         )
 
+        self.average = ExponentialMovingAverage(generator, decay=params.ema_decay)
+        self.steps = {"critic": 0, "generator": 0}
+        self._critics_turn = True
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        return {
+            "generator": self.generator.state_dict(),
+            "critic": self.critic.state_dict(),
+            "generator_optimizer": self.generator_optimizer.optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.optimizer.state_dict(),
+            "average": self.average.tensors,
+            "steps": self.steps,
+            "critics_turn": self._critics_turn,
+            "parts": self.parts.count,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.generator.load_state_dict(saved["generator"])
+        self.critic.load_state_dict(saved["critic"])
+        load_optimizer(self.generator_optimizer.optimizer, saved["generator_optimizer"])
+        load_optimizer(self.critic_optimizer.optimizer, saved["critic_optimizer"])
+        for name, tensor in self.average.tensors.items():
+            tensor.copy_(saved["average"][name])
+        self.steps = saved["steps"]
+        self._critics_turn = saved["critics_turn"]
+        self.parts.count = saved["parts"]
+
+    def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
+        """Teach the network whose turn it is; return scalars for the curves, by name.
+
+        Args:
+            lr: This process's shard of a batch, (N, 3, h, w) in [0, 1].
+            hr: (N, 3, H, W) in [0, 1].
+        """
+        if self._critics_turn:
+            critic = self.step_critic(lr, hr)
+            self.steps["critic"] += 1
+            threshold = self.params.critic_threshold
+            # The loss costs a wait for the device: nobody looks at it where the turns alternate.
+            self._critics_turn = (
+                threshold > 0 and self._processes.average(critic.loss).item() >= threshold
+            )
+            return {
+                "critic_loss": critic.loss,
+                "original": critic.original_probability,
+                "generated": critic.generated_probability,
+                "critic_gradient": self.critic_optimizer.gradient_norm(),
+            }
+        generator = self.step_generator(lr, hr)
+        self.steps["generator"] += 1
+        self.average.update(self.generator)
+        self._critics_turn = True
+        return {
+            "generator_loss": generator.loss,
+            "content_loss": generator.content,
+            "adversarial_loss": generator.adversarial,
+            "matching_loss": generator.matching,
+            "generator_gradient": self.generator_optimizer.gradient_norm(),
+        }
+
     def step_critic(self, lr: Tensor, hr: Tensor) -> CriticStep:
-        """Teach the critic this process's share of a batch, (N, 3, h, w) and (N, 3, H, W)."""
+        """Teach the critic this process's shard of a batch, (N, 3, h, w) and (N, 3, H, W)."""
         batch = [lr, hr]
         if self.params.gradient_penalty:
             # Drawn for all processes at once, so that their number changes nothing.
             mix = torch.rand(self._processes.count * len(hr), 1, 1, 1, device=hr.device)
-            batch.append(self._processes.from_first(mix)[self._processes.share])
+            batch.append(self._processes.from_first(mix)[self._processes.shard])
 
         def step(loss: AdversarialLoss, *part: Tensor) -> CriticStep:
             return critic_step(
@@ -98,7 +172,7 @@ class Turns:
         return self._run(step, look, self.critic_optimizer, batch)
 
     def step_generator(self, lr: Tensor, hr: Tensor) -> GeneratorStep:
-        """Teach the generator this process's share of a batch, as `step_critic`."""
+        """Teach the generator this process's shard of a batch, as `step_critic`."""
 
         def step(loss: AdversarialLoss, lr: Tensor, hr: Tensor) -> GeneratorStep:
             return generator_step(
@@ -184,7 +258,7 @@ def _see_whole(
         loss: Compares the images of a batch.
         seen: Logits of originals and generated images, (n, P) each, of each part; empty where there
             is one part, whose logits are exchanged when its loss is computed.
-        count: Parts.
+        count: MicroBatches.
         processes: Those that share the batch.
     """
     pieces = count * processes.count
@@ -195,7 +269,7 @@ def _see_whole(
 
     known = exchange(seen) if seen else None
 
-    def of_part(opinion: Opinion, part: int) -> Opinion:
+    def of_part(opinion: LogitLoss, part: int) -> LogitLoss:
         position = processes.rank * count + part
 
         def whole(original: Tensor, generated: Tensor) -> Tensor:
