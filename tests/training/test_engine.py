@@ -10,7 +10,7 @@ from torch import nn
 
 from facesr import pairs
 from facesr.checkpoints import load_network
-from facesr.config import load_params
+from facesr.config import BicubicParams
 from facesr.degradation import Degradation
 from facesr.errors import ParamsError, TrainingError
 from facesr.losses import content
@@ -22,6 +22,7 @@ from facesr.training.processes import Processes, check_division, join_processes
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)
+HALF = BicubicParams(kind="bicubic", base_scale=2)
 
 
 def losses(root, stage):
@@ -125,7 +126,7 @@ def test_fresh_views_lie_on_the_device_of_the_process(name, tmp_path, monkeypatc
     root = make_project(tmp_path)
     for stage in STAGES[: STAGES.index(name)]:
         run_stage(stage, root, monkeypatch)
-    fresh = FreshViews(Degradation("bicubic_x2", load_params(root / "params.yaml").recipes), (1, 1))
+    fresh = FreshViews(Degradation("half", {"half": HALF}), (1, 1))
     (root / "data/pairs/train/lr" / FRESH).write_text(fresh.to_json())
     own, devices = torch.device("cpu:0"), []  # Not the "cpu" that would be picked.
     draw = pairs.draw_views
