@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,16 +34,15 @@ from facesr import images
 from facesr.config import Params, Phase, TrainingParams
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.models import build
-from facesr.pairs import CriticBatches, Pairs, TrainBatches, WholeBatches, load_pairs
+from facesr.pairs import TrainBatches, load_pairs
 from facesr.profiles import load_profile
 from facesr.reports import markdown_table
-from facesr.training.average import ExponentialMovingAverage
-from facesr.training.critic import patch_cross_entropy
-from facesr.training.engine import SharedStep, accelerated, pick_dtype
-from facesr.training.learner import Cycle, Watch, build_learner, run_cycles
-from facesr.training.monitor import Monitor
+from facesr.training.critic import critic_task, patch_cross_entropy
+from facesr.training.engine import MicroBatches, accelerated, pick_dtype
+from facesr.training.learner import Cycle, train
+from facesr.training.pretrain import regression_task
 from facesr.training.processes import Processes, join_processes
-from facesr.training.steps import build_optimizer, critic_step, generator_step
+from facesr.training.turns import Turns
 
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
 WARM_UP = 2  # steps
@@ -55,7 +55,7 @@ class Clock:
         self, batches: Any, *, pictures: int, seconds: float, device: torch.device
     ) -> None:
         self.batches = batches
-        self.pictures = pictures
+        self.pictures = self.batch_size = pictures
         self.seconds = seconds
         self.device = device
         self.steps = 0
@@ -101,11 +101,10 @@ class Clock:
 
 
 def main() -> None:
-    """Prints two Markdown tables: the measured one, and what follows for the study's trainings."""
+    """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="small", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
-    parser.add_argument("--study-seconds", type=float, default=20, help="the same, profile paper")
     parser.add_argument("--pictures", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--precision", nargs="*", default=["float32", "auto"])
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
@@ -125,8 +124,9 @@ def main() -> None:
         params = load_profile(parsed.profile)
         for stage in parsed.stages:
             faces = _make_pictures(Path(folder) / stage, stage, params, parsed.pictures)
+            _make_pictures(faces / "valid", stage, params, 2)
             stock = _alone(_stock, stage, params, faces, parsed.seconds, processes)
-            flops = _flops(stage, params, processes.device)
+            flops = _flops(stage, params, processes)
             rows.append(_row(stage, "fastai", stock, stock, flops, None))
             for precision in parsed.precision:
                 ours = _alone(_ours, stage, params, faces, parsed, precision, processes)
@@ -135,8 +135,6 @@ def main() -> None:
     header = ["stage", "loop", "pictures / s", "of fastai", "waiting for data", "peak memory MB"]
     header += ["GFLOP / s", "of a large convolution's"]
     print(markdown_table(header, rows))  # noqa: T201
-    if parsed.study_seconds > 0:
-        print(f"\n{_study(parsed, processes)}")  # noqa: T201
 
 
 class Measured(NamedTuple):
@@ -194,9 +192,10 @@ def _peak(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
     return work / best
 
 
-def _flops(stage: str, params: Params, device: torch.device) -> float:
+def _flops(stage: str, params: Params, processes: Processes) -> float:
     """FLOP of a step for each picture: forward and backward; of the GAN, the mean of both turns."""
     crop, _ = _crop_and_batch(stage, params)
+    device = processes.device
     generator, critic = (one.to(device) for one in _networks(stage, params))
     lr_side, hr_side = _sides(stage, params)
     x = torch.rand(2, 3, crop, crop, device=device)
@@ -205,83 +204,25 @@ def _flops(stage: str, params: Params, device: torch.device) -> float:
         if stage == "train_critic":
             critic(x).mean().backward()
         elif stage == "train_gan":
-            _turns(generator, critic, params, x, hr)
+            turns = _turns(generator, critic, params, processes)
+            for _ in range(2):
+                turns.step(x, hr)
         else:
             generator(x).mean().backward()
-    turns = 2 if stage == "train_gan" else 1
-    return counter.get_total_flops() / len(x) / turns
+    return counter.get_total_flops() / len(x) / (2 if stage == "train_gan" else 1)
 
 
-def _turns(generator: nn.Module, critic: nn.Module, params: Params, lr: Tensor, hr: Tensor) -> None:
-    """One step of each network."""
-    section = params.train_gan
-    form = ADVERSARIAL_LOSSES[section.adversarial_loss]
-    critic_step(
+def _turns(generator: nn.Module, critic: nn.Module, params: Params, processes: Processes) -> Turns:
+    """Generator and critic in turns."""
+    slow = {"generator_learning_rate": 1e-5, "critic_learning_rate": 1e-5, "critic_threshold": 0}
+    section = params.train_gan.model_copy(update=slow)
+    return Turns(
         generator,
         critic,
-        build_optimizer(critic, section, learning_rate=1e-5),
-        lr,
-        hr,
-        adversarial_loss=form,
-        penalty_weight=0.0,
+        section,
+        content_loss=ContentLoss(section.content).to(processes.device),
+        parts=MicroBatches(1, most=1, processes=processes),
     )
-    generator_step(
-        generator,
-        critic,
-        build_optimizer(generator, section, learning_rate=1e-5),
-        lr,
-        hr,
-        content_loss=ContentLoss(section.content).to(lr.device),
-        adversarial_loss=form,
-        adversarial_weight=section.adversarial_weight,
-        feature_weight=section.feature_weight,
-        texture_weight=section.texture_weight,
-    )
-
-
-STUDY_PICTURES = 1600
-STUDY_MINUTES = {
-    "train_generator": 13,
-    "train_critic": 18,
-    "train_gan": 48,
-    "train_upsampler": 135,
-}
-"""Of the study's trainings on its GPU with 12 GB."""
-
-
-def _study(parsed: argparse.Namespace, processes: Processes) -> str:
-    """What the study's trainings would take here: a rate, measured shortly, times its pictures."""
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        params = load_profile("paper")
-        parsed.seconds = parsed.study_seconds
-        for stage in parsed.stages:
-            crop, batch = _crop_and_batch(stage, params)
-            faces = _make_pictures(Path(folder) / stage, stage, params, max(8, batch))
-            ours = _alone(_ours, stage, params, faces, parsed, "auto", processes)
-            pictures = _study_pictures(stage, params)
-            rows.append(
-                [
-                    *(stage, f"{crop} px, {batch}", f"{ours.rate:.2f}", f"{pictures}"),
-                    *(f"{pictures / ours.rate / 60:.0f}", f"{STUDY_MINUTES[stage]}"),
-                ]
-            )
-    header = ["stage, profile paper", "crop, batch", "pictures / s", "pictures of the training"]
-    header += ["minutes here, extrapolated", "minutes, the study's GPU"]
-    return markdown_table(header, rows) + (
-        "\n\nExtrapolated: the pictures of the whole training over the rate measured in a few "
-        "steps; validation, checkpoints and reading the files are left out."
-    )
-
-
-def _study_pictures(stage: str, params: Params) -> int:
-    if stage == "train_gan":
-        return params.train_gan.batches * params.train_gan.batch_size
-    if stage == "train_critic":
-        # Originals and generated pictures.
-        return 2 * STUDY_PICTURES * params.train_critic.epochs
-    section = getattr(params, stage)
-    return STUDY_PICTURES * section.crops_per_pair * sum(one.epochs for one in section.phases)
 
 
 def _row(
@@ -409,24 +350,6 @@ def _ours(
     precision: str,
     processes: Processes,
 ) -> Clock:
-    crop, batch = _crop_and_batch(stage, params)
-    generator, critic = _networks(stage, params)
-    device = processes.device
-    pairs = load_pairs(folder / "lr", folder / "hr", hr_size=_sides(stage, params)[1])
-    batches: Any = (
-        CriticBatches(pairs, batch_size=batch, crop_size=crop, seed=0, share=processes.shard)
-        if stage == "train_critic"
-        else TrainBatches(
-            pairs,
-            batch_size=batch,
-            crop_size=crop,
-            crops_per_pair=1,
-            seed=0,
-            device=device,
-            share=processes.shard,
-        )
-    )
-    clock = Clock(batches, pictures=batch, seconds=parsed.seconds, device=device)
     training = params.training.model_copy(
         update={
             "checkpoint_minutes": 1e6,
@@ -437,89 +360,54 @@ def _ours(
             "explosion_factor": 1e9,
         }
     )
+    timed = partial(Clock, seconds=parsed.seconds, device=processes.device)
     if stage == "train_gan":
-        _adversarial(clock, params, training, generator.to(device), critic.to(device), processes)
-        return clock
-    network = critic if stage == "train_critic" else generator
-    with Monitor(
+        return _adversarial(params, training, folder, timed, processes)
+    section = getattr(params, stage)
+    folders = [(place / "lr", place / "hr") for place in (folder, folder / "valid")]
+    task_of: Any = partial(regression_task, init_from=None)
+    if stage == "train_critic":
+        task_of = critic_task
+    task = task_of(section, folders, hr_size=_sides(stage, params)[1], seed=0)
+    batches = task.cycles[-1].batches
+    clock = timed(batches, pictures=batches.batch_size)
+    cycle = Cycle(clock, epochs=1, rates=[1e-5] * len(task.parts))
+    train(
+        task._replace(cycles=[cycle], inputs=[]),
         training,
+        weights=folder / "network.safetensors",
         report=folder / precision / stage,
         checkpoints=folder / ".ckpt",
-        key="benchmark",
-        total_steps=10**6,
-        total_pictures=10**6,
-        report_every=getattr(params, stage).report_every,
-        processes=processes,
-    ) as monitor:
-        few = Pairs(pairs.stems[:1], pairs.lr[:1], pairs.hr[:1])
-        valid: Any = (
-            CriticBatches(few, batch_size=2, crop_size=crop, seed=0)
-            if stage == "train_critic"
-            else WholeBatches(few, batch_size=1)
-        )
-        learner = build_learner(
-            network,
-            valid,
-            _loss(stage, params, device),
-            monitor=monitor,
-            metric=lambda output, target: output.mean(),
-            weight_decay=1e-3,
-            epsilon=1e-5,
-            parts=[list(network.parameters())],
-        )
-        watch = Watch(monitor, metric="mean", sample=lambda: None)
-        cycle = Cycle(clock, first_epoch=0, epochs=1, rates=[1e-5], frozen_parts=0)
-        run_cycles(learner, [cycle], watch, warmup_fraction=0.5)
+    )
     return clock
 
 
 def _adversarial(
-    clock: Clock,
     params: Params,
     training: TrainingParams,
-    generator: nn.Module,
-    critic: nn.Module,
+    folder: Path,
+    timed: Callable[..., Clock],
     processes: Processes,
-) -> None:
-    section = params.train_gan
-    shared = [
-        SharedStep(
-            build_optimizer(network, section, learning_rate=1e-5), parts=1, processes=processes
-        )
-        for network in (generator, critic)
-    ]
-    average = ExponentialMovingAverage(generator, decay=section.ema_decay)
+) -> Clock:
+    crop, batch = _crop_and_batch("train_gan", params)
     device = processes.device
-    content = ContentLoss(section.content).to(device)
-    form = ADVERSARIAL_LOSSES[section.adversarial_loss]
+    batches = TrainBatches(
+        load_pairs(folder / "lr", folder / "hr", hr_size=params.sizes.generator_size),
+        batch_size=batch,
+        crop_size=crop,
+        crops_per_pair=1,
+        seed=0,
+        device=device,
+        shard=processes.shard,
+    )
+    clock = timed(batches, pictures=batch)
+    generator, critic = (one.to(device) for one in _networks("train_gan", params))
     dtype = pick_dtype(training.precision, device)
     with accelerated(generator, critic, dtype=dtype, device=device, compiled=training.compile):
-        for number, (lr, hr) in enumerate(clock):
-            lr, hr = lr.to(device), hr.to(device)
-            if number % 2 == 0:
-                critic_step(
-                    generator,
-                    critic,
-                    shared[1],
-                    lr,
-                    hr,
-                    adversarial_loss=form,
-                    penalty_weight=section.gradient_penalty,
-                )
-                continue
-            generator_step(
-                generator,
-                critic,
-                shared[0],
-                lr,
-                hr,
-                content_loss=content,
-                adversarial_loss=form,
-                adversarial_weight=section.adversarial_weight,
-                feature_weight=section.feature_weight,
-                texture_weight=section.texture_weight,
-            )
-            average.update(generator)
+        turns = _turns(generator, critic, params, processes)
+        for lr, hr in clock:
+            turns.step(lr.to(device), hr.to(device))
+    return clock
 
 
 if __name__ == "__main__":
