@@ -29,7 +29,7 @@ from facesr.config import DegradeParams, Params, Recipes, Sizes, load_params
 from facesr.degradation import Degradation
 from facesr.manifest import read_manifest
 from facesr.pairing import write_pairs
-from facesr.pairs import TrainBatches, load_pairs
+from facesr.pairs import FreshViews, TrainBatches, load_pairs
 from facesr.parallel import cores
 from facesr.reports import markdown_table
 from facesr.sources import fetch
@@ -276,8 +276,8 @@ def scaling(root: Path, params: Params, count: int) -> None:
         for path in decoded[:16]:
             images.resize(images.read(path), (GENERATOR, GENERATOR), "bicubic")
 
-    fresh = loaded._replace(degradation=Degradation("mixture", params.recipes))
-    again = batched(fresh)
+    views = FreshViews(Degradation("mixture", params.recipes), (1.0, 1.0))
+    again = batched(loaded._replace(fresh=views))
     table(
         f"training batches of 16 crops, {GENERATOR} px faces",
         [

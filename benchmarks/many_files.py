@@ -6,7 +6,6 @@ its own. `--files` and `--dvc-files` make a shorter run.
 
 import argparse
 import hashlib
-import json
 import multiprocessing
 import os
 import re
@@ -15,12 +14,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.data import draw_source, fetch_source, pairs, timed
-from facesr.config import Params, Sizes, load_params
+from facesr.config import Sizes, load_params
 from facesr.manifest import Entry, check_folder, read_manifest, write_manifest
 from facesr.reports import markdown_table
 
@@ -30,28 +32,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000, help="of the run end to end")
     parser.add_argument("--dvc-files", type=int, nargs="*", default=[1_600, 70_000])
-    parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        if parsed.part:
-            PARTS[parsed.part[0]](root, load_params(any_device=True), parsed.part[1])
-            return
-        end_to_end([max(1, parsed.files // 10), parsed.files])
+        end_to_end(root, [max(1, parsed.files // 10), parsed.files])
         many_files(root, parsed.dvc_files)
 
 
-def in_a_process(part: str, argument: str) -> dict[str, float]:
-    """Runs a part by itself; gives the numbers that it tells."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.many_files", "--part", part, argument],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+def alone(part: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """Return the numbers of a part, measured in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(part, *arguments).result()
+        (process,) = pool._processes
+        return {**found, "memory": peak_memory(process)}
 
 
 def peak_memory(process: int) -> float:
@@ -80,11 +73,11 @@ class Workers(threading.Thread):
             time.sleep(0.25)
 
 
-def end_to_end(counts: list[int]) -> None:
+def end_to_end(root: Path, counts: list[int]) -> None:
     """Many files of 128 px from a folder to packs."""
     rows = []
     for count in counts:
-        found = in_a_process("end_to_end", str(count))
+        found = alone(run_end_to_end, root, count)
         rows.append(
             [
                 f"{count}",
@@ -100,16 +93,16 @@ def end_to_end(counts: list[int]) -> None:
     print(f"\n{markdown_table(header, rows)}", flush=True)
 
 
-def run_end_to_end(root: Path, params: Params, count: str) -> None:
+def run_end_to_end(root: Path, count: int) -> dict[str, float]:
     """A part of its own."""
+    params = load_params(any_device=True)
     workers = Workers()
-    drawing = timed(lambda: draw_source(root, int(count), 128))
-    fetching = timed(lambda: fetch_source(root, params, int(count), 128))
+    drawing = timed(lambda: draw_source(root, count, 128))
+    fetching = timed(lambda: fetch_source(root, params, count, 128))
     sizes = Sizes(hr_size=128, generator_size=128, lr_size=32)
     source = root / f"faces{count}"
     pairing = timed(lambda: pairs(root, params, source, sizes, None))
-    numbers = {"draw": drawing, "fetch": fetching, "pairs": pairing, "worker": workers.peak}
-    print(json.dumps({**numbers, "memory": peak_memory(os.getpid())}))
+    return {"draw": drawing, "fetch": fetching, "pairs": pairing, "worker": workers.peak}
 
 
 def many_files(root: Path, counts: list[int]) -> None:
@@ -118,7 +111,7 @@ def many_files(root: Path, counts: list[int]) -> None:
     for count in counts:
         folder = root / f"dvc{count}"
         first, again = dvc(folder, count)
-        found = in_a_process("manifest", str(folder / "data/faces"))
+        found = alone(run_manifest, folder / "data/faces")
         rows.append(
             [
                 *(f"{count}", f"{first:.1f}", f"{again:.1f}"),
@@ -133,9 +126,8 @@ def many_files(root: Path, counts: list[int]) -> None:
     print(f"\n{markdown_table(header, rows)}", flush=True)
 
 
-def run_manifest(_: Path, __: Params, folder: str) -> None:
+def run_manifest(place: Path) -> dict[str, float]:
     """A part of its own."""
-    place = Path(folder)
     entries = [
         Entry(
             path.name,
@@ -155,11 +147,7 @@ def run_manifest(_: Path, __: Params, folder: str) -> None:
     found: list[int] = []
     checking = timed(lambda: found.append(len(check_folder(place)[1])))
     assert found == [0], "every file is there and fits"
-    numbers = {"write": writing, "read": reading, "check": checking}
-    print(json.dumps({**numbers, "memory": peak_memory(os.getpid())}))
-
-
-PARTS = {"end_to_end": run_end_to_end, "manifest": run_manifest}
+    return {"write": writing, "read": reading, "check": checking}
 
 
 def dvc(root: Path, count: int) -> tuple[float, float]:
