@@ -6,7 +6,7 @@ from typing import Any
 from facesr.errors import ParamsError
 
 EXTRAS = {
-    **dict.fromkeys(("accelerate", "dvc", "fastai", "gdown", "matplotlib", "mlflow"), "train"),
+    **dict.fromkeys(("dvc", "fastai", "gdown", "matplotlib", "mlflow"), "train"),
     **dict.fromkeys(("pytorch_msssim", "requests", "ruamel", "scipy", "skimage"), "train"),
     "av": "video",
     "dlib": "faces",

@@ -95,25 +95,27 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """Joins the processes of torchrun or `accelerate launch`; alone where there are none.
+    """Join the processes that torchrun starts; alone where there are none.
 
     Raises:
-        ParamsError: The processes do not find each other, and would each train alone.
+        ParamsError: The processes cannot find each other.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device()
     if count == 1:
         return Processes(0, 1, device)
-    # Loaded here: it takes a second, and most trainings run on one process.
-    from accelerate import PartialState
-
-    state = PartialState(cpu=device.type == "cpu")
-    if state.num_processes != count:
+    try:
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (LookupError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ParamsError(
-            f"{count} processes were started, but each finds only {state.num_processes}. Start "
-            "them with: torchrun --standalone --nproc-per-node COUNT -m stages.NAME"
-        )
-    return Processes(state.process_index, count, device if device.type == "cpu" else state.device)
+            f"{count} processes were started, but this one does not find the others ({reason}). "
+            "Start them with: torchrun --standalone --nproc-per-node COUNT -m stages.NAME"
+        ) from error
+    return Processes(distributed.get_rank(), count, device)
 
 
 def check_division(batch_size: int, parts: int, processes: Processes) -> None:
