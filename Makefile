@@ -95,8 +95,12 @@ profile: $(READY)  ## Make another profile the active one: make profile NAME=pap
 picture: scoreboard  ## Make the README's picture: make picture FACES=folder MODELS=starter
 	cp .scoreboard/samples.jpg docs/samples.jpg
 
-mlflow: $(READY)  ## Open MLflow's pages at the comparison of all experiments
-	$(RUN) facesr pages
+MLFLOW_PORT ?= 5000
+mlflow: $(READY)  ## Serve MLflow's page of all runs: http://127.0.0.1:5000
+	@test -f mlflow.db || { echo "error: mlflow.db is missing. Run: make repro"; exit 1; }
+	@echo "http://127.0.0.1:$(MLFLOW_PORT)/#/experiments/1/runs?workflowType=machine_learning"
+	@exec env $(RUN) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 \
+		--port $(MLFLOW_PORT) --backend-store-uri sqlite:///mlflow.db
 
 bench-tracking: $(READY)  ## Measure what publish adds to a dvc repro without changes, and the store
 	$(BIN)/python -m benchmarks.tracking

@@ -62,7 +62,6 @@ def test_the_version_is_said(capsys):
         ("find-rate train_generator -o x.png --lowest 0", "--lowest must be finite and above"),
         ("find-rate train_generator -o x.png --lowest 2", "--lowest must be below --highest"),
         ("lineage --picture abc --json", "--json and --graph are of one version"),
-        ("pages --port 0", "--port must be between 1 and 65535, not 0"),
         ("sweep name --jobs 0", "--jobs must be at least 1, not 0"),
         ("sweep name --seeds -1", "--seeds must be at least 0, not -1"),
         ("score . --hr-size 0", "--hr-size must be at least 1, not 0"),

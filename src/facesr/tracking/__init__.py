@@ -18,7 +18,6 @@ from facesr.tracking.listing import (
     list_versions,
 )
 from facesr.tracking.live import live_run
-from facesr.tracking.pages import served_pages
 from facesr.tracking.pictures import as_lines, versions_that_saw
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
@@ -67,7 +66,6 @@ __all__ = [
     "read_card",
     "read_record",
     "rollback",
-    "served_pages",
     "tracking_uri",
     "versions_that_saw",
 ]
