@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
 from shipped import write_params
 from test_tracking import (
     TRAINED,
@@ -246,18 +245,6 @@ def test_an_interrupted_publish_does_not_hide_who_saw_an_image(project, tmp_path
 def test_the_advice_after_a_removal_says_what_else_the_collection_deletes():
     advice = " ".join(data.NEXT.split())
     assert "with it those of all other profiles, commits and experiments" in advice
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_stages_are_drawn(project, tmp_path, suffix):
-    record = read_record(project, "1")
-    path = tmp_path / f"graph{suffix}"
-    lineage.draw(lineage.read_lock_of(project, record), path, title="facesr version 1")
-    if suffix == ".png":
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
-    else:
-        assert "train_gan" in path.read_text() or "<svg" in path.read_text()
 
 
 def test_the_card_lies_among_the_versions_own_files(project):

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from facesr.config import parse_yaml
-from facesr.errors import RegistryError
-from facesr.files import written_whole
 from facesr.manifest import read_manifest, source_of
 from facesr.stats import interval, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
 from facesr.tracking.history import git
-from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.records import Record, read_artifact, read_record
 from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES_FOLDER
 from facesr.tracking.versions import WEIGHTS_MD5
@@ -68,21 +65,6 @@ def describe(root: Path, name: str) -> dict[str, Any]:
         "runs": {"parent": record.run_id, **record.stages},
         "commands": _commands(root, record.version.number, tags, params),
     }
-
-
-def read_lock_of(root: Path, record: Record) -> Mapping[str, Any]:
-    """Returns the dvc.lock that a state was published from.
-
-    Raises:
-        RegistryError: It is not in the store.
-    """
-    text = read_artifact(root, record.run_id, "dvc.lock")
-    if text is None:
-        raise RegistryError(f"The run of {record.name} has lost its dvc.lock. Run: dvc repro")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "dvc.lock")
-        path.write_text(text, encoding="utf-8")
-        return read_lock(path)
 
 
 def as_text(lineage: Mapping[str, Any], *, everything: bool = False) -> str:
@@ -136,72 +118,6 @@ def _row(row: Mapping[str, Any]) -> str:
         f"against bicubic {row['gain']:+.4g} [{row['gain_low']:+.4g}, {row['gain_high']:+.4g}]  "
         f"{row['pictures']} pictures"
     )
-
-
-def draw(lock: Mapping[str, Any], path: Path, *, title: str) -> None:
-    """Draws the stages and what they hand to each other, with the beginning of every md5.
-
-    Args:
-        lock: Entries of dvc.lock by stage.
-        path: Ends in .png or .svg.
-        title: Stands above.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    makers = {out: stage for stage, entry in lock.items() for out in md5s(entry, "outs")}
-    needs = {
-        stage: {makers[dep] for dep in md5s(entry, "deps") if dep in makers}
-        for stage, entry in lock.items()
-    }
-    columns: dict[str, int] = {}
-    while len(columns) < len(needs):
-        for stage, before in needs.items():
-            if stage not in columns and before <= set(columns):
-                columns[stage] = max((columns[one] + 1 for one in before), default=0)
-    rows = Counter[int]()
-    places: dict[str, tuple[float, float]] = {}
-    for stage in lock:
-        places[stage] = (columns[stage] * 4.0, -rows[columns[stage]] * 2.4)
-        rows[columns[stage]] += 1
-    width, height = 4.0 * (max(columns.values()) + 1), 2.4 * max(rows.values())
-    figure = Figure(figsize=(width * 0.75, height * 0.75 + 0.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left")
-    for stage, before in needs.items():
-        for one in before:
-            # What skips stages passes below them.
-            bend = 0.15 if columns[stage] > columns[one] + 1 else 0
-            x, y = places[one]
-            to_x, to_y = places[stage]
-            axes.annotate(
-                "",
-                xy=(to_x, to_y),
-                xytext=(x + 1.5, y),
-                zorder=0,
-                arrowprops={
-                    "arrowstyle": "->",
-                    "color": "#57606a",
-                    "shrinkA": 0,
-                    "connectionstyle": f"arc3,rad={bend}",
-                },
-            )
-    for stage, (x, y) in places.items():
-        outs = md5s(lock[stage], "outs").items()
-        text = "\n".join([stage, *(f"{md5[:8]}  {out}" for out, md5 in outs)])
-        axes.text(
-            *(x, y, text),
-            fontsize=8,
-            va="center",
-            family="monospace",
-            bbox={"boxstyle": "round", "facecolor": "#eef4ff", "edgecolor": "#1f6feb"},
-        )
-    axes.set_xlim(-0.3, width)
-    axes.set_ylim(1.2 - height, 1.2)
-    axes.axis("off")
-    with written_whole(path) as beside:
-        figure.savefig(beside, format=path.suffix.removeprefix(".") or "png")
 
 
 def _count_pictures(root: Path, record: Record) -> dict[str, Any]:

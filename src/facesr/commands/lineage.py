@@ -27,7 +27,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--all", action="store_true", help="also files, parameters, runs and all metrics"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--graph", type=Path, metavar="FILE", help="draw the stages: .png or .svg")
     parser.add_argument(
         "--picture",
         type=text,
@@ -42,32 +41,23 @@ def _lineage(parsed: argparse.Namespace) -> None:
     import json
 
     from facesr.errors import ParamsError
-    from facesr.lineage import as_text, describe, draw, read_lock_of
+    from facesr.lineage import as_text, describe
     from facesr.removed import FEWEST_DIGITS
-    from facesr.tracking import as_lines, champion_or_challenger, read_record, versions_that_saw
+    from facesr.tracking import as_lines, champion_or_challenger, versions_that_saw
 
     root = Path.cwd()
     if parsed.picture:
-        if parsed.json or parsed.graph:
-            raise ParamsError(
-                "--json and --graph are of one version: leave them or --picture away."
-            )
+        if parsed.json:
+            raise ParamsError("--json is of one version: leave it or --picture away.")
         if len(parsed.picture) < FEWEST_DIGITS:
             raise ParamsError(
                 f"{parsed.picture} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."
             )
         print("\n".join(as_lines(*versions_that_saw(root, sha256=[parsed.picture.lower()]))))
         return
-    if parsed.graph and parsed.graph.suffix not in (".png", ".svg"):
-        raise ParamsError(f"{parsed.graph} is neither .png nor .svg. Choose one of them.")
-    name = parsed.version or champion_or_challenger(root)
-    lineage = describe(root, name)
+    lineage = describe(root, parsed.version or champion_or_challenger(root))
     print(
         json.dumps(lineage, indent=2, ensure_ascii=False)
         if parsed.json
         else as_text(lineage, everything=parsed.all)
     )
-    if parsed.graph:
-        record = read_record(root, name)
-        title = f"facesr version {record.version.number}, profile {lineage['profile']}"
-        draw(read_lock_of(root, record), parsed.graph, title=title)
