@@ -62,8 +62,6 @@ def test_the_version_is_said(capsys):
         ("find-rate train_generator -o x.png --lowest 0", "--lowest must be finite and above"),
         ("find-rate train_generator -o x.png --lowest 2", "--lowest must be below --highest"),
         ("lineage --picture abc --json", "--json is of one version"),
-        ("sweep name --jobs 0", "--jobs must be at least 1, not 0"),
-        ("sweep name --seeds -1", "--seeds must be at least 0, not -1"),
         ("score . --hr-size 0", "--hr-size must be at least 1, not 0"),
         ("score . --scale 0", "--scale must be at least 1, not 0"),
         ("score . --jpeg-quality 0 9", "--jpeg-quality must be between 1 and 100, not 0"),

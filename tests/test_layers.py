@@ -41,7 +41,7 @@ LAYERS = [
     {"removed", "enhancer", "jobs"},
     {"sources", "pairing", "training", "tracking"},
     {"batch", "choice", "evaluation", "scoreboard"},
-    {"lineage", "registered_model", "remeasure", "cluster", "sweeps", "verification"},
+    {"lineage", "registered_model", "remeasure", "cluster", "verification"},
     {"comparison", "reproduction"},
     {"commands"},
     {"cli"},

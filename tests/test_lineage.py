@@ -1,4 +1,4 @@
-"""Reading back what was published: lineage, cards, comparisons and sweeps, on tiny networks."""
+"""Reading back what was published: lineage, cards, comparisons, on tiny networks."""
 
 import hashlib
 import json
@@ -9,10 +9,10 @@ import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from shipped import write_params
 from test_tracking import (
     TRAINED,
     make_project,
@@ -22,13 +22,14 @@ from test_tracking import (
     train_again,
 )
 
-from facesr import cli, comparison, lineage, sweeps
+from facesr import cli, comparison, lineage
 from facesr.checkpoints import load_networks
 from facesr.commands import data
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.removed import hash_origin
 from facesr.stats import Interval, interval, read_table
+from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import (
     as_lines,
     download,
@@ -325,82 +326,29 @@ def test_one_picture_has_no_interval():
         read_table("set,size\nfaces,full size\n")
 
 
-def test_a_sweep_is_every_combination_with_every_seed(tmp_path):
-    trials = sweeps.plan(
-        "weights",
-        {"train_gan.batches": ["2", "4"], "train_gan.beta1": ["0.0", "0.9"]},
-        [1, 2],
-        params=write_params(tmp_path),
-    )
-    assert len(trials) == len({trial.name for trial in trials}) == 8
-    assert trials[0].values == {
-        "train_gan.batches": "2",
-        "train_gan.beta1": "0.0",
-    }
-    assert [trial.seed for trial in trials[:2]] == [1, 2]
+def experiments(*rows):
+    """A comparison of experiments with `batches`, seed and PSNR on one image."""
+    records = [
+        SimpleNamespace(name=f"w-{number}", params={"training_seed": seed})
+        for number, (_, seed, _) in enumerate(rows, start=1)
+    ]
+    tables = [{("selfies", FULL_SIZE, UPSAMPLED): {"psnr": {"a": psnr}}} for *_, psnr in rows]
+    params = [
+        ["train_gan.batches", *(batches for batches, *_ in rows)],
+        ["training_seed", *(seed for _, seed, _ in rows)],
+    ]
+    return comparison.Comparison(records, tables, params, [])
 
 
-@pytest.mark.parametrize(
-    ("name", "grid", "seeds", "message"),
-    [
-        ("a", {"train_gan.batchez": ["2"]}, [1], "train_gan.batchez is no parameter"),
-        ("a", {"train_gan": ["2"]}, [1], "train_gan is no parameter"),
-        ("a", {}, [1], "nothing to vary"),
-        ("A b", {}, [1, 2], "no name for a sweep"),
-    ],
-)
-def test_a_sweep_that_cannot_work_is_refused_before_it_starts(name, grid, seeds, message, tmp_path):
-    params = write_params(tmp_path)
-    with pytest.raises(ParamsError, match=message):
-        sweeps.plan(name, grid, seeds, params=params)
-
-
-def test_the_states_of_dvcs_queue_are_read():
-    text = (
-        "Task     Name        Created    Status\n"
-        "abc1234  w-1-seed1   09:15 PM   Running\n"
-        "0123456  w-1-seed2   Nov 24, 2026  Failed\n\nWorker status: 1 active, 0 idle\n"
-    )
-    assert sweeps._states(text) == {"w-1-seed1": "Running", "w-1-seed2": "Failed"}
-
-
-def test_a_sweep_varies_the_seed_of_the_training_and_gives_up_when_no_worker_is_left(
-    tmp_path, monkeypatch
-):
-    commands = []
-
-    def dvc(root, *arguments):
-        commands.append(arguments)
-        return (
-            "Task     Name       Created   Status\n"
-            "abc1234  w-1-seed1  09:15 PM  Success\n"
-            "abc1235  w-1-seed2  09:15 PM  Running\n\nWorker status: 0 active, 0 idle\n"
-        )
-
-    monkeypatch.setattr(sweeps, "_dvc", dvc)
-    monkeypatch.setattr(sweeps, "_POLL_SECONDS", 0.0)
-    trials = sweeps.plan("w", {}, [1, 2], params=write_params(tmp_path))
-    states = sweeps.run(tmp_path, trials, jobs=1)
-    assert commands[0][-2:] == ("-S", "training_seed=1")
-    assert states == {"w-1-seed1": "Success"}
-    last = sweeps.collect(tmp_path, trials[1:], states, metric="psnr", set_name="selfies")
-    assert "worker has ended" in last[0].failure
-
-
-def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
-    def outcome(value, seed, score):
-        values = {"train_gan.batches": value}
-        return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, "")
-
-    text = sweeps.write_summary(
-        [
-            *(outcome("2", 1, 20.0), outcome("2", 2, 30.0), outcome("2", 3, 25.0)),
-            *(outcome("4", 1, 20.1), outcome("4", 2, 30.3), outcome("4", 3, 25.2)),
-            *(outcome("8", 1, 20.0), outcome("8", 2, 30.0), outcome("8", 3, 25.0)),
-        ],
-        tmp_path,
-        metric="psnr",
-        set_name="selfies",
+def test_a_spread_over_seeds_is_of_paired_differences():
+    text = comparison.over_seeds(
+        experiments(
+            *(("2", "1", 20.0), ("2", "2", 30.0), ("2", "3", 25.0)),
+            *(("4", "1", 20.1), ("4", "2", 30.3), ("4", "3", 25.2)),
+            *(("8", "1", 20.0), ("8", "2", 30.0), ("8", "3", 25.0)),
+        ),
+        "psnr",
+        "selfies",
     )
     # 0.1, 0.3 and 0.2 dB: standard error 0.1 / sqrt(3), beside 2.9 dB of the means.
     assert "+0.2 ± 0.058" in text
@@ -408,33 +356,18 @@ def test_a_spread_over_seeds_is_of_paired_differences(tmp_path):
     assert "± 2.9" in text
 
 
-def test_a_summary_gives_mean_and_standard_error_and_names_what_failed(tmp_path):
-    def outcome(value, seed, score, failure=""):
-        values = {"train_gan.batches": value}
-        return sweeps.Outcome(sweeps.Trial(f"w-{value}-seed{seed}", values, seed), score, failure)
-
-    text = sweeps.write_summary(
-        [
-            *(outcome("2", 1, 24.0), outcome("2", 2, 26.0)),
-            *(outcome("4", 1, 27.0), outcome("4", 2, math.nan, "failed: dvc queue logs w")),
-        ],
-        tmp_path,
-        metric="psnr",
-        set_name="selfies",
-    )
+def test_a_spread_over_seeds_names_the_seeds_and_the_best_combination_first():
+    trials = (("2", "1", 24.0), ("2", "2", 26.0), ("4", "1", 27.0))
+    text = comparison.over_seeds(experiments(*trials), "psnr", "selfies")
     lines = [line for line in text.splitlines() if line.startswith("| train_gan")]
-    assert "train_gan.batches=4" in lines[0]
-    assert "1 of 2" in lines[0]
-    assert "25 ± 1" in lines[1]
-    # Seed 1 has a result of both: 27 - 24 dB.
     assert "difference to train_gan.batches=2" in text
-    assert "+3" in lines[0]
-    assert "w-4-seed2: failed" in text
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "summary.md",
-        "summary.png",
-        "trials.csv",
-    }
+    # Seed 1 has a result of both: 27 - 24 dB.
+    assert "".join(lines[0].split()) == "|train_gan.batches=4|27|+3|1|"
+    assert "".join(lines[1].split()) == "|train_gan.batches=2|25±1||1,2|"
+    with pytest.raises(ParamsError, match=r"w-4 repeats parameters and seed\."):
+        comparison.over_seeds(experiments(*trials, trials[0]), "psnr", "selfies")
+    with pytest.raises(RegistryError, match=r"w-1 has no psnr on faces\."):
+        comparison.over_seeds(experiments(*trials), "psnr", "faces")
 
 
 def test_an_experiment_in_a_temporary_folder_writes_to_the_projects_store(tmp_path):

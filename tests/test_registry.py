@@ -82,22 +82,21 @@ def test_a_version_is_made_again_with_equal_weights(project):
     assert "worktree" not in project.run("git", "worktree", "list")
 
 
-def test_a_sweep_with_two_workers_leaves_three_runs_that_can_be_compared(project, tmp_path):
+def test_a_grid_on_dvcs_queue_leaves_experiments_that_can_be_compared(project, tmp_path):
     before = counts(project)
-    values = "0.001,0.002,not-a-number"
-    answer = facesr(
-        project, "sweep", "decay", f"train_upsampler.weight_decay={values}", "--jobs", "2"
-    )
-    assert "decay-3-seed7: failed: dvc queue logs decay-3-seed7" in answer
+    answer = project.queue("decay", "train_upsampler.weight_decay=0.001,0.002,none", jobs=2)
+    assert "decay-3" in answer
     parents, _, versions = (new - old for new, old in zip(counts(project), before, strict=True))
     # The first value is that of params.yaml, whose state is published already.
     assert (parents, versions) == (1, 1)
-    assert (project.root / "sweeps/decay/summary.png").stat().st_size > 0
+    answer = facesr(project, "compare", "--over-seeds", "decay-1", "decay-2")
+    assert "train_upsampler.weight_decay=0.002" in answer
+    assert "decay-3 is no version" in facesr(project, "compare", "decay-1", "decay-3", status=1)
 
-    lineage = json.loads(facesr(project, "lineage", "decay-2-seed7", "--json"))
-    assert lineage["experiment"] == "decay-2-seed7"
+    lineage = json.loads(facesr(project, "lineage", "decay-2", "--json"))
+    assert lineage["experiment"] == "decay-2"
 
     page = tmp_path / "page.html"
-    answer = facesr(project, "compare", "1", "decay-2-seed7", "--html", str(page))
+    answer = facesr(project, "compare", "1", "decay-2", "--html", str(page))
     assert "train_upsampler.weight_decay" in answer
     assert page.read_text().count("data:image/png") == 2

@@ -66,6 +66,13 @@ class Project:
         output = self.run(sys.executable, "-m", "dvc", "repro", *filter(None, [target]))
         return set(re.findall(r"Running stage '(\w+)'", output))
 
+    def queue(self, name: str, *changes: str, jobs: int) -> str:
+        """Runs DVC's grid of changes as experiments NAME-1, NAME-2 and so on."""
+        dvc_exp_run = (sys.executable, "-m", "dvc", "exp", "run")
+        sets = [part for change in changes for part in ("-S", change)]
+        self.run(*dvc_exp_run, "--queue", "--name", name, *sets)
+        return self.run(*dvc_exp_run, "--run-all", "--jobs", str(jobs))
+
     def set(self, key: str, value: object) -> None:
         path = self.root / "params.yaml"
         params = yaml.safe_load(path.read_text())

@@ -16,14 +16,24 @@ from facesr.files import written_whole
 from facesr.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.pairs import HR, LR, load_pairs
 from facesr.reports import sheets
-from facesr.stats import Interval, Table, paired_interval, read_table
+from facesr.stats import (
+    Interval,
+    Summary,
+    Table,
+    paired_difference,
+    paired_interval,
+    read_table,
+    summarise,
+)
 from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
+from facesr.tracking.gate import HIGHER_IS_BETTER
 from facesr.tracking.lockfile import EVALUATION_KEY
 from facesr.tracking.runs import SCORES_FOLDER
 from facesr.verification import folder_md5
 
 _METHOD = (FULL_SIZE, UPSAMPLED)
+_SEED = "training_seed"
 
 
 class Comparison(NamedTuple):
@@ -115,6 +125,58 @@ def as_text(comparison: Comparison) -> str:
 
 def _metrics_header(first: str, others: Sequence[str]) -> list[str]:
     return ["set: metric", first, *(f"{other} - {first}" for other in others)]
+
+
+def over_seeds(comparison: Comparison, metric: str, set_name: str) -> str:
+    """Render the spread over training seeds for each combination of the other parameters.
+
+    Args:
+        comparison: Of experiments.
+        metric: A name of `HIGHER_IS_BETTER`.
+        set_name: The evaluation set.
+
+    Returns:
+        A Markdown table, the best combination first: mean ± standard error over the seeds, and the
+        same of the difference to the first experiment's combination, seed by seed.
+
+    Raises:
+        ParamsError: Two experiments have equal parameters and seeds.
+        RegistryError: An experiment lacks the metric.
+    """
+    differ = [row for row in comparison.params if row[0] not in ("revision", _SEED)]
+    groups: dict[str, dict[str, float]] = {}
+    for place, (record, table) in enumerate(
+        zip(comparison.records, comparison.tables, strict=True), start=1
+    ):
+        label = ", ".join(f"{row[0]}={row[place]}" for row in differ) or "all parameters equal"
+        values = table.get((set_name, *_METHOD), {}).get(metric)
+        if not values:
+            raise RegistryError(f"{record.name} has no {metric} on {set_name}.")
+        scores, seed = groups.setdefault(label, {}), record.params[_SEED]
+        if seed in scores:
+            raise ParamsError(f"{record.name} repeats parameters and seed. Leave it out.")
+        scores[seed] = summarise(list(values.values())).mean
+    means = {label: summarise(list(scores.values())) for label, scores in groups.items()}
+    first, reference = next(iter(groups.items()))
+    rows = []
+    for label in sorted(means, key=lambda one: means[one].mean, reverse=HIGHER_IS_BETTER[metric]):
+        scores = groups[label]
+        shared = sorted(scores.keys() & reference.keys())
+        gain = paired_difference(
+            [scores[one] for one in shared], [reference[one] for one in shared]
+        )
+        difference = "" if label == first else _spread(gain, "+.3g")
+        rows.append([label, _spread(means[label], ".5g"), difference, ", ".join(scores)])
+    header = ["combination", f"{metric} on {set_name}", f"difference to {first}", "training seeds"]
+    return reports.markdown_table(header, rows)
+
+
+def _spread(summary: Summary, form: str) -> str:
+    if not summary.finite:
+        return "-"
+    # One seed has no standard error.
+    error = f" ± {summary.standard_error:.2g}" if summary.finite > 1 else ""
+    return f"{summary.mean:{form}}{error}"
 
 
 class PairSet(NamedTuple):

@@ -19,7 +19,6 @@ from facesr.commands import (
     reproduce,
     score,
     scoreboard,
-    sweep,
     verify,
 )
 
@@ -34,7 +33,6 @@ COMMANDS = (
     verify,
     reproduce,
     compare,
-    sweep,
     card,
     promote,
     data,

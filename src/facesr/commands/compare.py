@@ -25,7 +25,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="NAME",
         help="a version, a parent run or a DVC experiment",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--over-seeds",
+        action="store_true",
+        help="print mean and spread over the training seeds for each combination of the other "
+        "parameters; metric and evaluation set are those of publish in params.yaml",
+    )
+    shown.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
     parser.add_argument(
         "--pictures", type=whole(1), help="pictures of each set on the page (default: 8)"
     )
@@ -34,13 +41,18 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _compare(parsed: argparse.Namespace) -> None:
     from facesr import paths
-    from facesr.comparison import PairSet, as_text, compare, write_html
+    from facesr.comparison import PairSet, as_text, compare, over_seeds, write_html
+    from facesr.config import load_params
     from facesr.errors import ParamsError
 
     if parsed.pictures and not parsed.html:
         raise ParamsError("--pictures is for the page. Give --html too.")
     root = Path.cwd()
     comparison = compare(root, parsed.names)
+    if parsed.over_seeds:
+        rule = load_params(any_device=True).publish
+        print(over_seeds(comparison, rule.metric, rule.evaluation_set))
+        return
     print(as_text(comparison))
     if parsed.html:
         sets = {
