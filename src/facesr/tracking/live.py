@@ -1,31 +1,31 @@
 """Live runs: a training can be looked at in MLflow while it goes on.
 
-A process of its own (`facesr.tracking.live_writer`) reads the report that the training writes
-anyway, and copies what is new to the server. The training itself knows nothing of it: no step waits
-for a server, and none that dies can end or change a training.
+A thread reads the report that the training writes anyway, and copies what is new to the server. The
+training itself knows nothing of it: no step waits for a server, and none that fails or hangs can
+end or change a training.
 
-A live run is only for the time being. `publish` writes the run of the finished stage from dvc.lock
-as ever, takes over the system metrics, which no report holds, and deletes the live runs of the same
-training. The key in training.json, an out of DVC, says which these are, on any computer.
+A live run is temporary. `publish` writes the run of the finished stage from dvc.lock, takes over
+the system metrics, which no report holds, and deletes the live runs of the same training. The key
+in training.json, an out of DVC, says which these are, on any computer.
 """
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from logging import getLogger
+from contextlib import contextmanager
+from logging import CRITICAL, getLogger
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from facesr.config import Params
-from facesr.errors import Stopped
-from facesr.tracking.lockfile import STAGE_KEY, key_of
-from facesr.tracking.provenance import environment, write_environment
+from facesr.errors import FaceSRError, Stopped
+from facesr.tracking.lockfile import STAGE_KEY, key_of, params_of
+from facesr.tracking.provenance import environment, experiment_tags, write_environment
+from facesr.tracking.report_files import read_curves
 from facesr.tracking.runs import Runs
-from facesr.tracking.store import shown, tracking_uri
+from facesr.tracking.store import as_registry_error, connect, impatience, tracking_uri
 
 logger = getLogger(__name__)
 
@@ -34,8 +34,11 @@ TRAINING_KEY = "training.key"
 SYSTEM = "system/"
 # Written by the training when it starts, see facesr.training.monitor.
 TRAINING = "training.json"
+LOOK_EVERY = 2.0  # s
 # For what is left to send when the training has ended; what does not arrive, `publish` brings.
 PATIENCE = 30  # s
+# The system's clock for files is coarser than that for programs.
+CLOCK = 0.1  # s
 
 
 @contextmanager
@@ -56,31 +59,13 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     if os.environ.get("RANK", "0") != "0":
         yield report
         return
-    uri = tracking_uri(root)
     found = environment(root)
-    if not uri.startswith(("http://", "https://")):
+    if not tracking_uri(root).startswith(("http://", "https://")):
         yield report
         write_environment(report, found)
         return
-    sections = ("sizes", "training", report.name)
-    task = {
-        "root": str(root.resolve()),
-        "report": str(report.resolve()),
-        "began": time.time(),
-        "profile": params.profile,
-        "environment": found,
-        "params": params.model_dump(mode="json", include={"training_seed", *sections}),
-    }
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "facesr.tracking.live_writer"],
-        stdin=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is for the training, which then says how it ended.
-        start_new_session=True,
-    )
-    assert writer.stdin is not None
-    writer.stdin.write(json.dumps(task) + "\n")
-    writer.stdin.flush()
+    copier = _Copier(root, report, params, found)
+    copier.start()
     status = "FAILED"
     try:
         yield report
@@ -90,20 +75,103 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
         status = "KILLED"
         raise
     finally:
-        # It is gone where something went wrong in it, which it has said.
-        with suppress(BrokenPipeError):
-            writer.stdin.write(status + "\n")
-            writer.stdin.close()
-        try:
-            writer.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            writer.kill()
-            writer.wait()
-            logger.warning(
-                "%s: MLflow at %s is slow; `publish` brings what is missing.",
-                report.name,
-                shown(uri),
-            )
+        copier.end(status)
+
+
+class _Copier(Thread):
+    """Copies one report to one run. What was not sent is sent at the next look."""
+
+    def __init__(self, root: Path, report: Path, params: Params, found: Mapping[str, str]) -> None:
+        # A process does not wait for a daemon thread.
+        super().__init__(daemon=True)
+        self._root, self._report, self._params = root, report, params
+        self._found = found
+        self._began = time.time()
+        self._status = ""
+        self._is_over = Event()
+        self._runs: Runs | None = None
+        self._run_id = ""
+        self._system: Any = None
+        self._sent: set[object] = set()
+
+    def end(self, status: str) -> None:
+        """Sends the rest and ends the run, for `PATIENCE` at most."""
+        self._status = status
+        self._is_over.set()
+        self.join(PATIENCE)
+        if self.is_alive():
+            logger.warning("MLflow is slow; `publish` brings what %s lacks.", self._report.name)
+
+    def run(self) -> None:
+        """Looks at the report until the training has ended; says once what failed."""
+        status, failed = "", False
+        with impatience:
+            while not status:
+                if self._is_over.wait(LOOK_EVERY):
+                    status = self._status
+                    if self._system:
+                        self._system.finish()
+                try:
+                    with as_registry_error(self._root):
+                        self._copy(status)
+                except FaceSRError as error:
+                    if not failed:
+                        logger.warning(
+                            "%s goes on without being watched. %s", self._report.name, error
+                        )
+                    failed = True
+
+    def _copy(self, status: str) -> None:
+        """Sends what is new, and ends the run where there is a status."""
+        runs = self._runs or self._open()
+        key = self._report / TRAINING
+        if key not in self._sent and self._is_own(key):
+            runs.client.set_tag(self._run_id, TRAINING_KEY, training_key(self._report))
+            self._sent.add(key)
+        rows = read_curves(self._report, self._is_own)
+        new = [row for row in rows if (row[0], row[2]) not in self._sent]
+        runs.log_metrics(self._run_id, new)
+        self._sent.update((name, step) for name, _, step in new)
+        for path in sorted(self._report.glob("samples/step*.png")):
+            if path not in self._sent and self._is_own(path):
+                runs.log_file(self._run_id, self._report, path)
+                self._sent.add(path)
+        if status:
+            runs.client.set_terminated(self._run_id, status)
+
+    def _open(self) -> Runs:
+        stage = self._report.name
+        client, experiment_id = connect(self._root, create=True)
+        names = list(filter(None, [os.environ.get("DVC_EXP_NAME")]))
+        tags = {**experiment_tags(self._params.profile, names), **self._found}
+        run = client.create_run(
+            experiment_id,
+            run_name=f"{stage} (live)",
+            tags={**tags, LIVE: "true", "dvc.stage": stage},
+        )
+        self._run_id, runs = run.info.run_id, Runs(client, experiment_id, tags)
+        self._system = _watch_system(self._root, self._run_id)
+        self._runs = runs
+        values = self._params.model_dump(
+            mode="json", include={"training_seed", "sizes", "training", stage}
+        )
+        runs.log_params(self._run_id, params_of({"params": {"params.yaml": values}}))
+        return runs
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file is of this training and not of one before."""
+        return path.is_file() and path.stat().st_mtime > self._began - CLOCK
+
+
+def _watch_system(root: Path, run_id: str) -> Any:
+    """Starts MLflow's own watch over the whole computer, the training with it."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    # It would report every request that fails.
+    getLogger("mlflow.system_metrics").setLevel(CRITICAL)
+    monitor = SystemMetricsMonitor(run_id, tracking_uri=tracking_uri(root))
+    monitor.start()
+    return monitor
 
 
 def training_key(report: Path) -> str:

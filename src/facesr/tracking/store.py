@@ -114,7 +114,7 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
             if create and is_embedded(root):
                 create_database(database_file(root))
             # Only the first request is impatient: an upload of weights may take minutes.
-            with _impatience:
+            with impatience:
                 client = MlflowClient(tracking_uri=uri)
                 experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and create:
@@ -207,7 +207,7 @@ class _Impatience:
                     os.environ.setdefault(self.RETRIES, "1")
 
 
-_impatience = _Impatience()
+impatience = _Impatience()
 
 
 @contextmanager
