@@ -297,12 +297,12 @@ def test_publishing_again_adds_nothing(published_project: Path) -> None:
     assert len(find_runs(published_project)) == 9
 
 
-def test_a_state_is_recognised_without_reading_the_tables_directly(
+def test_a_state_is_recognised_without_the_note_of_the_last_publish(
     published_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = publish_project(published_project)
-    # As on a server, or with tables of another MLflow.
-    monkeypatch.setattr(projection, "recorded_in_sqlite", lambda root, key: None)
+    # As on a server.
+    monkeypatch.setattr(projection, "read_note", lambda root, key: None)
 
     assert publish_project(published_project) == known
 
@@ -900,7 +900,7 @@ def test_threads_that_connect_at_once_share_the_short_timeouts_and_leave_none(
     timeout, retries = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     for name in (timeout, retries):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(store, "_impatience", store._Impatience())
+    monkeypatch.setattr(store, "impatience", store._Impatience())
     both_inside, first_left = threading.Barrier(2), threading.Event()
     seen = {}
 

@@ -36,7 +36,7 @@ from facesr.tracking.lockfile import (
     stage_writing,
 )
 from facesr.tracking.provenance import experiment_tags, read_environment
-from facesr.tracking.published import Published, recorded_in_sqlite
+from facesr.tracking.published import Published, read_note, write_note
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
 from facesr.tracking.restoring import note_state, restore
@@ -96,7 +96,7 @@ def publish(
     stages = read_lock(root / lock)
     key = key_of(stages)
     # An experiment that comes to a known state is noted there, which takes MLflow itself.
-    published = None if os.environ.get("DVC_EXP_NAME") else recorded_in_sqlite(root, key)
+    published = None if os.environ.get("DVC_EXP_NAME") else read_note(root, key)
     if not published:
         read_metrics(root / metrics)
         client, experiment_id = connect(root, create=True)
@@ -148,6 +148,7 @@ def publish(
             if is_new or is_restored:
                 event = _event(published) if is_new else "The store was restored"
                 note_state(root, client, published.parent_run_id, event)
+            write_note(root, key, published)
     if published.decision:
         alias = CHAMPION if published.decision.is_champion else CHALLENGER
         logger.info(
@@ -202,14 +203,15 @@ class _Projection:
     def write(self, key: str, *, is_judged: bool = True) -> tuple[Published, bool]:
         """Return what the store holds then, and whether that is new to it."""
         parent = self.runs.find(PIPELINE_KEY, key)
-        decision, created = None, 0
+        decision, created, is_settled = None, 0, False
         if parent:
             run_id = parent.info.run_id
             is_noted = self._note_experiments(parent)
             version, is_new = self.registry.registered_by(parent)
             if is_new:
                 self._write_card(run_id, version)
-            if is_judged and (is_new or not self._is_settled(version)):
+            is_settled = not is_new and self._is_settled(version)
+            if is_judged and not is_settled:
                 decision = self._decide(version, run_id)
         else:
             is_noted = True
@@ -238,6 +240,7 @@ class _Projection:
             created_version=is_new,
             champion=champion_number(self.runs.client),
             decision=decision,
+            is_settled=is_settled or decision is not None,
         )
         return published, is_noted or is_new or decision is not None
 

@@ -1,26 +1,14 @@
 """What MLflow holds of a state of the pipeline, and the quick way to see that it is all there."""
 
-import re
-import sqlite3
-from contextlib import closing
-from dataclasses import dataclass
-from importlib.util import find_spec
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from facesr.tracking.aliases import DECISION
+from facesr.files import written_whole
 from facesr.tracking.gate import Decision
-from facesr.tracking.lockfile import PIPELINE_KEY
-from facesr.tracking.registration import VERSION_TAG
-from facesr.tracking.restoring import RESTORING
-from facesr.tracking.store import (
-    CHALLENGER,
-    CHAMPION,
-    EXPERIMENT,
-    MODEL,
-    artifact_location,
-    database_file,
-    is_embedded,
-)
+from facesr.tracking.store import artifact_location, database_file, home, is_embedded
 
 
 @dataclass(frozen=True)
@@ -36,83 +24,37 @@ class Published:
     """The version that the alias `champion` names; None where no version has it."""
     decision: Decision | None = None
     """What the gate said, where it was asked this time."""
+    is_settled: bool = True
+    """Whether the gate has nothing left to decide."""
 
 
-def recorded_in_sqlite(root: Path, key: str) -> Published | None:
-    """Finds a state that is published in full, by reading MLflow's tables directly.
+def write_note(root: Path, key: str, published: Published) -> None:
+    """Keep what was published, for `read_note`; nothing of a server or of an open decision."""
+    if not is_embedded(root) or not published.is_settled:
+        return
+    known = asdict(replace(published, created_runs=0, created_version=False, decision=None))
+    with written_whole(_note(root)) as beside:
+        beside.write_text(json.dumps([_state(root, key), known]), encoding="utf-8")
+
+
+def read_note(root: Path, key: str) -> Published | None:
+    """Return what the last publish left, if this is its state and nobody wrote to the store since.
 
     MLflow takes 3 s to import and open, this 10 ms, and an unchanged pipeline asks nothing more.
-    Any surprise in the tables means "not found", and MLflow itself is asked.
     """
-    if not is_embedded(root):
-        return None
-    query = """
-        SELECT runs.run_uuid, model_versions.version, aliases.version
-        FROM runs
-        JOIN experiments USING (experiment_id)
-        JOIN tags AS state ON state.run_uuid = runs.run_uuid AND state.key = ?
-        JOIN tags AS made ON made.run_uuid = runs.run_uuid AND made.key = ?
-        JOIN model_versions
-            ON model_versions.name = ? AND model_versions.version = CAST(made.value AS INTEGER)
-        JOIN model_version_tags AS decided
-            ON decided.name = model_versions.name AND decided.version = model_versions.version
-            AND decided.key = ?
-        LEFT JOIN registered_model_aliases AS aliases ON aliases.name = ? AND aliases.alias = ?
-        WHERE state.value = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
-            AND experiments.name = ? AND experiments.lifecycle_stage = 'active'
-            AND experiments.artifact_location = ?
-            AND model_versions.current_stage <> 'Deleted_Internal'
-            AND NOT EXISTS (
-                SELECT 1 FROM experiment_tags
-                WHERE experiment_tags.experiment_id = experiments.experiment_id
-                    AND experiment_tags.key = ?
-            )
-            AND (aliases.version IS NOT NULL OR decided.value = ?)
-        ORDER BY runs.start_time DESC
-    """
-    values = (
-        PIPELINE_KEY,
-        VERSION_TAG,
-        MODEL,
-        DECISION,
-        MODEL,
-        CHAMPION,
-        key,
-        EXPERIMENT,
-        artifact_location(root),
-        RESTORING,
-        CHALLENGER,
-    )
     try:
-        with closing(
-            sqlite3.connect(f"{database_file(root).as_uri()}?mode=ro", uri=True)
-        ) as database:
-            [[schema]] = database.execute("SELECT version_num FROM alembic_version")
-            # One of another MLflow serves nobody else, which MLflow itself then says.
-            if schema != _newest_schema():
-                return None
-            row = database.execute(query, values).fetchone()
-    except (sqlite3.Error, ValueError):
+        state, known = json.loads(_note(root).read_text(encoding="utf-8"))
+        return Published(**known) if is_embedded(root) and state == _state(root, key) else None
+    except (OSError, ValueError, TypeError):
         return None
-    if row is None:
-        return None
-    return Published(
-        parent_run_id=row[0],
-        created_runs=0,
-        model_version=row[1],
-        created_version=False,
-        champion=row[2],
-    )
 
 
-def _newest_schema() -> str:
-    """The schema of the installed MLflow, from its migrations: importing it takes seconds."""
-    spec = find_spec("mlflow")
-    folder = Path(str(spec and spec.origin)).parent / "store" / "db_migrations" / "versions"
-    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
-    revisions, parents = (
-        {found for text in texts for found in re.findall(rf"^{name} = \"(\w+)\"", text, re.M)}
-        for name in ("revision", "down_revision")
-    )
-    [newest] = revisions - parents
-    return str(newest)
+def _note(root: Path) -> Path:
+    return home(root) / ".dvc" / "tmp" / "published.json"
+
+
+def _state(root: Path, key: str) -> list[Any]:
+    found = database_file(root).stat()
+    # Another MLflow may refuse the store.
+    place = [artifact_location(root), version("mlflow")]
+    return [key, *place, found.st_ino, found.st_size, found.st_mtime_ns]
