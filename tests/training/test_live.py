@@ -178,7 +178,7 @@ def test_a_server_that_dies_or_hangs_costs_a_line_and_seconds_and_no_bit(
     finally:
         own.kill()
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     assert outs("train_gan", project) == outs("train_gan", trained)
     assert_one_line(caplog.messages)
 

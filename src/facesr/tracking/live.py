@@ -25,7 +25,13 @@ from facesr.tracking.lockfile import STAGE_KEY, key_of, params_of
 from facesr.tracking.provenance import environment, experiment_tags, write_environment
 from facesr.tracking.report_files import read_curves
 from facesr.tracking.runs import Runs
-from facesr.tracking.store import as_registry_error, connect, impatience, tracking_uri
+from facesr.tracking.store import (
+    as_registry_error,
+    connect,
+    impatience,
+    import_client,
+    tracking_uri,
+)
 
 logger = getLogger(__name__)
 
@@ -64,6 +70,8 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
         yield report
         write_environment(report, found)
         return
+    # Here, since two threads that import at the same time may see unfinished modules.
+    import_client()
     copier = _Copier(root, report, params, found)
     copier.start()
     status = "FAILED"

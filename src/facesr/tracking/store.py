@@ -91,14 +91,21 @@ def is_embedded(root: Path) -> bool:
     return tracking_uri(root) == f"sqlite:///{database_file(root).as_posix()}"
 
 
+def import_client() -> Any:
+    """Return MLflow's client, imported with the settings of this project."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from mlflow import MlflowClient
+
+    return MlflowClient
+
+
 def connect(root: Path, *, create: bool) -> tuple[Any, str]:
     """Sets MLflow up for this process and returns a client and the experiment's id.
 
     Without `create`, a missing experiment has the id "".
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Left by an outer run, it would make that run the target of everything logged here
     # (https://github.com/mlflow/mlflow/issues/15713).
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -107,15 +114,14 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
     # class, and any of them means the same here.
     try:
         with without_own_warnings():
-            from mlflow import MlflowClient
-
+            client_class = import_client()
             # MLflow would print the trace of an error that is told here in one line.
             getLogger("mlflow.store.db.utils").setLevel(CRITICAL)
             if create and is_embedded(root):
                 create_database(database_file(root))
             # Only the first request is impatient: an upload of weights may take minutes.
             with impatience:
-                client = MlflowClient(tracking_uri=uri)
+                client = client_class(tracking_uri=uri)
                 experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and create:
                 experiment = _create_experiment(root, client)
