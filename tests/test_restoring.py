@@ -26,6 +26,7 @@ from facesr.tracking import (
     download,
     find_version,
     history,
+    list_runs,
     list_versions,
     projection,
     promote,
@@ -176,6 +177,14 @@ def test_versions_decisions_reasons_aliases_and_experiments_come_back(published,
     # What is restored counts as published, and the store takes the next decision as before.
     assert publish_project(lost).created_runs == 0
     assert promote(lost, "facesr/1", why="still the best").number == 1
+
+
+def test_two_workers_restore_a_lost_store_once(published, lost):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(publish_project, [lost, lost])
+    assert first.parent_run_id == second.parent_run_id
+    assert known(lost) == known(published)
+    assert len(list_runs(lost)) == len(list_runs(published)) == 3
 
 
 def test_the_history_is_readable_in_git_and_touches_nothing_else(published):

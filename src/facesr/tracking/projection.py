@@ -8,6 +8,8 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from facesr.config import PublishParams
 from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import history
@@ -47,6 +49,7 @@ from facesr.tracking.store import (
     MODEL,
     as_registry_error,
     connect,
+    home,
 )
 
 logger = getLogger(__name__)
@@ -138,7 +141,8 @@ def publish(
         ) -> None:
             project(folder, stages, tags).write(key_of(stages), is_judged=is_judged)
 
-        with as_registry_error(root):
+        # Two workers of DVC's queue would write the same state twice, or restore a store twice.
+        with as_registry_error(root), FileLock(home(root) / ".dvc" / "tmp" / "publish.lock"):
             names = [os.environ.get("DVC_EXP_NAME", "")]
             names = [name for name in names if name] or history.names_of(root, key)
             projection = project(root, stages, experiment_tags(profile, names))
