@@ -6,6 +6,7 @@ import ipaddress
 import os
 import ssl
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -22,6 +23,7 @@ from test_tracking import project as _project
 
 from facesr import tracking
 from facesr.errors import RegistryError
+from facesr.tracking import store
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 FIXTURES = (migrated_database, networks)
@@ -213,3 +215,9 @@ def self_signed(path):
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     return path
+
+
+def test_a_question_to_the_store_changes_no_warning_filters_which_threads_share(tmp_path):
+    before = warnings.filters
+    with store.as_registry_error(tmp_path):
+        assert warnings.filters is before

@@ -20,7 +20,6 @@ from facesr.tracking.store import (
     is_embedded,
     shown,
     tracking_uri,
-    without_own_warnings,
 )
 from facesr.tracking.versions import RegisteredVersion, find_version
 
@@ -91,7 +90,7 @@ def read_card(root: Path, name: str) -> str:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as folder, without_own_warnings():
+    with tempfile.TemporaryDirectory() as folder:
         try:
             file = download_artifacts(
                 artifact_uri=record.version.card, dst_path=folder, tracking_uri=tracking_uri(root)

@@ -109,22 +109,23 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
     # Left by an outer run, it would make that run the target of everything logged here
     # (https://github.com/mlflow/mlflow/issues/15713).
     os.environ.pop("MLFLOW_RUN_ID", None)
+    # About its own code; for the whole process, as threads share the filters.
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
     uri = tracking_uri(root)
     # MLflow lets through the errors of requests, SQLAlchemy and Alembic, which have no common
     # class, and any of them means the same here.
     try:
-        with without_own_warnings():
-            client_class = import_client()
-            # MLflow would print the trace of an error that is told here in one line.
-            getLogger("mlflow.store.db.utils").setLevel(CRITICAL)
-            if create and is_embedded(root):
-                create_database(database_file(root))
-            # Only the first request is impatient: an upload of weights may take minutes.
-            with impatience:
-                client = client_class(tracking_uri=uri)
-                experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None and create:
-                experiment = _create_experiment(root, client)
+        client_class = import_client()
+        # MLflow would print the trace of an error that is told here in one line.
+        getLogger("mlflow.store.db.utils").setLevel(CRITICAL)
+        if create and is_embedded(root):
+            create_database(database_file(root))
+        # Only the first request is impatient: an upload of weights may take minutes.
+        with impatience:
+            client = client_class(tracking_uri=uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None and create:
+            experiment = _create_experiment(root, client)
     except Exception as error:
         raise registry_error(uri, error) from error
     if experiment is None:
@@ -234,21 +235,12 @@ def global_store(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def without_own_warnings() -> Iterator[None]:
-    """Hides warnings about MLflow's own code, which nobody here can mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"mlflow\.")
-        yield
-
-
-@contextmanager
 def as_registry_error(root: Path) -> Iterator[None]:
     """Turns every failure of the store into a RegistryError."""
     from mlflow.exceptions import MlflowException
 
     try:
-        with without_own_warnings():
-            yield
+        yield
     # Requests' errors are OSErrors, and so is a full disk.
     except (MlflowException, OSError) as error:
         raise registry_error(tracking_uri(root), error) from error
