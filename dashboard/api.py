@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+import evaluated
 import intake
 import service
 import serving
@@ -225,13 +226,10 @@ def model() -> dict[str, Any]:
         "version": version.number if version else None,
         "aliases": list(version.aliases) if version else [],
         "state": catalogue.state,
-        "note": note and f"{note.title}: {note.text}",
+        "note": note and str(note),
         "run": version.page if version else None,
         "metrics": {
-            name: {
-                faces: serving.quality(version, method, faces=faces)
-                for faces in ("faces", "selfies")
-            }
+            name: {faces: serving.quality(version, method, faces=faces) for faces in evaluated.SETS}
             for name, method in (("model", serving.METHOD), ("bicubic", serving.BICUBIC))
         }
         if version
@@ -269,7 +267,6 @@ async def _body(request: Request) -> bytes:
 
 def _headers(enhanced: service.Enhanced) -> dict[str, str]:
     width, height = enhanced.input_size
-    note = enhanced.note
     headers = {
         "X-Model-Name": enhanced.label,
         "X-Model-Version": str(enhanced.number or ""),
@@ -278,7 +275,7 @@ def _headers(enhanced: service.Enhanced) -> dict[str, str]:
         "Server-Timing": f"model;dur={enhanced.seconds * 1000:.0f}",
         "Cache-Control": "no-store",
         "X-Remark": enhanced.remark,
-        "X-Model-Note": f"{note.title}: {note.text}" if note else "",
+        "X-Model-Note": str(enhanced.note or ""),
     }
     return {
         name: value.encode("latin-1", "replace").decode("latin-1")

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import streamlit as st
 
+import intake
 import reading
 import service
 import serving
 from facesr import paths
-from facesr.errors import DataError, FaceSRError
+from facesr.errors import DataError
 
 # Folders of pairs and of the pictures they were made from, by the name of the set.
 SETS = {
@@ -66,7 +67,7 @@ def enhanced(small: bytes, size: int, model: str = serving.CHAMPION) -> service.
     if key not in kept:
         try:
             kept[key] = service.enhance(small, service.Settings(size=size, model=model))
-        except FaceSRError as error:
+        except intake.RefusedError as error:
             return str(error)
         while len(kept) > KEPT:
             del kept[next(iter(kept))]

@@ -1,8 +1,10 @@
 """The files that the pipeline's stages have written, read once per state of the file."""
 
 import csv
+import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
 
 def metrics() -> dict[str, Any]:
     """Returns reports/metrics.json; empty where it is missing or damaged."""
-    content = _json(*_state(paths.METRICS))
+    content = _read(paths.METRICS, "metrics")
     return content if isinstance(content, dict) else {}
 
 
@@ -26,7 +28,7 @@ def scores() -> stats.Table:
 
     An empty cell, infinite or undefined, is nan. Nothing where the table is missing or damaged.
     """
-    return _scores(*_state(paths.SCORES))
+    return _read(paths.SCORES, "scores") or {}
 
 
 def groups() -> list[dict[str, str]]:
@@ -52,7 +54,7 @@ def sheets() -> dict[str, Path]:
 
 def table(path: Path, *columns: str) -> list[dict[str, str]]:
     """Returns the rows of a CSV file; none where it is missing, damaged or lacks a column."""
-    rows = _csv(*_state(path))
+    rows = _read(path, "rows")
     return rows if rows and set(columns) <= set(rows[0]) else []
 
 
@@ -64,35 +66,29 @@ def number(cell: str) -> float:
         return math.nan
 
 
-def _state(path: Path) -> tuple[str, float]:
+def _rows(text: str) -> list[dict[str, str]]:
+    # A row that is cut short, or too long, has the table's columns all the same.
+    rows = csv.DictReader(io.StringIO(text), restkey="", restval="")
+    return [{name: cell for name, cell in row.items() if name} for row in rows]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "metrics": json.loads,
+    "scores": stats.read_table,
+    "rows": _rows,
+}
+
+
+def _read(path: Path, kind: str) -> Any:
     try:
-        return str(path.resolve()), path.stat().st_mtime
+        return _parsed(str(path.resolve()), path.stat().st_mtime, kind)
     except OSError:
-        return str(path), 0.0
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _json(path: str, changed: float) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
         return None
 
 
-@st.cache_data(show_spinner=False, max_entries=1)
-def _scores(path: str, changed: float) -> stats.Table:
-    try:
-        return stats.read_table(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, DataError):
-        return {}
-
-
 @st.cache_data(show_spinner=False, max_entries=64)
-def _csv(path: str, changed: float) -> list[dict[str, str]]:
+def _parsed(path: str, changed: float, kind: str) -> Any:
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            # A row that is cut short, or too long, has the table's columns all the same.
-            rows = csv.DictReader(file, restkey="", restval="")
-            return [{name: cell for name, cell in row.items() if name} for row in rows]
-    except (OSError, ValueError, csv.Error):
-        return []
+        return _PARSERS[kind](Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, DataError, csv.Error):
+        return None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import intake
 import serving
-from facesr import __version__
+from facesr import __version__, tables
 from facesr.errors import CheckpointError, DataError, ParamsError, RegistryError
 from gate import Gate
 from intake import RefusedError
@@ -26,6 +26,7 @@ SIZES: tuple[Size, ...] = get_args(Size)
 Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Faces = Literal["off", "also", "only"]
+Method = Literal["bicubic", "nearest"]
 OnQueue = Callable[[int], None]
 OnProgress = Callable[[int, int], None]
 
@@ -201,7 +202,7 @@ def blended(enhanced: Enhanced, blend: float) -> "Tensor":
     return after * blend + enlarged(enhanced) * (1 - blend)
 
 
-def enlarged(enhanced: Enhanced, method: Literal["bicubic", "nearest"] = "bicubic") -> "Tensor":
+def enlarged(enhanced: Enhanced, method: Method = "bicubic") -> "Tensor":
     """The input at the size of the result, (3, H, W) in [0, 1]."""
     from facesr import images
 
@@ -214,6 +215,14 @@ def file_name(name: str, enhanced: Enhanced, file_format: Format, number: int = 
     ending = "jpg" if file_format == "jpeg" else file_format
     count = f"{number:02d}_" if number else ""
     return f"{count}{intake.stem(name)}_{max(enhanced.output_size)}.{ending}"
+
+
+def distances(result: "Tensor", original: "Tensor") -> dict[str, float]:
+    """Returns what a result, as 8-bit values, measures against its original, by label."""
+    from facesr import images, metrics
+
+    values = metrics.measure(images.round_to_8bit(result)[None], original[None], ("psnr", "ssim"))
+    return {tables.LABELS[name]: round(float(value), 4) for name, value in values.items()}
 
 
 def data_uri(picture: "Tensor") -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from facesr import tables, tracking
 from facesr.errors import CheckpointError, RegistryError
@@ -37,12 +37,20 @@ STARTER, NO_MODEL = "the starter model", "Bicubic (no model)"
 State = Literal["ready", "no_champion", "empty", "unreachable"]
 
 
-class Note:
+class Note(NamedTuple):
     """A state of the model that a person should know of."""
 
-    def __init__(self, title: str, text: str) -> None:
-        self.title = title
-        self.text = text
+    title: str
+    text: str
+
+    def __str__(self) -> str:
+        """For programs: one line."""
+        return f"{self.title}: {self.text}"
+
+    @property
+    def markdown(self) -> str:
+        """For the page."""
+        return f"**{self.title}.** {self.text}"
 
 
 @dataclass(frozen=True)
@@ -299,6 +307,11 @@ def stand_in_note(catalogue: Catalogue | None) -> Note | None:
 def stand_in_label() -> str:
     """Name of what serves where nothing is registered."""
     return STARTER if has_starter() else NO_MODEL
+
+
+def name(version: tracking.ListedVersion) -> str:
+    """Names a version with its aliases, for people."""
+    return " · ".join(filter(None, (f"facesr v{version.number}", ", ".join(version.aliases))))
 
 
 def shared() -> Serving:

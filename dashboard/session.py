@@ -2,14 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import streamlit as st
 
 import intake
 import service
+
+T = TypeVar("T")
 
 # Of one visitor, as encoded bytes: the oldest results give way.
 MAX_RESULTS = 40
@@ -42,16 +44,19 @@ class Result:
     name: str
     key: str
     enhanced: service.Enhanced
-    drawn: dict[tuple[object, ...], object] = field(default_factory=dict)
+    drawn: dict[tuple[object, ...], Any] = field(default_factory=dict)
     """Encoded pictures by what they show, so that a rerun encodes nothing again."""
     is_saved: bool = False
     """Whether it was downloaded."""
 
-    def keep(self, what: tuple[object, ...], value: object, *, most: int = 8) -> None:
-        """Remembers something drawn, a few at most."""
-        while len(self.drawn) >= most:
-            del self.drawn[next(iter(self.drawn))]
-        self.drawn[what] = value
+    def once(self, what: tuple[object, ...], draw: Callable[[], T], *, most: int = 8) -> T:
+        """Returns what was drawn before, a few at most, or draws it."""
+        if what not in self.drawn:
+            while len(self.drawn) >= most:
+                del self.drawn[next(iter(self.drawn))]
+            self.drawn[what] = draw()
+        drawn: T = self.drawn[what]
+        return drawn
 
 
 class Failure(NamedTuple):

@@ -3,11 +3,12 @@
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
 import intake
+from session import Picture
 
 _paste = st.components.v2.component(
     "paste_picture",
@@ -37,13 +38,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
 )
 
 
-class Pasted(NamedTuple):
-    """A picture from the clipboard."""
-
-    name: str
-    data: bytes
-
-
 def paste(*, key: str, on_picture: Callable[[], None]) -> Any:
     """Listens on the whole page; `pasted` gives the picture inside the callback."""
     return _paste(
@@ -57,10 +51,10 @@ def paste(*, key: str, on_picture: Callable[[], None]) -> Any:
     )
 
 
-def pasted(key: str) -> Pasted | None:
+def pasted(key: str) -> Picture | None:
     """What was pasted; None where the browser sent something else."""
     picture: Any = getattr(st.session_state.get(key), "picture", None)
     try:
-        return Pasted(str(picture["name"]), base64.b64decode(picture["data"], validate=True))
+        return Picture(str(picture["name"]), base64.b64decode(picture["data"], validate=True))
     except (TypeError, KeyError, binascii.Error, ValueError):
         return None

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SLIDER, SIDE_BY_SIDE, DIFFERENCE = "Slider", "Side by side", "Difference"
-BEFORE = {"bicubic": "Bicubic", "nearest": "Pixels"}
+BEFORE: dict[service.Method, str] = {"bicubic": "Bicubic", "nearest": "Pixels"}
 # The difference of most results would be black to the eye.
 AMPLIFIED = 4
-METRICS = {"psnr": "PSNR in dB, higher is better", "ssim": "SSIM, higher is better"}
 
 
 def show(result: Result, *, blend: float, file_format: service.Format) -> None:
@@ -28,14 +27,14 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
         f"{enhanced.seconds:.1f} s, {enhanced.label}"
     )
     if enhanced.note:
-        st.warning(f"**{enhanced.note.title}.** {enhanced.note.text}")
+        st.warning(enhanced.note.markdown)
     if enhanced.remark:
         st.info(enhanced.remark)
     left, right = st.columns(2)
     view = left.segmented_control(
         "View", [SLIDER, SIDE_BY_SIDE, DIFFERENCE], default=SLIDER, required=True, key="view"
     )
-    shown_before = right.segmented_control(
+    method: service.Method = right.segmented_control(
         "Before as",
         list(BEFORE),
         default="bicubic",
@@ -43,7 +42,6 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
         format_func=BEFORE.__getitem__,
         key="before",
     )
-    method = "nearest" if shown_before == "nearest" else "bicubic"
     if view == DIFFERENCE:
         _show_difference(result, method, blend)
     else:
@@ -59,27 +57,34 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
 
 def download(result: Result, blend: float, file_format: service.Format) -> bytes:
     """Encodes what the download buttons hand out, once."""
-    what = ("download", blend, file_format)
-    if what not in result.drawn:
-        result.keep(what, service.encode(result.enhanced, file_format, blend=blend))
-    data = result.drawn[what]
-    assert isinstance(data, bytes)
-    return data
+    return result.once(
+        ("download", blend, file_format),
+        lambda: service.encode(result.enhanced, file_format, blend=blend),
+    )
 
 
-def _uri(result: Result, what: tuple[object, ...]) -> str:
-    if what not in result.drawn:
-        enhanced = result.enhanced
-        if what[0] == "after":
-            picture = service.blended(enhanced, float(str(what[1])))
-        else:
-            picture = service.enlarged(enhanced, "nearest" if what[1] == "nearest" else "bicubic")
-        result.keep(what, service.data_uri(picture))
-    return str(result.drawn[what])
+def _before(result: Result, method: service.Method) -> str:
+    return result.once(
+        ("before", method), lambda: service.data_uri(service.enlarged(result.enhanced, method))
+    )
 
 
-def _show_pair(result: Result, method: str, blend: float, *, side_by_side: bool) -> None:
-    before, after = _uri(result, ("before", method)), _uri(result, ("after", blend))
+def _after(result: Result, blend: float) -> str:
+    return result.once(
+        ("after", blend), lambda: service.data_uri(service.blended(result.enhanced, blend))
+    )
+
+
+def _difference(result: Result, method: service.Method, blend: float) -> str:
+    def draw() -> str:
+        change = service.blended(result.enhanced, blend) - service.enlarged(result.enhanced, method)
+        return service.data_uri((change.abs() * AMPLIFIED).clamp(0, 1))
+
+    return result.once(("difference", method, blend), draw)
+
+
+def _show_pair(result: Result, method: service.Method, blend: float, *, side_by_side: bool) -> None:
+    before, after = _before(result, method), _after(result, blend)
     before_label = f"Input ({BEFORE[method].lower()})"
     after_label = "Enhanced" if result.enhanced.number else result.enhanced.label
     if not side_by_side:
@@ -99,16 +104,9 @@ def _show_pair(result: Result, method: str, blend: float, *, side_by_side: bool)
         column.image(address, caption=label, width="stretch", alt=f"{label}, {result.name}")
 
 
-def _show_difference(result: Result, method: str, blend: float) -> None:
-    what = ("difference", method, blend)
-    if what not in result.drawn:
-        enlarged = service.enlarged(
-            result.enhanced, "nearest" if method == "nearest" else "bicubic"
-        )
-        difference = (service.blended(result.enhanced, blend) - enlarged).abs() * AMPLIFIED
-        result.keep(what, service.data_uri(difference.clamp(0, 1)))
+def _show_difference(result: Result, method: service.Method, blend: float) -> None:
     st.image(
-        str(result.drawn[what]),
+        _difference(result, method, blend),
         caption=f"What the model changed, {AMPLIFIED} times amplified; black is unchanged.",
         alt=f"Difference to the input, {result.name}",
     )
@@ -165,7 +163,7 @@ def compare_to_original(
     Raises:
         RefusedError: It is no picture, smaller than the result, or of other proportions.
     """
-    from facesr import images, metrics
+    from facesr import images
 
     width, height = enhanced.output_size
     original = intake.decode(data)
@@ -186,9 +184,4 @@ def compare_to_original(
         "Bicubic": service.enlarged(enhanced),
         enhanced.label: service.blended(enhanced, blend),
     }
-    table = []
-    for name, sr in rows.items():
-        measured = metrics.measure(images.round_to_8bit(sr)[None], hr[None], list(METRICS))
-        values = {METRICS[metric]: round(float(value), 4) for metric, value in measured.items()}
-        table.append({"Method": name, **values})
-    return table
+    return [{"Method": name, **service.distances(sr, hr)} for name, sr in rows.items()]

@@ -38,7 +38,7 @@ catalogue = serving.shared().peek(wait_seconds=10)
 champion = catalogue.champion if catalogue else None
 if catalogue is None or champion is None:
     if note := serving.stand_in_note(catalogue):
-        st.info(f"**{note.title}.** {note.text}")
+        st.info(note.markdown)
     elif catalogue:
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
     st.markdown(

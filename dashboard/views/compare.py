@@ -10,13 +10,13 @@ import service
 import serving
 from components import examples
 from components.divider import divider
+from facesr import tables
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCALE, LARGEST = 4, 512
 ORIGINAL = "original"
-METRICS = {"psnr": "PSNR, dB ↑", "ssim": "SSIM ↑"}
 CROP = 96
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     catalogue = serving.shared().peek(wait_seconds=10)
     options = choices(catalogue)
     if note := serving.stand_in_note(catalogue):
-        st.info(f"**{note.title}.** {note.text}")
+        st.info(note.markdown)
     elif catalogue and len(catalogue.versions) == 1:
         st.info("Only one model is registered. Comparing it with bicubic.")
     left, right = st.columns(2)
@@ -59,19 +59,12 @@ def main() -> None:
 def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
     """What can stand on either side."""
     options = {serving.BICUBIC: "Input (bicubic)", ORIGINAL: "Original"}
-    for version in catalogue.versions if catalogue else ():
-        alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
-        options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
     champion = catalogue.champion if catalogue else None
-    first = f"facesr/{champion.number}" if champion else serving.CHAMPION
     if champion is None and serving.has_starter():
-        options[first] = serving.STARTER
-    if first in options:
-        # The third entry is the one that is shown unasked.
-        label = options.pop(first)
-        rest = {key: options.pop(key) for key in list(options)[2:]}
-        options |= {first: label, **rest}
-    return options
+        options[serving.CHAMPION] = serving.STARTER
+    # The third entry is the one that is shown unasked.
+    versions = sorted(catalogue.versions if catalogue else (), key=lambda v: v != champion)
+    return options | {f"facesr/{v.number}": serving.name(v) for v in versions}
 
 
 def ask_original() -> tuple[bytes, bytes] | None:
@@ -183,10 +176,9 @@ def show_metrics(
 @st.cache_data(max_entries=64, show_spinner=False)
 def measured(png: bytes, original: bytes) -> dict[str, float]:
     """Distances of a result to the original."""
-    from facesr import images, metrics
+    from facesr import images
 
-    values = metrics.measure(images.read(png)[None], images.read(original)[None], list(METRICS))
-    return {METRICS[name]: round(float(value), 4) for name, value in values.items()}
+    return service.distances(images.read(png), images.read(original))
 
 
 def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
@@ -206,8 +198,8 @@ def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
             crop = pixels(outcome)[:, top : top + side, left : left + side]
             caption = label
             if isinstance(outcome, service.Enhanced):
-                values = measured(outcome.png, original)
-                caption = f"{label}, {values['PSNR, dB ↑']:.2f} dB, {outcome.seconds:.1f} s"
+                psnr = measured(outcome.png, original)[tables.LABELS["psnr"]]
+                caption = f"{label}, {psnr:.2f} dB, {outcome.seconds:.1f} s"
             st.image(service.data_uri(crop), caption=caption, width=192, alt=f"Crop, {label}")
 
 

@@ -11,7 +11,7 @@ import serving
 from components import examples, result
 from components.leaving import ask_before_leaving
 from components.paste import paste, pasted
-from session import Job, Picture, Result, work
+from session import Picture, Result, work
 
 LIMITS = (
     f"JPEG, PNG or WebP, up to {intake.MAX_BYTES // intake.MEGABYTE} MB and "
@@ -96,7 +96,7 @@ def take_pasted() -> None:
     """Adds what the clipboard held."""
     picture = pasted("paste")
     if picture is not None:
-        work().extra.append(Picture(picture.name, picture.data))
+        work().extra.append(picture)
 
 
 def ask_settings() -> tuple[service.Settings, float, service.Format]:
@@ -161,7 +161,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
         st.button("Try again", on_click=serving.shared().retry, key="retry")
     if catalogue is not None and (note := serving.stand_in_note(catalogue)):
-        st.info(f"**{note.title}.** {note.text}")
+        st.info(note.markdown)
     return (
         service.Settings(size=int(size), model=str(model), strength=strength, faces=faces),
         blend / 100,
@@ -175,13 +175,8 @@ def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
     if catalogue is None:
         return {serving.CHAMPION: "facesr (the champion)", serving.BICUBIC: bicubic}
     champion = catalogue.champion
-    options = {serving.CHAMPION: serving.stand_in_label()}
-    if champion is not None:
-        options = {serving.CHAMPION: f"facesr v{champion.number} · champion"}
-    for version in catalogue.versions:
-        if version != champion:
-            alias = f" · {', '.join(version.aliases)}" if version.aliases else ""
-            options[f"facesr/{version.number}"] = f"facesr v{version.number}{alias}"
+    options = {serving.CHAMPION: serving.name(champion) if champion else serving.stand_in_label()}
+    options |= {f"facesr/{v.number}": serving.name(v) for v in catalogue.versions if v != champion}
     if bicubic not in options.values():
         options[serving.BICUBIC] = bicubic
     return options
@@ -276,25 +271,16 @@ def run_queue() -> None:
         bar.progress(min(1.0, (mine.finished + tiles / of) / mine.total), text=count)
 
     started = time.monotonic()
-    mine.done(job, enhance(job, on_queue, on_progress), started)
+    try:
+        outcome: service.Enhanced | str = service.enhance(
+            job.picture.data, job.settings, on_queue=on_queue, on_progress=on_progress
+        )
+    except intake.RefusedError as refusal:
+        outcome = str(refusal)
+    mine.done(job, outcome, started)
     if not mine.queue and mine.dropped:
         st.toast(f"The oldest {mine.dropped} results were dropped to save memory.")
     st.rerun()
-
-
-def enhance(
-    job: Job, on_queue: "service.OnQueue", on_progress: "service.OnProgress"
-) -> service.Enhanced | str:
-    """The result, or the sentence that says why there is none."""
-    try:
-        return service.enhance(
-            job.picture.data,
-            job.settings,
-            on_queue=on_queue,
-            on_progress=on_progress,
-        )
-    except intake.RefusedError as error:
-        return str(error)
 
 
 def cancel() -> None:

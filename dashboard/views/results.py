@@ -19,17 +19,11 @@ HEADLINES = (
     ("PSNR, selfies", "selfies", "psnr", "{:.2f} dB"),
     ("SSIM, selfies", "selfies", "ssim", "{:.3f}"),
 )
+# The gain stands beside what it is the gain of.
 COLUMNS = {
-    "psnr": "PSNR, dB ↑",
+    "psnr": tables.LABELS["psnr"],
     "psnr_gain": "gain over bicubic, dB ↑",
-    "ssim": "SSIM ↑",
-    "ms_ssim": "MS-SSIM ↑",
-    "mse": "MSE ↓",
-    "l1_mean": "L1 mean ↓",
-    "l1_sum": "L1 sum ↓",
-    "clipped_fraction": "clipped →0",
-    "luma_shift": "luma shift →0",
-    "gradient_energy_ratio": "gradient energy →1",
+    **tables.LABELS,
 }
 EXTREMES = 5
 # Of each end, where the pictures are shown.
@@ -67,7 +61,7 @@ def refresh() -> None:
 def show_champion(catalogue: serving.Catalogue) -> None:
     """The champion, else the challenger, against bicubic and against the version before it."""
     if note := serving.stand_in_note(catalogue):
-        st.info(f"**{note.title}.** {note.text}")
+        st.info(note.markdown)
     version = catalogue.champion or catalogue.newest
     if version is None:
         return

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from facesr.errors import DataError
 from facesr.images import LUMA
+from facesr.tables import LABELS
 
 PEAK = 255
 WINDOW = 11
@@ -21,19 +22,6 @@ LUMA_RANGE = 235 - 16
 # The GMSD paper's constant, for grey levels.
 GMSD_CONSTANT = 170
 
-LABELS = {
-    "psnr": "PSNR, dB ↑",
-    "psnr_y": "PSNR Y, dB ↑",
-    "ssim": "SSIM ↑",
-    "ms_ssim": "MS-SSIM ↑",
-    "gmsd": "GMSD ↓",
-    "mse": "MSE ↓",
-    "l1_mean": "L1 mean ↓",
-    "l1_sum": "L1 sum ↓",
-    "clipped_fraction": "clipped →0",
-    "luma_shift": "luma shift →0",
-    "gradient_energy_ratio": "gradient energy →1",
-}
 # Those of the evaluation's tables: the study's, and the ones that show its drawbacks.
 NAMES = (
     "psnr",

@@ -1,4 +1,4 @@
-"""Names in the evaluation's tables: of methods, and of the sizes that they are measured at."""
+"""Names in the evaluation's tables: of methods, sizes and metrics."""
 
 BICUBIC = "bicubic"
 STARTER = "starter"
@@ -14,3 +14,17 @@ ORIGINAL = "original"
 
 GENERATOR_SIZE = "generator size"
 FULL_SIZE = "full size"
+
+LABELS = {
+    "psnr": "PSNR, dB ↑",
+    "psnr_y": "PSNR Y, dB ↑",
+    "ssim": "SSIM ↑",
+    "ms_ssim": "MS-SSIM ↑",
+    "gmsd": "GMSD ↓",
+    "mse": "MSE ↓",
+    "l1_mean": "L1 mean ↓",
+    "l1_sum": "L1 sum ↓",
+    "clipped_fraction": "clipped →0",
+    "luma_shift": "luma shift →0",
+    "gradient_energy_ratio": "gradient energy →1",
+}

@@ -305,7 +305,7 @@ def test_an_original_is_compared_with_bicubic_and_model(project, registry):
     enhanced = service.enhance(picture_bytes(128, 96), service.Settings())
     rows = result.compare_to_original(enhanced, picture_bytes(1024, 768), 1.0)
     assert [row["Method"] for row in rows] == ["Bicubic", "facesr v7"]
-    assert all(row["PSNR in dB, higher is better"] > 5 for row in rows)
+    assert all(row["PSNR, dB ↑"] > 5 for row in rows)
     with pytest.raises(intake.RefusedError, match="smaller than the result"):
         result.compare_to_original(enhanced, picture_bytes(128, 96), 1.0)
     with pytest.raises(intake.RefusedError, match="other proportions"):

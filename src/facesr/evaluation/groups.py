@@ -6,7 +6,7 @@ from typing import NamedTuple
 from facesr import metrics, reports, stats
 from facesr.evaluation.scores import Score, column, methods_of
 from facesr.manifest import Entry, groups_of
-from facesr.tables import BICUBIC
+from facesr.tables import BICUBIC, LABELS
 
 # Of the Markdown tables; groups.csv has all.
 SHOWN_METRICS = ("psnr", "ssim")
@@ -79,7 +79,7 @@ def group_table(groups: Sequence[Group], method: str) -> str:
     """Renders a method beside bicubic, one row a group, as Markdown."""
     header = ["group", "pictures"]
     for metric in SHOWN_METRICS:
-        header += [f"{BICUBIC}, {metrics.LABELS[metric]}", method, "gain"]
+        header += [f"{BICUBIC}, {LABELS[metric]}", method, "gain"]
     rows = []
     for one in groups:
         row = [f"{one.name} = {one.value}", str(one.pictures)]

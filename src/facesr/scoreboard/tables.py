@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facesr import images, metrics, reports, stats
+from facesr import images, reports, stats
 from facesr.pairs import HR
 from facesr.scoreboard.scoring import NAMES, Row
 from facesr.scoreboard.settings import ScoreboardParams
 from facesr.scoreboard.skin import TONES, measure_angle, name_tone
-from facesr.tables import BICUBIC
+from facesr.tables import BICUBIC, LABELS
 
 
 def write_board(
@@ -44,7 +44,7 @@ def write_board(
         f"Inputs {digest}: {len({(row.source, row.stem) for row in rows})} photographs. Means; "
         "gain in PSNR over bicubic ± standard error of the paired difference."
     ]
-    header = ["source, method", "gain, dB", *(metrics.LABELS[name] for name in NAMES), "seconds"]
+    header = ["source, method", "gain, dB", *(LABELS[name] for name in NAMES), "seconds"]
     for label in params.conditions:
         lines = []
         for source in params.sources:
