@@ -153,8 +153,9 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
     """Enhances one picture in this process."""
     import torch
 
-    from facesr import images, photos
+    from facesr import images
     from facesr.enhancer import EnhanceOptions
+    from facesr.images import photos
     from facesr.precision import measure_agreement
 
     torch.set_num_threads(threads)

@@ -250,7 +250,7 @@ def as_zip(files: list[tuple[str, bytes]]) -> bytes:
 
 
 def _encode(picture: "Tensor", file_format: Format, software: str) -> bytes:
-    from facesr import photos
+    from facesr.images import photos
 
     return photos.encode(
         photos.Photo(picture), file_format=file_format, keep_metadata=False, software=software

@@ -10,8 +10,8 @@ from torch import Tensor
 from facesr import images
 from facesr.checkpoints import Network
 from facesr.enhancer import EnhanceOptions, Enhancer
-from facesr.faces import Box, cut, find_faces, paste, reduce_to_detail, restore_faces
-from facesr.photos import Photo
+from facesr.images.faces import Box, cut, find_faces, paste, reduce_to_detail, restore_faces
+from facesr.images.photos import Photo
 
 ASTRONAUT = Box(148, 24, 152, 152)  # around the eyes and hair, judged by eye
 

@@ -12,8 +12,9 @@ import tifffile
 import torch
 from PIL import Image
 
-from facesr import images, photos, png, tiff_reader
+from facesr import images
 from facesr.errors import DataError
+from facesr.images import photos, png, tiff_reader
 
 HEIGHT, WIDTH = 20, 29
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]

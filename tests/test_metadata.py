@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from facesr import images, photos
+from facesr import images
 from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.images import photos
 
 CAMERA = 0x8769
 SIZE = (24, 16)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image, ImageCms, ImageOps, IptcImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from facesr import deep, metadata, photos, tiff
 from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError
-from facesr.photos import Photo, encode, fill_transparent
+from facesr.images import metadata, photos, sixteen_bit, tiff
+from facesr.images.photos import Photo, encode, fill_transparent
 
 HEIGHT, WIDTH = 20, 28
 GPS, CAMERA, ORIENTATION, AUTHOR = 0x8825, 0x8769, 0x0112, 0x013B
@@ -194,7 +194,7 @@ def deep_pixels(channels):
 def deep_file(pixels, file_format, *, exif=None, **options):
     exif = exif or Image.Exif()
     if file_format == "png":
-        return deep.encode_png(pixels, exif=exif.tobytes(), **options)
+        return sixteen_bit.encode_png(pixels, exif=exif.tobytes(), **options)
     return tiff.encode(pixels, metadata.Metadata(exif), **options)
 
 
@@ -310,7 +310,7 @@ IPTC = b"\x1c\x02\x50\0\x04Anna" + b"\x1c\x02\x5a\0\x06Vienna"
 def with_texts(file_format, depth=8):
     """A file with XMP and, where the format has a place for it, IPTC."""
     if depth == 16 and file_format == "PNG":
-        return deep.encode_png(deep_pixels(3), xmp=XMP)
+        return sixteen_bit.encode_png(deep_pixels(3), xmp=XMP)
     if file_format == "TIFF":
         pixels = deep_pixels(3) if depth == 16 else np.asarray(drawn())
         return tiff.encode(pixels, metadata.Metadata(Image.Exif(), XMP, IPTC))

@@ -18,12 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from facesr import __version__, images, metrics, photos, stores, video
+from facesr import __version__, images, metrics, stores, video
 from facesr.enhancer import DEFAULTS, EnhanceOptions, Enhancer
 from facesr.errors import DataError, FaceSRError
+from facesr.images import photos
+from facesr.images.metadata import SOFTWARE
+from facesr.images.photos import Format, Photo
 from facesr.jobs import ENDINGS, Job
-from facesr.metadata import SOFTWARE
-from facesr.photos import Format, Photo
 from facesr.stores import Place
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from facesr.colour import ColourFix, back_project, fix_colour
 from facesr.devices import pick_device
 from facesr.ensemble import run_ensemble
 from facesr.errors import ParamsError
-from facesr.faces import find_faces, restore_faces
 from facesr.files import digest
-from facesr.photos import MAX_PIXELS, Photo, fill_transparent
+from facesr.images.faces import find_faces, restore_faces
+from facesr.images.photos import MAX_PIXELS, Photo, fill_transparent
 from facesr.precision import Precision, choose_dtype
 from facesr.tiles import Progress, Tiler
 

@@ -11,9 +11,10 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from facesr import images, photos, stores, video_streams
+from facesr import images, stores, video_streams
 from facesr.errors import DataError, ParamsError
-from facesr.photos import Format
+from facesr.images import photos
+from facesr.images.photos import Format
 from facesr.stores import Place, StorePath
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from typing import Any
 import mlflow
 from pandas import DataFrame
 
-from facesr import __version__, photos
+from facesr import __version__
 from facesr.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, FaceSRError, ParamsError
+from facesr.images import photos
 
 LARGEST = 8192
 """Longer side in pixels that a request may ask for; beyond it one request exhausts the server."""

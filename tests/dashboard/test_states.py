@@ -16,7 +16,7 @@ import session
 from facesr import enhancer, images
 from facesr.enhancer import Enhancer
 from facesr.errors import DataError
-from facesr.faces import Box
+from facesr.images.faces import Box
 
 PNG = picture_bytes()
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))

@@ -434,7 +434,7 @@ def test_a_manifest_without_files_is_refused(tmp_path):
 
 
 def test_the_square_around_the_largest_face_is_cut(monkeypatch):
-    from facesr import faces
+    from facesr.images import faces
     from facesr.sources.candidates import Cut, cut_square
 
     # Red tells the row, green the column, so that the cut says where it is from.

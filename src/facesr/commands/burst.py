@@ -49,9 +49,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _burst(parsed: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from facesr import batch, burst, choice, photos
+    from facesr import batch, burst, choice
     from facesr.enhancer import EnhanceOptions
     from facesr.files import written_whole
+    from facesr.images import photos
 
     if parsed.output.is_dir() or parsed.output.suffix.lower() not in photos.FORMATS:
         raise ParamsError(f"{parsed.output} must end in {', '.join(photos.FORMATS)}.")

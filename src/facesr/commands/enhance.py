@@ -131,9 +131,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, photos, stores
+    from facesr import batch, choice, stores
     from facesr.commands.enhance_files import check_files, enhance_files
     from facesr.enhancer import EnhanceOptions
+    from facesr.images import photos
     from facesr.jobs import plan
 
     _refuse_idle_options(parsed)
@@ -217,7 +218,7 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
     Raises:
         ParamsError: There is no such stream, or the target is no file that may be written.
     """
-    from facesr import photos
+    from facesr.images import photos
 
     if sys.stdin is None:
         raise ParamsError("Standard input is closed. Pipe an image into it, or name a file.")
@@ -237,7 +238,8 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
 
 
 def _pipe(enhancer: "Enhancer", options: "Options", target: "Place | None") -> None:
-    from facesr import batch, photos, stores
+    from facesr import batch, stores
+    from facesr.images import photos
 
     photo = photos.read(
         sys.stdin.buffer.read(),

@@ -54,7 +54,7 @@ def enhance_files(
     Raises:
         DataError: Some could not be enhanced; all others were.
     """
-    from facesr import photos
+    from facesr.images import photos
     from facesr.reports import sheets
 
     start = time.perf_counter()

@@ -117,7 +117,7 @@ def cut_square(picture: Tensor, cut: Cut, content: bytes) -> Square:
 
 def _cut_face(picture: Tensor, cut: Cut) -> Square:
     # Loaded here: the detector is a package that nothing else on this way needs.
-    from facesr import faces
+    from facesr.images import faces
 
     found = faces.find_faces(picture)
     if not found:

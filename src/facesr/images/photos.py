@@ -14,9 +14,10 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from facesr import deep, images, metadata, png, tiff, tiff_reader
+from facesr import images
 from facesr.errors import DataError
-from facesr.metadata import Metadata
+from facesr.images import metadata, png, sixteen_bit, tiff, tiff_reader
+from facesr.images.metadata import Metadata
 
 Format = Literal["jpeg", "png", "webp", "tiff"]
 FORMATS: dict[str, Format] = {
@@ -85,9 +86,9 @@ def read(
         with images.faults_of(name):
             data = source if isinstance(source, bytes) else source.read_bytes()
             metadata.note_other_images(opened, data, notes)
-            if opened.mode == "CMYK" and deep.holds_16_bits(opened):
+            if opened.mode == "CMYK" and sixteen_bit.holds_16_bits(opened):
                 notes.append("printing colours of 16 bits are read as 8")
-            is_deep_png = deep.is_deep_png(opened)
+            is_deep_png = sixteen_bit.is_deep_png(opened)
             # After this a PNG may be loaded, and once loaded, a TIFF no longer tells.
             orientation = opened.getexif().get(_ORIENTATION, 1)
         pixels = images.decode_tiff(opened, source, name)
@@ -95,7 +96,7 @@ def read(
             with images.faults_of(name):
                 # Pillow names damage that the other decoder passes over.
                 opened.load()
-                pixels = tiff_reader.turn(deep.decode_png(data, opened), orientation)
+                pixels = tiff_reader.turn(sixteen_bit.decode_png(data, opened), orientation)
         if pixels is None:
             upright = images.decode(opened, source, name)
         kept = metadata.read(opened, data, notes, keep_gps=keep_gps)
@@ -129,23 +130,23 @@ def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
     )
 
 
-def _from_deep(pixels: deep.Pixels, profile: bytes | None, notes: list[str]) -> Photo:
+def _from_deep(pixels: sixteen_bit.Pixels, profile: bytes | None, notes: list[str]) -> Photo:
     channels = pixels.shape[-1]
     is_grey = channels < 3
     alpha = pixels[..., -1:] if channels in (2, 4) else None
-    if alpha is not None and alpha.min() == deep.OPAQUE:
+    if alpha is not None and alpha.min() == sixteen_bit.OPAQUE:
         alpha = None
-    colours: deep.Pixels = np.ascontiguousarray(pixels[..., : 1 if is_grey else 3])
+    colours: sixteen_bit.Pixels = np.ascontiguousarray(pixels[..., : 1 if is_grey else 3])
     if profile and not is_grey:
         try:
-            colours = deep.to_srgb(colours, profile)
+            colours = sixteen_bit.to_srgb(colours, profile)
         except ValueError as error:
             notes.append(_unreadable(error))
             profile = None
-    colour = deep.to_tensor(colours)
+    colour = sixteen_bit.to_tensor(colours)
     return Photo(
         colour=colour.expand(3, -1, -1).contiguous(),
-        alpha=None if alpha is None else deep.to_tensor(alpha),
+        alpha=None if alpha is None else sixteen_bit.to_tensor(alpha),
         is_grey=is_grey,
         depth=16,
         profile=None if is_grey else profile,
@@ -253,7 +254,7 @@ def _encode_webp(photo: Photo, written: Metadata, quality: int) -> bytes:
 
 def _encode_png(photo: Photo, written: Metadata, quality: int) -> bytes:
     if photo.depth == 16:
-        encoded = deep.encode_png(
+        encoded = sixteen_bit.encode_png(
             _to_deep(photo),
             exif=written.exif.tobytes(),
             xmp=written.xmp,
@@ -360,15 +361,15 @@ def _unreadable(error: Exception) -> str:
     return f"the colour profile cannot be read and is left out ({error})"
 
 
-def _to_deep(photo: Photo) -> deep.Pixels:
-    colours = deep.from_tensor(
+def _to_deep(photo: Photo) -> sixteen_bit.Pixels:
+    colours = sixteen_bit.from_tensor(
         photo.colour.mean(0, keepdim=True) if photo.is_grey else photo.colour
     )
     if photo.profile and not photo.is_grey:
-        colours = deep.from_srgb(colours, photo.profile)
+        colours = sixteen_bit.from_srgb(colours, photo.profile)
     if photo.alpha is None:
         return colours
-    return np.concatenate([colours, deep.from_tensor(photo.alpha)], -1)
+    return np.concatenate([colours, sixteen_bit.from_tensor(photo.alpha)], -1)
 
 
 def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:

@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from facesr import png, tiff_reader
 from facesr.errors import DataError
 from facesr.files import written_whole
+from facesr.images import png, tiff_reader
 
 logger = logging.getLogger(__name__)
 

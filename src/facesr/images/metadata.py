@@ -13,7 +13,7 @@ from xml.parsers.expat import ExpatError
 
 from PIL import Image, IptcImagePlugin
 
-from facesr import png, tiff_reader
+from facesr.images import png, tiff_reader
 
 # Description, make, model, date, author, copyright, rating, and Windows' title, comment, author,
 # keywords and subject. All else in the first directory describes the file that was.
