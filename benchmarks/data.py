@@ -27,13 +27,13 @@ from torch import Tensor
 from facesr import images, packs
 from facesr.config import DegradeParams, Params, Recipes, Sizes, load_params
 from facesr.degradation import Degradation
+from facesr.drawing import draw
 from facesr.manifest import read_manifest
 from facesr.pairing import write_pairs
 from facesr.pairs import FreshViews, TrainBatches, load_pairs
 from facesr.parallel import cores
 from facesr.reports import markdown_table
 from facesr.sources import fetch
-from facesr.sources.generated import draw
 
 ROUNDS = 5
 SIDE = 1024

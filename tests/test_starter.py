@@ -7,9 +7,9 @@ from safetensors import safe_open
 from shipped import profile_values
 
 from facesr import choice, images
+from facesr.drawing import draw
 from facesr.enhancer import EnhanceOptions
 from facesr.metrics import psnr
-from facesr.sources.generated import draw
 
 
 def test_the_starter_is_small_and_of_half_precision():

@@ -12,10 +12,9 @@ SEED, ORIGINAL_SIDE, SIDE = 7, 512, 96
 @cache
 def original(name: str) -> bytes:
     """The large picture behind an example, as PNG."""
-    from facesr import images
-    from facesr.sources import generated
+    from facesr import drawing, images
 
-    return images.encode_png(generated.draw(SEED, NAMES[name], ORIGINAL_SIDE))
+    return images.encode_png(drawing.draw(SEED, NAMES[name], ORIGINAL_SIDE))
 
 
 @cache

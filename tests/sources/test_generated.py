@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from facesr.sources import people, portraits
-from facesr.sources.dead_leaves import draw_dead_leaves
-from facesr.sources.generated import describe, draw
-from facesr.sources.portraits import draw_portrait
+from facesr.drawing import describe, draw, people, portraits
+from facesr.drawing.dead_leaves import draw_dead_leaves
+from facesr.drawing.portraits import draw_portrait
 
 
 def luminance(picture: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from facesr import images, reports
 from facesr.config import FetchParams
+from facesr.drawing import describe, draw
 from facesr.errors import DataError
 from facesr.files import (
     digest,
@@ -33,7 +34,6 @@ from facesr.removed import Removed, digest_of_origin, read_removed
 from facesr.reports import sheets
 from facesr.sources import ffhq, folder, selfie
 from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square
-from facesr.sources.generated import describe, draw
 from facesr.sources.splitting import Item, split
 
 # Generated faces and generated selfies must not be the same pictures.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facesr.sources.brushes import (
+from facesr.drawing.brushes import (
     Array,
     Box,
     Stencil,
@@ -15,7 +15,7 @@ from facesr.sources.brushes import (
     smooth_curve,
     stroke,
 )
-from facesr.sources.people import Frame, Person
+from facesr.drawing.people import Frame, Person
 
 
 def _light_at(canvas: Array, box: Box, person: Person) -> np.float32:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from facesr.drawing.brushes import Array, blur, fractal_noise, lens_blur, resize, rgb
+from facesr.drawing.clothes import draw_clothes, draw_hat, draw_neck
+from facesr.drawing.dead_leaves import Palette, blurred_backdrop
+from facesr.drawing.features import draw_brows, draw_glasses
+from facesr.drawing.hair import draw_back_hair, draw_beard, draw_front_hair
+from facesr.drawing.heads import draw_head
+from facesr.drawing.people import draw_frame, draw_person
 from facesr.images import LUMA
-from facesr.sources.brushes import Array, blur, fractal_noise, lens_blur, resize, rgb
-from facesr.sources.clothes import draw_clothes, draw_hat, draw_neck
-from facesr.sources.dead_leaves import Palette, blurred_backdrop
-from facesr.sources.features import draw_brows, draw_glasses
-from facesr.sources.hair import draw_back_hair, draw_beard, draw_front_hair
-from facesr.sources.heads import draw_head
-from facesr.sources.people import draw_frame, draw_person
 
 
 def draw_portrait(rng: np.random.Generator, size: int) -> Array:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facesr.sources.brushes import (
+from facesr.drawing.brushes import (
     Array,
     Box,
     Stencil,
@@ -17,8 +17,8 @@ from facesr.sources.brushes import (
     smooth_curve,
     stroke,
 )
-from facesr.sources.dead_leaves import Palette
-from facesr.sources.people import Frame, Person
+from facesr.drawing.dead_leaves import Palette
+from facesr.drawing.people import Frame, Person
 
 _SHADING_SIDE = 96
 

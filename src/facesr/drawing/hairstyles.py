@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from facesr.sources.brushes import Array, smooth_curve
+from facesr.drawing.brushes import Array, smooth_curve
 
 POINTS = 18
 """Points of every guide."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from facesr.sources.brushes import (
+from facesr.drawing.brushes import (
     Array,
     Stencil,
     blur,
@@ -17,8 +17,8 @@ from facesr.sources.brushes import (
     rgb,
     smooth_curve,
 )
-from facesr.sources.features import draw_ear, draw_eye, draw_mouth, draw_nose
-from facesr.sources.people import Frame, Person
+from facesr.drawing.features import draw_ear, draw_eye, draw_mouth, draw_nose
+from facesr.drawing.people import Frame, Person
 
 # Shading is smooth: it is computed on a grid of at most this side and enlarged.
 _SHADING_SIDE = 160

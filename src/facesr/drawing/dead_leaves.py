@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from facesr.sources.brushes import (
+from facesr.drawing.brushes import (
     Array,
     blur,
     emboss,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from facesr.sources.brushes import Array, smooth_curve
+from facesr.drawing.brushes import Array, smooth_curve
 
 # Encoded RGB from the lightest to the darkest skin, in even perceptual steps.
 _SKIN = np.array(

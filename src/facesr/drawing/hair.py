@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from facesr.sources.brushes import (
+from facesr.drawing.brushes import (
     Array,
     Box,
     Stencil,
@@ -17,8 +17,8 @@ from facesr.sources.brushes import (
     planes_of,
     resize,
 )
-from facesr.sources.hairstyles import POINTS, curls, guides_of, hanging, scalp_fuzz
-from facesr.sources.people import Frame, Person
+from facesr.drawing.hairstyles import POINTS, curls, guides_of, hanging, scalp_fuzz
+from facesr.drawing.people import Frame, Person
 
 # Strands are drawn this many times finer than the picture and reduced by Lanczos.
 SUPERSAMPLING = 2
