@@ -154,9 +154,9 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
     import torch
 
     from facesr import images
-    from facesr.enhancer import EnhanceOptions
+    from facesr.enhance.enhancer import EnhanceOptions
+    from facesr.enhance.precision import measure_agreement
     from facesr.images import photos
-    from facesr.precision import measure_agreement
 
     torch.set_num_threads(threads)
     height, width, scale = PICTURES[picture]
@@ -214,7 +214,7 @@ def _enhancer(method: str, precision: str) -> tuple[Any, list[_Limited]]:
 
     from facesr import choice
     from facesr.checkpoints import Network
-    from facesr.enhancer import Enhancer
+    from facesr.enhance.enhancer import Enhancer
     from facesr.models import build
     from facesr.profiles import load_profile
 

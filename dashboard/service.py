@@ -18,8 +18,8 @@ from intake import RefusedError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facesr.enhancer import Enhancer
-    from facesr.enhancer import Result as EnhancerResult
+    from facesr.enhance.enhancer import Enhancer
+    from facesr.enhance.enhancer import Result as EnhancerResult
 
 Size = Literal[512, 1024, 2048]
 SIZES: tuple[Size, ...] = get_args(Size)
@@ -168,7 +168,7 @@ def _restore(
     enhancer: "Enhancer", picture: "Tensor", settings: Settings, on_progress: OnProgress | None
 ) -> tuple["EnhancerResult", str]:
     """The result, and what is to be said of it."""
-    from facesr.enhancer import EnhanceOptions
+    from facesr.enhance.enhancer import EnhanceOptions
 
     if settings.faces != "off" and not enhancer.networks:
         raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole picture.")

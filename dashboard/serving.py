@@ -16,7 +16,7 @@ from facesr.errors import CheckpointError, RegistryError
 from facesr.tracking.aliases import REASON, SINCE, WITHDRAWN
 
 if TYPE_CHECKING:
-    from facesr.enhancer import Enhancer
+    from facesr.enhance.enhancer import Enhancer
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +348,7 @@ def _without_registry(note: Note | None) -> Loaded:
 
 
 def _bicubic(note: Note | None = None) -> Loaded:
-    from facesr.enhancer import Enhancer
+    from facesr.enhance.enhancer import Enhancer
 
     return Loaded(Enhancer.bicubic(), NO_MODEL, note=note)
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from facesr import batch, images
-from facesr.batch import Options
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr import images
+from facesr.enhance import batch
+from facesr.enhance.batch import Options
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.jobs import Job, plan
 from facesr.errors import DataError, ParamsError
-from facesr.jobs import Job, plan
 
 X2 = Options(enhance=EnhanceOptions(scale=2))
 

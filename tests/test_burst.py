@@ -8,7 +8,8 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from facesr import burst, cli, images
+from facesr import cli, images
+from facesr.enhance import burst
 from facesr.errors import DataError
 
 SHIFTS = [(0.0, 0.0), (0.5, 0.25), (-1.25, 0.75), (2.3, -1.6), (0.25, -0.5), (-0.7, -0.2)]

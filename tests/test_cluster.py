@@ -6,11 +6,12 @@ import pytest
 import torch
 from tiny import network
 
-from facesr import batch, cluster, images
-from facesr.batch import Options
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr import images
+from facesr.enhance import batch, cluster
+from facesr.enhance.batch import Options
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.jobs import plan
 from facesr.errors import ParamsError
-from facesr.jobs import plan
 
 X2 = Options(enhance=EnhanceOptions(scale=2))
 

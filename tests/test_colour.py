@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from facesr import images
-from facesr.colour import back_project, fix_colour
+from facesr.enhance.colour import back_project, fix_colour
 from facesr.errors import ParamsError
 
 
@@ -45,7 +45,7 @@ def test_the_strips_of_a_large_picture_join_without_a_seam(monkeypatch):
     right = enlarged(textured(), 8)
     tinted = (right * 0.9).clamp(0, 1)
     whole = fix_colour(tinted.clone(), textured(), "wavelet")
-    monkeypatch.setattr("facesr.colour.STRIP", 50)
+    monkeypatch.setattr("facesr.enhance.colour.STRIP", 50)
     torch.testing.assert_close(fix_colour(tinted.clone(), textured(), "wavelet"), whole)
 
 

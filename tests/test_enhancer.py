@@ -7,7 +7,7 @@ from tiny import network, with_grain
 
 from facesr import images
 from facesr.checkpoints import Network, load_chain, load_network, save_networks
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import CheckpointError, ParamsError
 from facesr.models import build
 
@@ -162,14 +162,14 @@ def test_every_option_changes_the_result(enhancer):
 
 
 def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
-    monkeypatch.setattr("facesr.precision.has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("facesr.enhance.precision.has_fast_bfloat16", lambda device: True)
     agreeing = Enhancer([network()], "cpu")
     assert agreeing._find_dtype() == torch.bfloat16
     exact = Enhancer([network()], "cpu", precision="float32").enhance(picture()).image
     rounded = agreeing.enhance(picture()).image
     assert not torch.equal(exact, rounded)
     assert (exact - rounded).square().mean() < 1e-5
-    monkeypatch.setattr("facesr.precision.AGREEMENT", 200)
+    monkeypatch.setattr("facesr.enhance.precision.AGREEMENT", 200)
     assert Enhancer([network()], "cpu")._find_dtype() == torch.float32
 
 

@@ -12,7 +12,7 @@ from facesr import images
 from facesr.baselines import build_baselines
 from facesr.checkpoints import save_networks
 from facesr.config import EvaluateParams, Sizes
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
 from facesr.manifest import Entry, write_manifest

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facesr import images
 from facesr.checkpoints import Network
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.images.faces import Box, cut, find_faces, paste, reduce_to_detail, restore_faces
 from facesr.images.photos import Photo
 

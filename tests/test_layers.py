@@ -92,7 +92,7 @@ def test_no_module_imports_from_its_own_or_a_later_layer():
 
 
 def test_a_planted_violation_is_found(tmp_path):
-    (tmp_path / "images.py").write_text("from facesr.enhancer import Enhancer\n")
+    (tmp_path / "images.py").write_text("from facesr.enhance.enhancer import Enhancer\n")
     assert violations(tmp_path) == ["images.py -> enhancer"]
 
 

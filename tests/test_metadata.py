@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from facesr import images
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.images import photos
 
 CAMERA = 0x8769

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps, IptcImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.images import metadata, photos, sixteen_bit, tiff
 from facesr.images.photos import Photo, encode, fill_transparent

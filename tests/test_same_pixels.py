@@ -12,7 +12,7 @@ from tiny import network, with_fidelity
 from facesr import images
 from facesr.checkpoints import save_networks
 from facesr.cli import main
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.evaluation import scores
 
 # Warnings about MLflow's own code.

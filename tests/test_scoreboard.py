@@ -9,7 +9,7 @@ from shipped import ROOT, write_params
 
 from facesr import images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.reports.sheets import CAPTION, MARGIN
 from facesr.scoreboard import (

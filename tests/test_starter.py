@@ -8,7 +8,7 @@ from shipped import profile_values
 
 from facesr import choice, images
 from facesr.drawing import draw
-from facesr.enhancer import EnhanceOptions
+from facesr.enhance.enhancer import EnhanceOptions
 from facesr.metrics import psnr
 
 

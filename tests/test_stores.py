@@ -7,12 +7,13 @@ from pathlib import Path, PurePath
 import pytest
 import torch
 
-from facesr import batch, images
-from facesr.batch import Options
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr import images
+from facesr.enhance import batch
+from facesr.enhance.batch import Options
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.jobs import plan
+from facesr.enhance.stores import StorePath, parse
 from facesr.errors import DataError, ParamsError
-from facesr.jobs import plan
-from facesr.stores import StorePath, parse
 
 pytest.importorskip("pyarrow")
 X2 = Options(enhance=EnhanceOptions(scale=2))

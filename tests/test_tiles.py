@@ -5,9 +5,10 @@ import torch
 from tiny import network
 from torch import nn
 
-from facesr import images, tiles
+from facesr import images
+from facesr.enhance import tiles
+from facesr.enhance.tiles import Tiler
 from facesr.errors import DataError
-from facesr.tiles import Tiler
 
 CPU = torch.device("cpu")
 

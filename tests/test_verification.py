@@ -22,7 +22,7 @@ from tiny import network
 from facesr import cli, images, reproduction
 from facesr.baselines import build_baselines
 from facesr.checkpoints import load_network, save_networks
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation import (
     MEASUREMENT,

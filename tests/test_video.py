@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facesr import cli, images, video
+from facesr import cli, images
+from facesr.enhance import video
 from facesr.errors import DataError, ParamsError
 
 av = pytest.importorskip("av")

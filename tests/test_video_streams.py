@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from facesr import images, video, video_streams
+from facesr import images
+from facesr.enhance import video, video_streams
 from facesr.errors import DataError
 
 av = pytest.importorskip("av")

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from facesr import images
-from facesr.colour import back_project
+from facesr.enhance.colour import back_project
 from facesr.tables import BICUBIC
 
 Method = Callable[[Tensor, int], Tensor]

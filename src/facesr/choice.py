@@ -5,9 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from facesr.devices import pick_device
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
+from facesr.enhance.precision import Precision
 from facesr.errors import CheckpointError, NoChampionError, NotRegisteredError
-from facesr.precision import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from facesr import images, reports
 from facesr.baselines import build_baselines
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.evaluation import PRECISION
 from facesr.files import written_whole

@@ -13,7 +13,7 @@ import mlflow
 from pandas import DataFrame
 
 from facesr import __version__
-from facesr.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, FaceSRError, ParamsError
 from facesr.images import photos
 

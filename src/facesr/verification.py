@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr.baselines import build_baselines
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation import MEASUREMENT, PRECISION, enhanced_by, score, summarise
 from facesr.files import digest

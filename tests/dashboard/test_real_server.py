@@ -14,7 +14,7 @@ from conftest import picture_bytes, wait_until
 
 import api
 import service
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
 
 PNG = picture_bytes()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")

@@ -13,8 +13,9 @@ import intake
 import service
 import serving
 import session
-from facesr import enhancer, images
-from facesr.enhancer import Enhancer
+from facesr import images
+from facesr.enhance import enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.images.faces import Box
 

@@ -49,8 +49,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _burst(parsed: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from facesr import batch, burst, choice
-    from facesr.enhancer import EnhanceOptions
+    from facesr import choice
+    from facesr.enhance import batch, burst
+    from facesr.enhance.enhancer import EnhanceOptions
     from facesr.files import written_whole
     from facesr.images import photos
 

@@ -12,9 +12,9 @@ from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
 
 if TYPE_CHECKING:
-    from facesr.batch import Options
-    from facesr.enhancer import Enhancer
-    from facesr.stores import Place
+    from facesr.enhance.batch import Options
+    from facesr.enhance.enhancer import Enhancer
+    from facesr.enhance.stores import Place
 
 PIPE = "-"
 SCALE = 4.0
@@ -131,11 +131,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _enhance(parsed: argparse.Namespace) -> None:
-    from facesr import batch, choice, stores
+    from facesr import choice
     from facesr.commands.enhance_files import check_files, enhance_files
-    from facesr.enhancer import EnhanceOptions
+    from facesr.enhance import batch, stores
+    from facesr.enhance.enhancer import EnhanceOptions
+    from facesr.enhance.jobs import plan
     from facesr.images import photos
-    from facesr.jobs import plan
 
     _refuse_idle_options(parsed)
     if parsed.quiet:
@@ -192,7 +193,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
     Raises:
         ParamsError: Such an option was given.
     """
-    from facesr import video_streams
+    from facesr.enhance import video_streams
 
     def refuse(options: Sequence[str], why: str) -> None:
         given = [f"--{option.replace('_', '-')}" for option in options if getattr(parsed, option)]
@@ -238,7 +239,7 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
 
 
 def _pipe(enhancer: "Enhancer", options: "Options", target: "Place | None") -> None:
-    from facesr import batch, stores
+    from facesr.enhance import batch, stores
     from facesr.images import photos
 
     photo = photos.read(

@@ -15,9 +15,9 @@ from facesr.errors import DataError, ParamsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facesr.batch import Options, Outcome
-    from facesr.enhancer import Enhancer
-    from facesr.jobs import Job
+    from facesr.enhance.batch import Options, Outcome
+    from facesr.enhance.enhancer import Enhancer
+    from facesr.enhance.jobs import Job
 
 SHEET_PICTURES, SHEET_CELL = 6, 512
 REPORT_COLUMNS = (
@@ -178,7 +178,7 @@ def _with_bar(
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from facesr import batch
+    from facesr.enhance import batch
 
     single = len(jobs) == 1
     part = "frame" if jobs[0].is_video else "tile"
@@ -199,7 +199,7 @@ def _with_bar(
                 bar.set_postfix_str(f"{done} of {total} parts of this one")
 
         if parsed.ray:
-            from facesr import cluster
+            from facesr.enhance import cluster
 
             outcomes = cluster.run(enhancer, jobs, options, address=parsed.ray, workers=parsed.jobs)
         else:

@@ -9,7 +9,8 @@ from torch import Tensor
 from facesr import images, reports, stats
 from facesr.baselines import Method, build_baselines
 from facesr.config import EvaluateParams, Sizes
-from facesr.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer
+from facesr.enhance.precision import Precision, choose_dtype
 from facesr.errors import DataError
 from facesr.evaluation.folder import score_folder
 from facesr.evaluation.groups import GROUP_COLUMNS, group, group_rows, group_table
@@ -26,7 +27,6 @@ from facesr.evaluation.scores import (
 from facesr.evaluation.sheets import Sheet
 from facesr.manifest import Entry, read_by_stem
 from facesr.pairs import HR, LR, Pairs, load_pairs
-from facesr.precision import Precision, choose_dtype
 from facesr.reports import figures
 from facesr.tables import (
     BICUBIC,

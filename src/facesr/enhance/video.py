@@ -24,11 +24,11 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from facesr import images
+from facesr.enhance.remux import Remux, check_fits, container_options
+from facesr.enhance.video_streams import CONTAINERS, Survey, open_video, survey
 from facesr.errors import DataError, ParamsError
 from facesr.extras import import_extra
 from facesr.files import written_whole
-from facesr.remux import Remux, check_fits, container_options
-from facesr.video_streams import CONTAINERS, Survey, open_video, survey
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

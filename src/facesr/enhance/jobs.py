@@ -11,11 +11,12 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from facesr import images, stores, video_streams
+from facesr import images
+from facesr.enhance import stores, video_streams
+from facesr.enhance.stores import Place, StorePath
 from facesr.errors import DataError, ParamsError
 from facesr.images import photos
 from facesr.images.photos import Format
-from facesr.stores import Place, StorePath
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from facesr.video_streams import CONTAINERS, Survey, is_chapters, is_cover, is_film, open_video
+from facesr.enhance.video_streams import (
+    CONTAINERS,
+    Survey,
+    is_chapters,
+    is_cover,
+    is_film,
+    open_video,
+)
 
 if TYPE_CHECKING:
     from av import Packet

@@ -18,14 +18,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from facesr import __version__, images, metrics, stores, video
-from facesr.enhancer import DEFAULTS, EnhanceOptions, Enhancer
+from facesr import __version__, images, metrics
+from facesr.enhance import stores, video
+from facesr.enhance.enhancer import DEFAULTS, EnhanceOptions, Enhancer
+from facesr.enhance.jobs import ENDINGS, Job
+from facesr.enhance.stores import Place
 from facesr.errors import DataError, FaceSRError
 from facesr.images import photos
 from facesr.images.metadata import SOFTWARE
 from facesr.images.photos import Format, Photo
-from facesr.jobs import ENDINGS, Job
-from facesr.stores import Place
 
 logger = logging.getLogger(__name__)
 

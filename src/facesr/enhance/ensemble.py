@@ -5,7 +5,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from facesr.tiles import Progress, Tiler
+from facesr.enhance.tiles import Progress, Tiler
 
 TURNS = 4
 FORMS = 2 * TURNS

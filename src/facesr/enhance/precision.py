@@ -11,7 +11,7 @@ from torch import nn
 
 from facesr import images
 from facesr.devices import has_fast_bfloat16
-from facesr.tiles import Tiler
+from facesr.enhance.tiles import Tiler
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from facesr.batch import Options, Outcome, enhance_file
-from facesr.enhancer import Enhancer
+from facesr.enhance.batch import Options, Outcome, enhance_file
+from facesr.enhance.enhancer import Enhancer
+from facesr.enhance.jobs import Job
 from facesr.errors import ParamsError
 from facesr.extras import import_extra
-from facesr.jobs import Job
 
 LOCAL = "local"
 

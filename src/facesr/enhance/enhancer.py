@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from facesr import images
 from facesr.checkpoints import Network, describe, load_chain, load_networks, save_networks
-from facesr.colour import ColourFix, back_project, fix_colour
 from facesr.devices import pick_device
-from facesr.ensemble import run_ensemble
+from facesr.enhance.colour import ColourFix, back_project, fix_colour
+from facesr.enhance.ensemble import run_ensemble
+from facesr.enhance.precision import Precision, choose_dtype
+from facesr.enhance.tiles import Progress, Tiler
 from facesr.errors import ParamsError
 from facesr.files import digest
 from facesr.images.faces import find_faces, restore_faces
 from facesr.images.photos import MAX_PIXELS, Photo, fill_transparent
-from facesr.precision import Precision, choose_dtype
-from facesr.tiles import Progress, Tiler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Enhancer:
             networks: In the order in which a picture passes them.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
-            precision: See `facesr.precision`.
+            precision: See `facesr.enhance.precision`.
         """
         self.device = pick_device(device)
         self.networks = [
