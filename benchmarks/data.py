@@ -24,16 +24,17 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from facesr import images, packs
+from facesr import images
 from facesr.config import DegradeParams, Params, Recipes, Sizes, load_params
-from facesr.degradation import Degradation
+from facesr.data import packs
+from facesr.data.degradation import Degradation
+from facesr.data.degrade import write_pairs
+from facesr.data.fetch import fetch
+from facesr.data.manifest import read_manifest
+from facesr.data.pairs import FreshViews, TrainBatches, load_pairs
 from facesr.drawing import draw
-from facesr.manifest import read_manifest
-from facesr.pairing import write_pairs
-from facesr.pairs import FreshViews, TrainBatches, load_pairs
 from facesr.parallel import cores
 from facesr.reports import markdown_table
-from facesr.sources import fetch
 
 ROUNDS = 5
 SIDE = 1024
@@ -258,7 +259,7 @@ def scaling(root: Path, params: Params, count: int) -> None:
         ("plain Pillow: blur, noise, JPEG, kept in memory", count / plain),
     ]
     # Sheets of all recipes cost the same for any number of faces.
-    with patch("facesr.pairing._write_sheets"):
+    with patch("facesr.data.degrade._write_sheets"):
         for workers in sorted({1, 2, cores()}):
             seconds = timed(partial(pairs, root, params, source, sizes, workers))
             name = f"pairs, {workers} processes, md5 {digest(root / f'pairs{workers}')}"

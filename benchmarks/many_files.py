@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.data import draw_source, fetch_source, pairs, timed
 from facesr.config import Sizes, load_params
-from facesr.manifest import Entry, check_folder, read_manifest, write_manifest
+from facesr.data.manifest import Entry, check_folder, read_manifest, write_manifest
 from facesr.reports import markdown_table
 
 

@@ -33,7 +33,8 @@ class Pair(NamedTuple):
 
 def pair(faces: str, stem: str) -> Pair | None:
     """One measured picture; None where it is not here any more, or may not be shown."""
-    from facesr import images, packs, pairs
+    from facesr import images
+    from facesr.data import packs, pairs
 
     if faces not in SETS or not _may_be_shown(SETS[faces][1], stem):
         return None
@@ -53,7 +54,7 @@ def pair(faces: str, stem: str) -> Pair | None:
 
 
 def _may_be_shown(folder: Path, stem: str) -> bool:
-    from facesr import manifest
+    from facesr.data import manifest
 
     rows = reading.table(folder / manifest.FILE)
     row = next((row for row in rows if Path(row.get("file", "")).stem == stem), None)

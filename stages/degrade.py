@@ -6,7 +6,7 @@ Writes  data/pairs/{train,valid,test,selfies,valid_sets}, reports/degrade/
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.pairing import write_pairs
+from facesr.data.degrade import write_pairs
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Writes  data/faces, reports/fetch_faces/
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.sources import fetch
+from facesr.data.fetch import fetch
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Writes  data/selfies, reports/fetch_selfies/
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.sources import SELFIE_SEED_OFFSET, fetch
+from facesr.data.fetch import SELFIE_SEED_OFFSET, fetch
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from shipped import ROOT
 
 from facesr import images, metrics
 from facesr.config import load_recipes
-from facesr.degradation import Degradation, operations
-from facesr.degradation.kernels import gaussian, sinc
+from facesr.data.degradation import Degradation, operations
+from facesr.data.degradation.kernels import gaussian, sinc
 from facesr.errors import DataError
 
 RECIPES, _ = load_recipes(ROOT / "recipes.yaml")

@@ -7,8 +7,8 @@ import pytest
 from file_server import Answer, file_server, page
 from tqdm import tqdm
 
-from facesr import download as module
-from facesr.download import RemoteFile, download
+from facesr.data import download as module
+from facesr.data.download import RemoteFile, download
 from facesr.errors import DataError
 
 CONTENT = {f"/{name}.png": bytes(range(256)) * 900 + name.encode() for name in "abcdefgh"}

@@ -12,13 +12,13 @@ from facesr import images
 from facesr.baselines import build_baselines
 from facesr.checkpoints import save_networks
 from facesr.config import EvaluateParams, Sizes
+from facesr.data.manifest import Entry, write_manifest
+from facesr.data.pairs import HR, LR
+from facesr.data.sources import selfie
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
-from facesr.manifest import Entry, write_manifest
-from facesr.pairs import HR, LR
 from facesr.reports import sheets
-from facesr.sources import selfie
 from facesr.tables import BICUBIC
 
 PARAMS = EvaluateParams(

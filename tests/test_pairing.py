@@ -6,13 +6,14 @@ import pytest
 import torch
 from test_degradation import RECIPES, face
 
-from facesr import images, packs
+from facesr import images
 from facesr.config import DegradeParams, Sizes
-from facesr.degradation import Degradation
+from facesr.data import packs
+from facesr.data.degradation import Degradation
+from facesr.data.degrade import write_pairs
+from facesr.data.manifest import Entry, write_manifest
+from facesr.data.pairs import load_pairs
 from facesr.errors import DataError
-from facesr.manifest import Entry, write_manifest
-from facesr.pairing import write_pairs
-from facesr.pairs import load_pairs
 
 LICENCE = '"research only, not to be shown"'
 
@@ -41,7 +42,7 @@ def faces(tmp_path_factory):
 
 @pytest.fixture
 def no_sheets(monkeypatch):
-    monkeypatch.setattr("facesr.pairing._write_sheets", lambda *_, **__: None)
+    monkeypatch.setattr("facesr.data.degrade._write_sheets", lambda *_, **__: None)
 
 
 def run(faces: Path, root: Path, **changes):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from test_degradation import RECIPES, face
 
-from facesr import images, packs
-from facesr.degradation import Degradation
-from facesr.errors import DataError
-from facesr.pairs import (
+from facesr import images
+from facesr.data import packs
+from facesr.data.degradation import Degradation
+from facesr.data.pairs import (
     FRESH,
     Crop,
     FreshViews,
@@ -19,6 +19,7 @@ from facesr.pairs import (
     draw_views,
     load_pairs,
 )
+from facesr.errors import DataError
 
 
 def places(side, scale):

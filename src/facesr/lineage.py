@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facesr.config import parse_yaml
-from facesr.manifest import read_manifest, source_of
+from facesr.data.manifest import read_manifest, source_of
 from facesr.stats import interval, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN

@@ -9,9 +9,10 @@ import pytest
 from conftest import picture_bytes, tiny_enhancer
 
 import serving
-from facesr import packs, tracking
+from facesr import tracking
+from facesr.data import packs
+from facesr.data.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.evaluation.groups import GROUP_COLUMNS
-from facesr.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.reports import write_csv
 
 SETS, METHODS = ("faces", "selfies"), ("bicubic", "GAN + up-sampler")

@@ -20,10 +20,11 @@ from PIL import Image
 from test_folder import FOLDER, SPLITS, encoded
 from urllib3.util import Retry
 
-from facesr import download
+from facesr.data import download
+from facesr.data.fetch import fetch
+from facesr.data.manifest import check_folder, read_manifest
+from facesr.data.sources import ffhq, selfie
 from facesr.errors import DataError
-from facesr.manifest import check_folder, read_manifest
-from facesr.sources import fetch, ffhq, selfie
 
 COUNT = 30  # photographs in the small data set; the last third is its validation part
 

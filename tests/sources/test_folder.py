@@ -16,10 +16,10 @@ import torch
 from PIL import Image, ImageCms
 
 from facesr.config import FetchParams
+from facesr.data.fetch import fetch
+from facesr.data.manifest import check_folder, read_manifest
+from facesr.data.removed import remove
 from facesr.errors import DataError
-from facesr.manifest import check_folder, read_manifest
-from facesr.removed import remove
-from facesr.sources import fetch
 
 SPLITS = {"train": 0.6, "valid": 0.2, "test": 0.2}
 FOLDER = FetchParams(
@@ -277,7 +277,7 @@ def test_archives_are_read_and_names_that_lead_out_are_set_aside(tmp_path, name,
 
 
 def test_links_and_giants_in_archives_are_set_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr("facesr.sources.archives.LARGEST_MEMBER", 1 << 20)
+    monkeypatch.setattr("facesr.data.sources.archives.LARGEST_MEMBER", 1 << 20)
     members = [
         *MEMBERS,
         ("link.png", None),
@@ -434,8 +434,8 @@ def test_a_manifest_without_files_is_refused(tmp_path):
 
 
 def test_the_square_around_the_largest_face_is_cut(monkeypatch):
+    from facesr.data.sources.candidates import Cut, cut_square
     from facesr.images import faces
-    from facesr.sources.candidates import Cut, cut_square
 
     # Red tells the row, green the column, so that the cut says where it is from.
     y, x = torch.meshgrid(torch.arange(80) / 100, torch.arange(100) / 100, indexing="ij")

@@ -14,7 +14,8 @@ import pytest
 import torch
 from conftest import ROOT, STAGES, make_project, outs, run_stage
 
-from facesr import cli, images, packs
+from facesr import cli, images
+from facesr.data import packs
 from facesr.errors import CheckpointError, Stopped, TrainingError
 from facesr.losses import content
 from facesr.training import monitor, restore

@@ -40,8 +40,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _check(parsed: argparse.Namespace) -> None:
+    from facesr.data.manifest import check_folder
     from facesr.errors import DataError
-    from facesr.manifest import check_folder
 
     folders = parsed.folder or [folder for folder in FOLDERS if folder.exists()]
     if not folders:
@@ -58,7 +58,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> None:
-    from facesr.removed import remove
+    from facesr.data.removed import remove
     from facesr.tracking import as_lines, versions_that_saw
 
     gone = remove(parsed.sha256, FOLDERS, REMOVED)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from facesr import images
+from facesr.data.sources.candidates import Attributes
 from facesr.drawing.dead_leaves import draw_dead_leaves
 from facesr.drawing.people import draw_person
 from facesr.drawing.portraits import draw_portrait
-from facesr.sources.candidates import Attributes
 
 # Smaller pictures are drawn at least this large and reduced, as a camera would: eyes and strands
 # cannot be drawn with fewer pixels.

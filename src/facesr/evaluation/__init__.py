@@ -9,6 +9,8 @@ from torch import Tensor
 from facesr import images, reports, stats
 from facesr.baselines import Method, build_baselines
 from facesr.config import EvaluateParams, Sizes
+from facesr.data.manifest import Entry, read_by_stem
+from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.enhance.precision import Precision, choose_dtype
 from facesr.errors import DataError
@@ -25,8 +27,6 @@ from facesr.evaluation.scores import (
     table,
 )
 from facesr.evaluation.sheets import Sheet
-from facesr.manifest import Entry, read_by_stem
-from facesr.pairs import HR, LR, Pairs, load_pairs
 from facesr.reports import figures
 from facesr.tables import (
     BICUBIC,

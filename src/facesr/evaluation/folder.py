@@ -8,10 +8,10 @@ import numpy as np
 
 from facesr import images, reports, stats
 from facesr.baselines import build_baselines
+from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation.scores import Score, column, enhanced_by, score
-from facesr.pairs import Pairs
 from facesr.tables import BICUBIC
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from facesr import metrics, reports, stats
+from facesr.data.manifest import Entry, groups_of
 from facesr.evaluation.scores import Score, column, methods_of
-from facesr.manifest import Entry, groups_of
 from facesr.tables import BICUBIC, LABELS
 
 # Of the Markdown tables; groups.csv has all.

@@ -8,10 +8,10 @@ from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
 from facesr.baselines import Method
+from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.enhance.precision import without_tf32
 from facesr.errors import DataError
-from facesr.pairs import Pairs
 from facesr.tables import BICUBIC
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, reports
-from facesr.degradation import Degradation
+from facesr.data.degradation import Degradation
+from facesr.data.pairs import HR, LR
 from facesr.errors import DataError
 from facesr.files import folder_written_whole
-from facesr.pairs import HR, LR
 from facesr.scoreboard.settings import ScoreboardParams, ScoreboardSource
 
 KEY = "key.txt"

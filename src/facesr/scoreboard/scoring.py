@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from facesr import images, metrics
 from facesr.baselines import build_baselines
+from facesr.data.pairs import HR, LR
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.enhance.precision import without_tf32
-from facesr.pairs import HR, LR
 from facesr.scoreboard.settings import ScoreboardParams
 
 NAMES = (

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facesr import images
-from facesr.pairs import HR, LR
+from facesr.data.pairs import HR, LR
 from facesr.reports import sheets
 from facesr.scoreboard.scoring import Restore, Row, build_methods
 from facesr.scoreboard.settings import ScoreboardParams, ScoreboardPart

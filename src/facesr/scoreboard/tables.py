@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facesr import images, reports, stats
-from facesr.pairs import HR
+from facesr.data.pairs import HR
 from facesr.scoreboard.scoring import NAMES, Row
 from facesr.scoreboard.settings import ScoreboardParams
 from facesr.scoreboard.skin import TONES, measure_angle, name_tone

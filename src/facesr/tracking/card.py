@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from facesr.manifest import Entry, groups_of, read_manifest, source_of
+from facesr.data.manifest import Entry, groups_of, read_manifest, source_of
 from facesr.reports import markdown_table, write_text
 from facesr.stats import Table, paired_interval, read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from facesr.manifest import Entry
-from facesr.removed import digest_of_origin
+from facesr.data.manifest import Entry
+from facesr.data.removed import digest_of_origin
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, as_registry_error, connect, database_file, is_embedded
 
-# Written by the stages that fetch, stored with their runs; see facesr.sources.
+# Written by the stages that fetch, stored with their runs; see facesr.data.fetch.
 STAGES = ("fetch_faces", "fetch_selfies")
 PICTURES = "pictures.csv"
 # The split of the second evaluation set.

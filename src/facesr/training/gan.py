@@ -14,8 +14,8 @@ import torch
 
 from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
+from facesr.data.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.losses import ContentLoss
-from facesr.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.training.engine import MicroBatches, accelerated, pick_dtype
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor

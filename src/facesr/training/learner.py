@@ -24,8 +24,8 @@ from torch.optim import AdamW
 
 from facesr.checkpoints import Network, save_networks
 from facesr.config import RegressionParams, TrainCriticParams, TrainingParams
+from facesr.data.pairs import TrainBatches, WholeBatches
 from facesr.devices import count_parameters
-from facesr.pairs import TrainBatches, WholeBatches
 from facesr.training.engine import (
     MicroBatches,
     SpectralVectors,

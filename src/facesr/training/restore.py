@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facesr import images, packs
-from facesr.pairs import Pairs
+from facesr import images
+from facesr.data import packs
+from facesr.data.pairs import Pairs
 
 
 def restore_all(

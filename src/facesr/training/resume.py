@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from facesr import files, packs
+from facesr import files
 from facesr.config import RegressionParams, TrainCriticParams, TrainGanParams, TrainingParams
+from facesr.data import packs
 from facesr.errors import CheckpointError
 
 FILE = "last.pt"

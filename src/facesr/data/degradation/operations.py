@@ -15,7 +15,7 @@ from scipy import fft, ndimage
 from torch import Tensor
 
 from facesr import images
-from facesr.degradation.kernels import Kernel, gaussian
+from facesr.data.degradation.kernels import Kernel, gaussian
 
 # Kernels end at this many sigmas, as SciPy's.
 TRUNCATE = 4.0

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facesr.config import FetchParams
-from facesr.download import RemoteFile, download
+from facesr.data.download import RemoteFile, download
+from facesr.data.manifest import NOT_TO_BE_SHOWN
+from facesr.data.sources.candidates import Candidate, Cut, Offer, read_cut
+from facesr.data.sources.folder import Found, walk
 from facesr.errors import DataError
 from facesr.files import digest, written_whole
-from facesr.manifest import NOT_TO_BE_SHOWN
-from facesr.sources.candidates import Candidate, Cut, Offer, read_cut
-from facesr.sources.folder import Found, walk
 
 ARCHIVE = "Selfie-dataset.tar.gz"
 TABLE = "selfie_dataset.txt"

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from facesr import images
 from facesr.config import CrappifyParams, FirstOrderParams
-from facesr.degradation import operations
+from facesr.data.degradation import operations
 
 
 def crappify(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facesr import images, packs
-from facesr.degradation import Degradation, operations
+from facesr import images
+from facesr.data import packs
+from facesr.data.degradation import Degradation, operations
 from facesr.errors import DataError
 from facesr.parallel import cores
 

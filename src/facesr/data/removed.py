@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr import reports
+from facesr.data.manifest import Entry, read_manifest, write_manifest
 from facesr.errors import DataError
-from facesr.manifest import Entry, read_manifest, write_manifest
 
 HEADER = ("sha256", "origin_sha256")
 # Fewer digits could mean another picture.

@@ -14,9 +14,9 @@ import numpy as np
 
 from facesr import images
 from facesr.config import FetchParams
+from facesr.data.sources.archives import Blob, is_archive, members
+from facesr.data.sources.candidates import Candidate, Cut, Offer, Square, read_cut, safe_name
 from facesr.errors import DataError
-from facesr.sources.archives import Blob, is_archive, members
-from facesr.sources.candidates import Candidate, Cut, Offer, Square, read_cut, safe_name
 
 MANIFEST = "manifest.csv"
 LICENCE = "as the folder states"

@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from facesr import images
 from facesr.config import FetchParams
-from facesr.download import RemoteFile, download
+from facesr.data.download import RemoteFile, download
+from facesr.data.sources.archives import Blob
+from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Square, cut_square
+from facesr.data.sources.folder import walk
 from facesr.errors import DataError
 from facesr.files import digest
 from facesr.parallel import map_in_threads
-from facesr.sources.archives import Blob
-from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square, cut_square
-from facesr.sources.folder import walk
 
 METADATA = "ffhq-dataset-v2.json"
 METADATA_URL = "https://drive.google.com/uc?id=16N0RV4fHI6joBuKbQAoG34V_cQk7vxSA"

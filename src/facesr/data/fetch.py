@@ -19,6 +19,11 @@ from tqdm import tqdm
 
 from facesr import images, reports
 from facesr.config import FetchParams
+from facesr.data.manifest import Entry, may_be_shown, notice, write_manifest
+from facesr.data.removed import Removed, digest_of_origin, read_removed
+from facesr.data.sources import ffhq, folder, selfie
+from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Square
+from facesr.data.splitting import Item, split
 from facesr.drawing import describe, draw
 from facesr.errors import DataError
 from facesr.files import (
@@ -28,13 +33,8 @@ from facesr.files import (
     told_where_unwritable,
     written_whole,
 )
-from facesr.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.parallel import map_in_processes
-from facesr.removed import Removed, digest_of_origin, read_removed
 from facesr.reports import sheets
-from facesr.sources import ffhq, folder, selfie
-from facesr.sources.candidates import Attributes, Candidate, Cut, Offer, Square
-from facesr.sources.splitting import Item, split
 
 # Generated faces and generated selfies must not be the same pictures.
 SELFIE_SEED_OFFSET = 1_000_003

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from facesr import images
+from facesr.data.sources.archives import Blob
 from facesr.errors import DataError
-from facesr.sources.archives import Blob
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

@@ -16,9 +16,9 @@ from facesr.config import (
     Recipe,
     SecondOrderParams,
 )
-from facesr.degradation import operations
-from facesr.degradation.first_order import crappify, first_order
-from facesr.degradation.second_order import second_order
+from facesr.data.degradation import operations
+from facesr.data.degradation.first_order import crappify, first_order
+from facesr.data.degradation.second_order import second_order
 from facesr.errors import DataError
 
 _RECIPES: TypeAdapter[dict[str, Recipe]] = TypeAdapter(dict[str, Recipe])

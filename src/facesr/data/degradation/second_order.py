@@ -11,8 +11,8 @@ from torch import Tensor
 
 from facesr import images
 from facesr.config import PassParams, SecondOrderParams
-from facesr.degradation import operations
-from facesr.degradation.kernels import Kernel, gaussian, sinc
+from facesr.data.degradation import operations
+from facesr.data.degradation.kernels import Kernel, gaussian, sinc
 
 METHODS: tuple[images.Filter, ...] = ("area", "bilinear", "bicubic")
 

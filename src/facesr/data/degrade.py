@@ -11,13 +11,14 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from facesr import images, packs
+from facesr import images
 from facesr.config import DegradeParams, Recipe, Sizes
-from facesr.degradation import Degradation
+from facesr.data import packs
+from facesr.data.degradation import Degradation
+from facesr.data.manifest import Entry, may_be_shown, notice, read_manifest
+from facesr.data.pairs import FRESH, HR, LR, FreshViews
 from facesr.errors import DataError
 from facesr.files import folder_written_whole, told_where_unwritable
-from facesr.manifest import Entry, may_be_shown, notice, read_manifest
-from facesr.pairs import FRESH, HR, LR, FreshViews
 from facesr.parallel import map_in_processes
 from facesr.reports import sheets
 
