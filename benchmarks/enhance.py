@@ -213,9 +213,9 @@ def _enhancer(method: str, precision: str) -> tuple[Any, list[_Limited]]:
     import torch
 
     from facesr import choice
-    from facesr.checkpoints import Network
     from facesr.enhance.enhancer import Enhancer
     from facesr.models import build
+    from facesr.models.checkpoints import Network
     from facesr.profiles import load_profile
 
     if method == "starter":

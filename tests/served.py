@@ -14,7 +14,7 @@ from pathlib import Path
 from tiny import network
 
 from facesr import tracking
-from facesr.checkpoints import save_networks
+from facesr.models.checkpoints import save_networks
 from facesr.tracking import store
 
 ROOT = Path(__file__).parents[1]

@@ -3,8 +3,8 @@ import torch
 from tiny import ARCHITECTURE, network, with_fidelity, with_grain
 
 from facesr import tracking
-from facesr.checkpoints import average, load_start, save_networks
 from facesr.errors import CheckpointError, RegistryError
+from facesr.models.checkpoints import average, load_start, save_networks
 
 
 @pytest.fixture

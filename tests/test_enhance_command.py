@@ -14,8 +14,8 @@ from PIL import Image
 from tiny import network
 
 from facesr import images
-from facesr.checkpoints import save_networks
 from facesr.cli import main
+from facesr.models.checkpoints import save_networks
 
 SOURCE = Path(images.__file__).parents[1]
 

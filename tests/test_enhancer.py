@@ -6,10 +6,10 @@ import torch
 from tiny import network, with_grain
 
 from facesr import images
-from facesr.checkpoints import Network, load_chain, load_network, save_networks
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import CheckpointError, ParamsError
 from facesr.models import build
+from facesr.models.checkpoints import Network, load_chain, load_network, save_networks
 
 
 def picture(height=24, width=32, seed=0):

@@ -10,7 +10,6 @@ from tiny import network
 
 from facesr import images
 from facesr.baselines import build_baselines
-from facesr.checkpoints import save_networks
 from facesr.config import EvaluateParams, Sizes
 from facesr.data.manifest import Entry, write_manifest
 from facesr.data.pairs import HR, LR
@@ -18,6 +17,7 @@ from facesr.data.sources import selfie
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation import evaluate, score_folder
+from facesr.models.checkpoints import save_networks
 from facesr.reports import sheets
 from facesr.tables import BICUBIC
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from facesr import images
-from facesr.checkpoints import Network
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.images.faces import Box, cut, find_faces, paste, reduce_to_detail, restore_faces
 from facesr.images.photos import Photo
+from facesr.models.checkpoints import Network
 
 ASTRONAUT = Box(148, 24, 152, 152)  # around the eyes and hair, judged by eye
 

@@ -23,11 +23,11 @@ from test_tracking import (
 )
 
 from facesr import cli, comparison, lineage
-from facesr.checkpoints import load_networks
 from facesr.commands import data
 from facesr.data.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.data.removed import hash_origin
 from facesr.errors import DataError, ParamsError, RegistryError
+from facesr.models.checkpoints import load_networks
 from facesr.stats import Interval, interval, read_table
 from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import (

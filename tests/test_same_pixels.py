@@ -10,10 +10,10 @@ from PIL import Image
 from tiny import network, with_fidelity
 
 from facesr import images
-from facesr.checkpoints import save_networks
 from facesr.cli import main
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.evaluation import scores
+from facesr.models.checkpoints import save_networks
 
 # Warnings about MLflow's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")

@@ -26,9 +26,9 @@ from shipped import write_params
 from tiny import network
 
 from facesr import choice, tracking
-from facesr.checkpoints import save_networks
 from facesr.config import PublishParams, load_params
 from facesr.errors import DataError, NoChampionError, NotRegisteredError, RegistryError
+from facesr.models.checkpoints import save_networks
 from facesr.tracking import (
     Published,
     champion,

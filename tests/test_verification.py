@@ -21,7 +21,6 @@ from tiny import network
 
 from facesr import cli, images, reproduction
 from facesr.baselines import build_baselines
-from facesr.checkpoints import load_network, save_networks
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
@@ -33,6 +32,7 @@ from facesr.evaluation import (
     summarise,
     write_table,
 )
+from facesr.models.checkpoints import load_network, save_networks
 from facesr.remeasure import write_scores
 from facesr.reports import write_json
 from facesr.stats import read_table

@@ -2,8 +2,8 @@
 
 import torch
 
-from facesr.checkpoints import Network, grow
 from facesr.models import build
+from facesr.models.checkpoints import Network, grow
 
 ARCHITECTURE = {
     "kind": "residual_unet",

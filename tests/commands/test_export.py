@@ -4,8 +4,8 @@ from tiny import ARCHITECTURE, network
 from torch import nn
 
 from facesr import cli
-from facesr.checkpoints import Network, load_network, load_networks, save_networks
 from facesr.models import build
+from facesr.models.checkpoints import Network, load_network, load_networks, save_networks
 
 WIDE = {**ARCHITECTURE, "width": 16}
 

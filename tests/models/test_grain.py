@@ -3,9 +3,9 @@ import torch
 from tiny import network, with_grain
 
 from facesr import metrics
-from facesr.checkpoints import load_network, save_networks
 from facesr.enhance.tiles import Tiler
 from facesr.models.blocks import GRAIN_PERIOD
+from facesr.models.checkpoints import load_network, save_networks
 
 
 def grains(lr, amplitude=0.02, **changes):

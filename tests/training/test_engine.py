@@ -7,7 +7,6 @@ from conftest import STAGES, WEIGHTS, make_project, run_stage
 from launching import launch_two
 from torch import nn
 
-from facesr.checkpoints import load_network
 from facesr.config import BicubicParams
 from facesr.data import pairs
 from facesr.data.degradation import Degradation
@@ -15,6 +14,7 @@ from facesr.data.pairs import FRESH, FreshViews
 from facesr.errors import ParamsError, TrainingError
 from facesr.losses import content
 from facesr.models import build
+from facesr.models.checkpoints import load_network
 from facesr.training import engine, gan, pretrain
 from facesr.training.engine import MicroBatches, SharedStep, accelerated, pick_dtype
 from facesr.training.processes import Processes, check_division, join_processes

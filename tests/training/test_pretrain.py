@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from facesr.checkpoints import load_network
 from facesr.config import load_params
 from facesr.data.pairs import HR, CriticBatches, Pairs, TrainBatches, load_pairs
 from facesr.models import build
+from facesr.models.checkpoints import load_network
 from facesr.training import learner as learner_module
 from facesr.training.critic import patch_accuracy, patch_cross_entropy
 from facesr.training.pretrain import split_encoder

@@ -31,9 +31,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _export(parsed: argparse.Namespace) -> None:
-    from facesr.checkpoints import average, load_chain, load_network, load_networks, save_networks
     from facesr.choice import find_file
     from facesr.errors import CheckpointError
+    from facesr.models.checkpoints import (
+        average,
+        load_chain,
+        load_network,
+        load_networks,
+        save_networks,
+    )
 
     if parsed.output.exists() and not parsed.force:
         raise CheckpointError(f"{parsed.output} is there already. Name another file, or --force.")

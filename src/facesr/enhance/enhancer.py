@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from facesr import images
-from facesr.checkpoints import Network, describe, load_chain, load_networks, save_networks
 from facesr.devices import pick_device
 from facesr.enhance.colour import ColourFix, back_project, fix_colour
 from facesr.enhance.ensemble import run_ensemble
@@ -28,6 +27,7 @@ from facesr.errors import ParamsError
 from facesr.files import digest
 from facesr.images.faces import find_faces, restore_faces
 from facesr.images.photos import MAX_PIXELS, Photo, fill_transparent
+from facesr.models.checkpoints import Network, describe, load_chain, load_networks, save_networks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ class Registry:
             weights = Path(folder, WEIGHTS)
             config = Path(folder, "config.json")
             # Loads PyTorch, which nothing else here needs.
-            from facesr.checkpoints import describe, load_chain, save_networks
+            from facesr.models.checkpoints import describe, load_chain, save_networks
 
             chain = load_chain(
                 [self.root / path for path in self.networks], fidelity=self.root / self.fidelity

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facesr import images
-from facesr.checkpoints import Network
 from facesr.config import TrainCriticParams
 from facesr.data.pairs import WHOLE, CriticBatches, Pairs, load_pairs
 from facesr.models import build
+from facesr.models.checkpoints import Network
 from facesr.training.learner import Cycle, Task
 from facesr.training.processes import join_processes
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from facesr.checkpoints import Network, load_network, save_networks
 from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.data.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.losses import ContentLoss
+from facesr.models.checkpoints import Network, load_network, save_networks
 from facesr.training.engine import MicroBatches, accelerated, pick_dtype
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor

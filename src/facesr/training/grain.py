@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facesr import metrics
-from facesr.checkpoints import GRAIN, Network, grow
 from facesr.config import GrainParams
 from facesr.data.pairs import TrainBatches
 from facesr.models.blocks import GRAIN_WINDOW, Grain
+from facesr.models.checkpoints import GRAIN, Network, grow
 
 FLOOR = 1e-6
 """Of energies: a fifth of what rounding to 8 bits makes."""

@@ -22,10 +22,10 @@ from fastai.torch_core import norm_bias_params
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from facesr.checkpoints import Network, save_networks
 from facesr.config import RegressionParams, TrainCriticParams, TrainingParams
 from facesr.data.pairs import TrainBatches, WholeBatches
 from facesr.devices import count_parameters
+from facesr.models.checkpoints import Network, save_networks
 from facesr.training.engine import (
     MicroBatches,
     SpectralVectors,

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from facesr import images, metrics
-from facesr.checkpoints import Network, load_start
 from facesr.config import RegressionParams
 from facesr.data.pairs import TrainBatches, WholeBatches, load_pairs
 from facesr.errors import CheckpointError
 from facesr.losses import ContentLoss
 from facesr.models import build
+from facesr.models.checkpoints import Network, load_start
 from facesr.training.learner import Cycle, Task
 from facesr.training.processes import join_processes
 from facesr.training.restore import restored_columns
