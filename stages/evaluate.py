@@ -7,7 +7,7 @@ Writes  reports/evaluate/, reports/metrics.json
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.evaluation import evaluate
+from facesr.evaluation.evaluate import evaluate
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facesr import cli, paths
 from facesr.config import load_params
-from facesr.remeasure import write_scores
+from facesr.evaluation.remeasure import write_scores
 from facesr.tracking import publish
 
 

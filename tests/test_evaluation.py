@@ -9,14 +9,14 @@ from scipy import ndimage
 from tiny import network
 
 from facesr import images
-from facesr.baselines import build_baselines
 from facesr.config import EvaluateParams, Sizes
 from facesr.data.manifest import Entry, write_manifest
 from facesr.data.pairs import HR, LR
 from facesr.data.sources import selfie
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
-from facesr.evaluation import evaluate, score_folder
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.evaluate import evaluate, score_folder
 from facesr.models.checkpoints import save_networks
 from facesr.reports import sheets
 from facesr.tables import BICUBIC

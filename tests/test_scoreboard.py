@@ -11,8 +11,7 @@ from facesr import images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
-from facesr.reports.sheets import CAPTION, MARGIN
-from facesr.scoreboard import (
+from facesr.evaluation.scoreboard import (
     build_methods,
     make_inputs,
     restore_with,
@@ -22,9 +21,10 @@ from facesr.scoreboard import (
     write_samples,
     write_worst,
 )
-from facesr.scoreboard.settings import ScoreboardParams, load_scoreboard
-from facesr.scoreboard.sheets import CROP_SIDE
-from facesr.scoreboard.skin import measure_angle, name_tone
+from facesr.evaluation.scoreboard.settings import ScoreboardParams, load_scoreboard
+from facesr.evaluation.scoreboard.sheets import CROP_SIDE
+from facesr.evaluation.scoreboard.skin import measure_angle, name_tone
+from facesr.reports.sheets import CAPTION, MARGIN
 from facesr.tables import BICUBIC
 
 RECIPES = {

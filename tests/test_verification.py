@@ -20,11 +20,11 @@ from test_tracking import (
 from tiny import network
 
 from facesr import cli, images, reproduction
-from facesr.baselines import build_baselines
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation import (
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.evaluate import (
     MEASUREMENT,
     _write_measurement,
     enhanced_by,
@@ -32,8 +32,8 @@ from facesr.evaluation import (
     summarise,
     write_table,
 )
+from facesr.evaluation.remeasure import write_scores
 from facesr.models.checkpoints import load_network, save_networks
-from facesr.remeasure import write_scores
 from facesr.reports import write_json
 from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED

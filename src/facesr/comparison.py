@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr import images, reports
-from facesr.baselines import build_baselines
 from facesr.data.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
-from facesr.evaluation import PRECISION
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.evaluate import PRECISION
 from facesr.files import written_whole
 from facesr.reports import sheets
 from facesr.stats import (

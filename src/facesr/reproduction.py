@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation import MEASUREMENT
+from facesr.evaluation.evaluate import MEASUREMENT
 from facesr.tracking import Record, read_artifact, read_record
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name

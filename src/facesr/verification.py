@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from facesr.baselines import build_baselines
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation import MEASUREMENT, PRECISION, enhanced_by, score, summarise
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.evaluate import MEASUREMENT, PRECISION, enhanced_by, score, summarise
 from facesr.files import digest
 from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED

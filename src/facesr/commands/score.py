@@ -36,7 +36,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _score(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.errors import ParamsError
-    from facesr.evaluation import PRECISION, score_folder
+    from facesr.evaluation.evaluate import PRECISION, score_folder
 
     low, high = parsed.jpeg_quality
     if low > high:

@@ -29,8 +29,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.config import load_params
-    from facesr.evaluation import PRECISION
-    from facesr.scoreboard import (
+    from facesr.evaluation.evaluate import PRECISION
+    from facesr.evaluation.scoreboard import (
         build_methods,
         load_scoreboard,
         make_inputs,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from facesr import images, reports, stats
-from facesr.baselines import build_baselines
 from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
+from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.scores import Score, column, enhanced_by, score
 from facesr.tables import BICUBIC
 

@@ -7,11 +7,11 @@ import torch
 from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
-from facesr.baselines import Method
 from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.enhance.precision import without_tf32
 from facesr.errors import DataError
+from facesr.evaluation.baselines import Method
 from facesr.tables import BICUBIC
 
 

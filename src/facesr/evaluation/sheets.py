@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import Tensor
 
 from facesr import images
-from facesr.baselines import Method
 from facesr.config import Sizes
 from facesr.data.manifest import Entry, may_be_shown, notice
 from facesr.data.pairs import Pairs
+from facesr.evaluation.baselines import Method
 from facesr.evaluation.scores import Score
 from facesr.reports import sheets
 from facesr.tables import (

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from facesr import images
 from facesr.data.pairs import HR, LR
+from facesr.evaluation.scoreboard.scoring import Restore, Row, build_methods
+from facesr.evaluation.scoreboard.settings import ScoreboardParams, ScoreboardPart
 from facesr.reports import sheets
-from facesr.scoreboard.scoring import Restore, Row, build_methods
-from facesr.scoreboard.settings import ScoreboardParams, ScoreboardPart
 from facesr.tables import BICUBIC
 
 # On the sample sheet.

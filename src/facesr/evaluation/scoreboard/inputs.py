@@ -13,8 +13,8 @@ from facesr import images, reports
 from facesr.data.degradation import Degradation
 from facesr.data.pairs import HR, LR
 from facesr.errors import DataError
+from facesr.evaluation.scoreboard.settings import ScoreboardParams, ScoreboardSource
 from facesr.files import folder_written_whole
-from facesr.scoreboard.settings import ScoreboardParams, ScoreboardSource
 
 KEY = "key.txt"
 

@@ -5,11 +5,11 @@ so that every row of every later table was measured on the same pixels. Methods 
 by picture.
 """
 
-from facesr.scoreboard.inputs import choose_files, make_inputs
-from facesr.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
-from facesr.scoreboard.settings import load_scoreboard
-from facesr.scoreboard.sheets import write_hardest, write_samples, write_worst
-from facesr.scoreboard.tables import write_board
+from facesr.evaluation.scoreboard.board import write_board
+from facesr.evaluation.scoreboard.inputs import choose_files, make_inputs
+from facesr.evaluation.scoreboard.scoring import Restore, Row, build_methods, restore_with, score
+from facesr.evaluation.scoreboard.settings import load_scoreboard
+from facesr.evaluation.scoreboard.sheets import write_hardest, write_samples, write_worst
 
 __all__ = [
     "Restore",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from facesr import images, reports, stats
 from facesr.data.pairs import HR
-from facesr.scoreboard.scoring import NAMES, Row
-from facesr.scoreboard.settings import ScoreboardParams
-from facesr.scoreboard.skin import TONES, measure_angle, name_tone
+from facesr.evaluation.scoreboard.scoring import NAMES, Row
+from facesr.evaluation.scoreboard.settings import ScoreboardParams
+from facesr.evaluation.scoreboard.skin import TONES, measure_angle, name_tone
 from facesr.tables import BICUBIC, LABELS
 
 

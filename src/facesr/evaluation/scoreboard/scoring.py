@@ -9,11 +9,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, metrics
-from facesr.baselines import build_baselines
 from facesr.data.pairs import HR, LR
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.enhance.precision import without_tf32
-from facesr.scoreboard.settings import ScoreboardParams
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.scoreboard.settings import ScoreboardParams
 
 NAMES = (
     "psnr",
