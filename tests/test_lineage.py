@@ -22,7 +22,9 @@ from test_tracking import (
     train_again,
 )
 
-from facesr import cli, comparison, lineage
+from facesr import cli
+from facesr.audit import comparison, lineage
+from facesr.audit.verification import folder_md5
 from facesr.commands import data
 from facesr.data.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.data.removed import hash_origin
@@ -39,7 +41,6 @@ from facesr.tracking import (
     read_record,
     versions_that_saw,
 )
-from facesr.verification import folder_md5
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 FIXTURES = (migrated_database, networks)

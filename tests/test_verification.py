@@ -19,7 +19,9 @@ from test_tracking import (
 )
 from tiny import network
 
-from facesr import cli, images, reproduction
+from facesr import cli, images
+from facesr.audit import reproduction
+from facesr.audit.verification import folder_md5, verify
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
@@ -38,7 +40,6 @@ from facesr.reports import write_json
 from facesr.stats import read_table
 from facesr.tables import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
 from facesr.tracking import download
-from facesr.verification import folder_md5, verify
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 FIXTURES = (migrated_database, networks)

@@ -41,7 +41,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _compare(parsed: argparse.Namespace) -> None:
     from facesr import paths
-    from facesr.comparison import PairSet, as_text, compare, over_seeds, write_html
+    from facesr.audit.comparison import PairSet, as_text, compare, over_seeds, write_html
     from facesr.config import load_params
     from facesr.errors import ParamsError
 

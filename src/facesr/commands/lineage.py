@@ -40,9 +40,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _lineage(parsed: argparse.Namespace) -> None:
     import json
 
+    from facesr.audit.lineage import as_text, describe
     from facesr.data.removed import FEWEST_DIGITS
     from facesr.errors import ParamsError
-    from facesr.lineage import as_text, describe
     from facesr.tracking import as_lines, champion_or_challenger, versions_that_saw
 
     root = Path.cwd()

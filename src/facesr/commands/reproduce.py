@@ -22,8 +22,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _reproduce(parsed: argparse.Namespace) -> None:
     from facesr import paths
+    from facesr.audit.reproduction import reproduce
     from facesr.errors import RegistryError
-    from facesr.reproduction import reproduce
 
     result = reproduce(Path.cwd(), parsed.version, metrics=paths.METRICS)
     for path, old, new in result.files:

@@ -27,9 +27,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _verify(parsed: argparse.Namespace) -> None:
     from facesr import paths
+    from facesr.audit.verification import verify
     from facesr.errors import RegistryError
     from facesr.tracking import champion_or_challenger
-    from facesr.verification import verify
 
     sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
     root = Path.cwd()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr import images, reports
+from facesr.audit.verification import folder_md5
 from facesr.data.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
@@ -30,7 +31,6 @@ from facesr.tracking import Record, download, read_artifact, read_record
 from facesr.tracking.gate import HIGHER_IS_BETTER
 from facesr.tracking.lockfile import EVALUATION_KEY
 from facesr.tracking.runs import SCORES_FOLDER
-from facesr.verification import folder_md5
 
 _METHOD = (FULL_SIZE, UPSAMPLED)
 _SEED = "training_seed"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation.evaluate import MEASUREMENT
 from facesr.tracking import Record, read_artifact, read_record
@@ -17,7 +18,6 @@ from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name
 from facesr.tracking.report_files import read_metrics
 from facesr.tracking.runs import metric_name
-from facesr.verification import agree, is_float32
 
 
 class Reproduction(NamedTuple):
