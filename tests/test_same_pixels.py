@@ -32,8 +32,7 @@ def loaded_by_mlflow(weights, folder):
     """The registered model as `mlflow models serve` has it: saved and loaded by MLflow itself."""
     import mlflow
 
-    from facesr import registered_model
-    from facesr.tracking import registration
+    from facesr.tracking import registered_model, registration
 
     mlflow.pyfunc.save_model(
         folder,
