@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import intake
 import serving
-from facesr import __version__, tables
+from facesr import __version__, names
 from facesr.errors import CheckpointError, DataError, ParamsError, RegistryError
 from gate import Gate
 from intake import RefusedError
@@ -222,7 +222,7 @@ def distances(result: "Tensor", original: "Tensor") -> dict[str, float]:
     from facesr import images, metrics
 
     values = metrics.measure(images.round_to_8bit(result)[None], original[None], ("psnr", "ssim"))
-    return {tables.LABELS[name]: round(float(value), 4) for name, value in values.items()}
+    return {names.LABELS[name]: round(float(value), 4) for name, value in values.items()}
 
 
 def data_uri(picture: "Tensor") -> str:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from facesr import tables, tracking
+from facesr import names, tracking
 from facesr.errors import CheckpointError, RegistryError
 from facesr.tracking.aliases import REASON, SINCE, WITHDRAWN
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BICUBIC = tables.BICUBIC
+BICUBIC = names.BICUBIC
 # The registered chain's row in the evaluation's tables.
-METHOD = tables.UPSAMPLED
+METHOD = names.UPSAMPLED
 CHAMPION = f"{tracking.MODEL}@{tracking.CHAMPION}"
 # Loaded models that are kept: the champion and one to compare it with.
 KEPT = 2

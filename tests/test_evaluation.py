@@ -18,8 +18,8 @@ from facesr.errors import DataError, ParamsError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import evaluate, score_folder
 from facesr.models.checkpoints import save_networks
+from facesr.names import BICUBIC
 from facesr.reports import sheets
-from facesr.tables import BICUBIC
 
 PARAMS = EvaluateParams(
     back_projections=2, minimum_psnr=14.0, sheet_pictures=2, validation_pictures=2, smallest_group=2

@@ -5,8 +5,8 @@ import pytest
 from benchmarks.gate import NOISES, false_promotions, student
 from facesr.config import load_params
 from facesr.errors import DataError
+from facesr.names import BICUBIC
 from facesr.stats import Summary
-from facesr.tables import BICUBIC
 from facesr.tracking.gate import Decision, Rule, compare, decide, hold_first, margin, read_scores
 
 RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", confidence=0.9975)

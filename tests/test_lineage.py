@@ -30,8 +30,8 @@ from facesr.data.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.data.removed import hash_origin
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.models.checkpoints import load_networks
+from facesr.names import FULL_SIZE, UPSAMPLED
 from facesr.stats import Interval, interval, read_table
-from facesr.tables import FULL_SIZE, UPSAMPLED
 from facesr.tracking import (
     as_lines,
     download,

@@ -24,8 +24,8 @@ from facesr.evaluation.scoreboard import (
 from facesr.evaluation.scoreboard.settings import ScoreboardParams, load_scoreboard
 from facesr.evaluation.scoreboard.sheets import CROP_SIDE
 from facesr.evaluation.scoreboard.skin import measure_angle, name_tone
+from facesr.names import BICUBIC
 from facesr.reports.sheets import CAPTION, MARGIN
-from facesr.tables import BICUBIC
 
 RECIPES = {
     "clean": BicubicParams(kind="bicubic", base_scale=2),

@@ -36,9 +36,9 @@ from facesr.evaluation.evaluate import (
 )
 from facesr.evaluation.remeasure import write_scores
 from facesr.models.checkpoints import load_network, save_networks
+from facesr.names import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
 from facesr.reports import write_json
 from facesr.stats import read_table
-from facesr.tables import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
 from facesr.tracking import download
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")

@@ -10,7 +10,7 @@ import service
 import serving
 from components import examples
 from components.divider import divider
-from facesr import tables
+from facesr import names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,7 +198,7 @@ def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
             crop = pixels(outcome)[:, top : top + side, left : left + side]
             caption = label
             if isinstance(outcome, service.Enhanced):
-                psnr = measured(outcome.png, original)[tables.LABELS["psnr"]]
+                psnr = measured(outcome.png, original)[names.LABELS["psnr"]]
                 caption = f"{label}, {psnr:.2f} dB, {outcome.seconds:.1f} s"
             st.image(service.data_uri(crop), caption=caption, width=192, alt=f"Crop, {label}")
 

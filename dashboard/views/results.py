@@ -10,7 +10,7 @@ import evaluated
 import intake
 import reading
 import serving
-from facesr import stats, tables, tracking
+from facesr import names, stats, tracking
 from facesr.errors import RegistryError
 
 HEADLINES = (
@@ -21,9 +21,9 @@ HEADLINES = (
 )
 # The gain stands beside what it is the gain of.
 COLUMNS = {
-    "psnr": tables.LABELS["psnr"],
+    "psnr": names.LABELS["psnr"],
     "psnr_gain": "gain over bicubic, dB ↑",
-    **tables.LABELS,
+    **names.LABELS,
 }
 EXTREMES = 5
 # Of each end, where the pictures are shown.
@@ -181,7 +181,7 @@ def show_extremes(scores: stats.Table) -> None:
     for faces, size, method in scores:
         own = scores[faces, size, method].get("psnr", {})
         bicubic = scores.get((faces, size, serving.BICUBIC), {}).get("psnr", {})
-        if (size, method) == (tables.FULL_SIZE, serving.METHOD):
+        if (size, method) == (names.FULL_SIZE, serving.METHOD):
             gains += [
                 {
                     "picture": stem,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from facesr.errors import DataError
 from facesr.images import LUMA
-from facesr.tables import LABELS
+from facesr.names import LABELS
 
 PEAK = 255
 WINDOW = 11

@@ -16,6 +16,7 @@ from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import PRECISION
 from facesr.files import written_whole
+from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.reports import sheets
 from facesr.stats import (
     Interval,
@@ -26,7 +27,6 @@ from facesr.stats import (
     read_table,
     summarise,
 )
-from facesr.tables import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.tracking import Record, download, read_artifact, read_record
 from facesr.tracking.gate import HIGHER_IS_BETTER
 from facesr.tracking.lockfile import EVALUATION_KEY

@@ -11,8 +11,8 @@ from typing import Any
 
 from facesr.config import parse_yaml
 from facesr.data.manifest import read_manifest, source_of
+from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.stats import interval, paired_interval, read_table
-from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
 from facesr.tracking.history import git
 from facesr.tracking.records import Record, read_artifact, read_record

@@ -18,8 +18,8 @@ from facesr.errors import DataError, RegistryError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import MEASUREMENT, PRECISION, enhanced_by, score, summarise
 from facesr.files import digest
+from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.stats import read_table
-from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.tracking import download, read_artifact, read_record
 from facesr.tracking.runs import SCORES_FOLDER, metric_name
 

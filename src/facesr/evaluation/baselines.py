@@ -7,7 +7,7 @@ from torch import Tensor
 
 from facesr import images
 from facesr.enhance.colour import back_project
-from facesr.tables import BICUBIC
+from facesr.names import BICUBIC
 
 Method = Callable[[Tensor, int], Tensor]
 """From (3, h, w) and a side in pixels to (3, side, side), both float32 RGB in [0, 1]."""

@@ -27,8 +27,7 @@ from facesr.evaluation.scores import (
     table,
 )
 from facesr.evaluation.sheets import Sheet
-from facesr.reports import figures
-from facesr.tables import (
+from facesr.names import (
     BICUBIC,
     FULL_SIZE,
     GAN,
@@ -38,6 +37,7 @@ from facesr.tables import (
     STARTER,
     UPSAMPLED,
 )
+from facesr.reports import figures
 
 __all__ = [
     "Score",

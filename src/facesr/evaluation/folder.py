@@ -12,7 +12,7 @@ from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.scores import Score, column, enhanced_by, score
-from facesr.tables import BICUBIC
+from facesr.names import BICUBIC
 
 
 def score_folder(

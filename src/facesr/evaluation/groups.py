@@ -6,7 +6,7 @@ from typing import NamedTuple
 from facesr import metrics, reports, stats
 from facesr.data.manifest import Entry, groups_of
 from facesr.evaluation.scores import Score, column, methods_of
-from facesr.tables import BICUBIC, LABELS
+from facesr.names import BICUBIC, LABELS
 
 # Of the Markdown tables; groups.csv has all.
 SHOWN_METRICS = ("psnr", "ssim")

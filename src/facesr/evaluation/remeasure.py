@@ -24,7 +24,7 @@ def write_scores(
     from facesr.data.pairs import HR, LR, load_pairs
     from facesr.enhance.enhancer import Enhancer
     from facesr.evaluation.evaluate import PRECISION, enhanced_by, score, write_table
-    from facesr.tables import FULL_SIZE, UPSAMPLED
+    from facesr.names import FULL_SIZE, UPSAMPLED
 
     folder = sets[set_name]
     pairs = load_pairs(folder / LR, folder / HR, hr_size=side)

@@ -12,7 +12,7 @@ from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.enhance.precision import without_tf32
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method
-from facesr.tables import BICUBIC
+from facesr.names import BICUBIC
 
 
 class Score(NamedTuple):

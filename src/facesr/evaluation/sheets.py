@@ -11,8 +11,7 @@ from facesr.data.manifest import Entry, may_be_shown, notice
 from facesr.data.pairs import Pairs
 from facesr.evaluation.baselines import Method
 from facesr.evaluation.scores import Score
-from facesr.reports import sheets
-from facesr.tables import (
+from facesr.names import (
     BICUBIC,
     FULL_SIZE,
     GAN,
@@ -22,6 +21,7 @@ from facesr.tables import (
     ORIGINAL,
     UPSAMPLED,
 )
+from facesr.reports import sheets
 
 COLUMNS = (
     (GENERATOR_SIZE, BICUBIC),

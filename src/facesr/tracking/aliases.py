@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facesr.errors import DataError, FaceSRError, RegistryError
-from facesr.tables import BICUBIC, GAN, GENERATOR_SIZE, STARTER
+from facesr.names import BICUBIC, GAN, GENERATOR_SIZE, STARTER
 from facesr.tracking.gate import Decision, Rule, decide, hold_first, read_scores
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.restoring import note_decision

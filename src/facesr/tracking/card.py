@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from facesr.data.manifest import Entry, groups_of, read_manifest, source_of
+from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.reports import markdown_table, write_text
 from facesr.stats import Table, paired_interval, read_table
-from facesr.tables import BICUBIC, FULL_SIZE, UPSAMPLED
 
 # A group of fewer pictures says nothing; an attribute of more values is no group.
 _SMALLEST_GROUP = 3

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from facesr.config import PublishParams
-from facesr.tables import FULL_SIZE, UPSAMPLED
+from facesr.names import FULL_SIZE, UPSAMPLED
 from facesr.tracking import history
 from facesr.tracking.aliases import (
     DECISION,

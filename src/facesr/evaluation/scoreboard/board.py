@@ -8,7 +8,7 @@ from facesr.data.pairs import HR
 from facesr.evaluation.scoreboard.scoring import NAMES, Row
 from facesr.evaluation.scoreboard.settings import ScoreboardParams
 from facesr.evaluation.scoreboard.skin import TONES, measure_angle, name_tone
-from facesr.tables import BICUBIC, LABELS
+from facesr.names import BICUBIC, LABELS
 
 
 def write_board(

@@ -12,8 +12,8 @@ from facesr import images
 from facesr.data.pairs import HR, LR
 from facesr.evaluation.scoreboard.scoring import Restore, Row, build_methods
 from facesr.evaluation.scoreboard.settings import ScoreboardParams, ScoreboardPart
+from facesr.names import BICUBIC
 from facesr.reports import sheets
-from facesr.tables import BICUBIC
 
 # On the sample sheet.
 SHOWN = 6
