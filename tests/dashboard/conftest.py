@@ -24,7 +24,7 @@ sys.path.insert(0, str(DASHBOARD))
 import service  # noqa: E402
 import serving  # noqa: E402
 from facesr import choice, tracking  # noqa: E402
-from facesr.enhance.enhancer import Enhancer
+from facesr.enhance.enhancer import Enhancer  # noqa: E402
 from facesr.errors import CheckpointError, RegistryError  # noqa: E402
 
 

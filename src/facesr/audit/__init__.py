@@ -1,0 +1,1 @@
+"""Where a version comes from, whether its numbers hold, and how two of them compare."""

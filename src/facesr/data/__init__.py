@@ -1,0 +1,1 @@
+"""From fetched images to the batches of a training."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from facesr import images
-from facesr.data.sources.candidates import Attributes
 from facesr.drawing.dead_leaves import draw_dead_leaves
 from facesr.drawing.people import draw_person
 from facesr.drawing.portraits import draw_portrait
@@ -38,7 +37,7 @@ def draw(seed: int, index: int, size: int) -> Tensor:
     return images.resize(picture, (size, size), "lanczos").clamp(0, 1)
 
 
-def describe(seed: int, index: int) -> Attributes:
+def describe(seed: int, index: int) -> dict[str, str | int | float]:
     """Says what `draw` draws: dead leaves, or a portrait of whom."""
     if index % 2 == 0:
         return {"kind": "dead leaves"}

@@ -1,0 +1,1 @@
+"""The finished tool: image in, enlarged image out; files, folders, videos and clusters."""

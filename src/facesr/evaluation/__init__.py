@@ -1,0 +1,1 @@
+"""Measurement: methods, scores, groups of images, and the scoreboard."""

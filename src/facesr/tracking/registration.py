@@ -34,9 +34,6 @@ _PACKAGES = (
     "numpy",
     "pandas",
     "pillow",
-    "pydantic",
-    "pytorch-msssim",
-    "pyyaml",
     "safetensors",
     "tifffile",
     "torch",
@@ -46,6 +43,11 @@ _PACKAGES = (
 
 
 _SOURCE = Path(__file__).parents[1]
+# The part of facesr that enhances: what these import is among them (tests/test_layers.py).
+SERVED = (
+    *("enhance", "images", "models"),
+    *("__init__.py", "devices.py", "errors.py", "extras.py", "files.py", "metrics.py", "names.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,7 @@ class Registry:
         status = "FAILED"
         try:
             with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as copies:
-                # Without the starter, whose weights are larger than all of the code.
-                code = shutil.copytree(
-                    _SOURCE,
-                    Path(copies, _SOURCE.name),
-                    ignore=shutil.ignore_patterns("starter", "__pycache__"),
-                )
+                code = _copy_source(Path(copies))
                 # mlflow.pyfunc.log_model would do the same with a run that is active for the whole
                 # process, and it closes that run.
                 mlflow.pyfunc.save_model(
@@ -152,7 +149,7 @@ class Registry:
                         model_uuid=logged.model_id,
                         model_id=logged.model_id,
                     ),
-                    python_model=str(code / "registered_model.py"),
+                    python_model=str(Path(__file__).with_name("registered_model.py")),
                     artifacts={"weights": str(weights), "config": str(config)},
                     code_paths=[str(code)],
                     signature=_signature(),
@@ -195,6 +192,18 @@ class Registry:
             if version.tags.get(tag) != value:
                 self.client.set_model_version_tag(MODEL, version.version, tag, value)
         return version
+
+
+def _copy_source(folder: Path) -> Path:
+    code = folder / _SOURCE.name
+    code.mkdir()
+    for name in SERVED:
+        if name.endswith(".py"):
+            shutil.copy2(_SOURCE / name, code)
+        else:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(_SOURCE / name, code / name, ignore=ignored)
+    return code
 
 
 def _signature() -> Any:

@@ -1,0 +1,1 @@
+"""Where images come from: FFHQ, the Selfie Data Set, folders and archives."""
