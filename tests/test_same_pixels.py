@@ -12,7 +12,7 @@ from tiny import network, with_fidelity
 from facesr import images
 from facesr.cli import main
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
-from facesr.evaluation.evaluate import scores
+from facesr.evaluation import scores
 from facesr.models.checkpoints import save_networks
 
 # Warnings about MLflow's own code.
