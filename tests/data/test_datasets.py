@@ -222,7 +222,8 @@ KILLED = """
 import json, sys
 from pathlib import Path
 from facesr.config import FetchParams
-from facesr.sources import fetch, ffhq
+from facesr.data.fetch import fetch
+from facesr.data.sources import ffhq
 size, ffhq.METADATA_MD5, params, splits, root = json.loads(sys.argv[1])
 ffhq.METADATA_SIZE = size
 root = Path(root)
