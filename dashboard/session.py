@@ -105,11 +105,6 @@ class Work:
         """Whether a reload would lose a result or a queue."""
         return bool(self.queue) or any(not result.is_saved for result in self.results)
 
-    def save(self, results: Iterable[Result]) -> None:
-        """Records that results were downloaded."""
-        for result in results:
-            result.is_saved = True
-
     def next(self) -> Job | None:
         """The picture whose turn it is; it stays in the queue until it is `done`."""
         return self.queue[0] if self.queue else None

@@ -56,7 +56,8 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
 
 
 def download(result: Result, blend: float, file_format: service.Format) -> bytes:
-    """Encodes what the download buttons hand out, once."""
+    """Encode what the download button hands out, once; Streamlit calls this at the download."""
+    result.is_saved = True
     return result.once(
         ("download", blend, file_format),
         lambda: service.encode(result.enhanced, file_format, blend=blend),
@@ -121,7 +122,8 @@ def _buttons(result: Result, blend: float, file_format: service.Format) -> None:
             file_name=service.file_name(result.name, enhanced, file_format),
             mime=f"image/{file_format}",
             key="download",
-            on_click=lambda: work().save([result]),
+            # A run of the fragment would forget the file while the browser fetches it.
+            on_click="ignore",
             type="primary",
         )
         if st.button("Remove", key="remove"):

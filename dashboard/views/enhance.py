@@ -299,10 +299,9 @@ def show_failures() -> None:
 @st.fragment
 def show_results(blend: float, file_format: service.Format) -> None:
     """Draws the results; looking at them runs nothing else again."""
-    # Inside the fragment, which a download runs again.
-    ask_before_leaving(key="leaving", ask=work().is_unsaved)
     results = work().results
     if not results:
+        ask_before_leaving(key="leaving", ask=work().is_unsaved, saved_by=())
         return
     st.subheader("3 Results")
     position = 0
@@ -317,6 +316,12 @@ def show_results(blend: float, file_format: service.Format) -> None:
             key=f"shown_{len(results)}",
         )
         position = chosen or 0
+    others = any(not one.is_saved for one in results if one is not results[position])
+    ask_before_leaving(
+        key="leaving",
+        ask=work().is_unsaved,
+        saved_by=() if work().queue else ("zip",) if others else ("zip", "download"),
+    )
     with st.container(border=True):
         result.show(results[position], blend=blend, file_format=file_format)
     if len(results) > 1:
@@ -328,14 +333,16 @@ def show_results(blend: float, file_format: service.Format) -> None:
                 file_name="enhanced.zip",
                 mime="application/zip",
                 key="zip",
-                on_click=lambda: work().save(results),
+                on_click="ignore",
             )
             failed = len(work().failures)
             st.caption(f"{len(results)} done, {failed} not enhanced")
 
 
 def all_as_zip(results: list[Result], blend: float, file_format: service.Format) -> bytes:
-    """Packs every result under a name of its own."""
+    """Pack every result under a name of its own."""
+    for saved in results:
+        saved.is_saved = True
     return service.as_zip(
         [
             (

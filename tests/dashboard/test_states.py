@@ -13,6 +13,7 @@ import intake
 import service
 import serving
 import session
+from components.result import download
 from facesr import images
 from facesr.enhance import enhancer
 from facesr.enhance.enhancer import Enhancer
@@ -398,7 +399,8 @@ def test_the_browser_asks_before_results_or_a_queue_are_lost(page):
     shown.click("go")
     assert asks(shown)
     work = shown.at.session_state["work"]
-    work.save(work.results)
+    for result in work.results:
+        download(result, 1.0, "png")
     shown.run(shown.at)
     assert not asks(shown)
     work.queue.append(work.results)
