@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY)  ## Make .venv and install everything into it
 
-repro: $(READY)  ## Run the pipeline: pictures, training, evaluation, registered model
+repro: $(READY)  ## Run the pipeline: images, training, evaluation, registered model
 	$(RUN) dvc repro
 
 test: check pytest  ## Check style and types, run all tests
@@ -42,7 +42,7 @@ test: check pytest  ## Check style and types, run all tests
 bench-enhance: $(READY)  ## Measure seconds and memory of enhancing
 	$(BIN)/python -m benchmarks.enhance
 
-bench-train: $(READY)  ## Measure pictures per second of every training beside stock fastai
+bench-train: $(READY)  ## Measure images per second of every training beside stock fastai
 	$(BIN)/python -m benchmarks.train
 
 check: $(READY)  ## Check style and types only
@@ -68,7 +68,7 @@ scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='fa
 
 .PHONY: dashboard test-browser bench-dashboard screenshots
 DASHBOARD_PORT ?= 8501
-dashboard: $(READY)  ## Open the page that enhances pictures: http://127.0.0.1:8501
+dashboard: $(READY)  ## Open the page that enhances images: http://127.0.0.1:8501
 	$(BIN)/streamlit run dashboard/server.py --server.port $(DASHBOARD_PORT)
 
 test-browser: $(READY)  ## Test the page in headless Chromium (apt-get install chromium)
@@ -77,7 +77,7 @@ test-browser: $(READY)  ## Test the page in headless Chromium (apt-get install c
 bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, ten visitors
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.dashboard .
 
-screenshots: $(READY)  ## Draw the documentation's pictures of the page, after make repro
+screenshots: $(READY)  ## Draw the documentation's images of the page, after make repro
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
 starter: $(READY)  ## Train the starter network on and put the mean of both into the package (three hours)

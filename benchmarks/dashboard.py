@@ -31,7 +31,7 @@ def memory(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
-def picture(seed: int) -> bytes:
+def image(seed: int) -> bytes:
     """128 px of coloured noise, another for every seed."""
     buffer = io.BytesIO()
     base = Image.effect_noise((16, 16), 60).convert("RGB").resize((128, 128))
@@ -53,19 +53,19 @@ def ask(address: str, data: bytes) -> tuple[int, bytes]:
 
 
 def visit_often(address: str, seconds: float) -> collections.Counter[str]:
-    """Lets visitors ask again and again; each gets its own picture back, whatever others ask."""
+    """Let visitors ask again and again; each gets its own image back, whatever others ask."""
     counts: collections.Counter[str] = collections.Counter()
     lock, end = threading.Lock(), time.monotonic() + seconds
 
     def visitor(number: int) -> None:
-        own, expected = picture(1000 + number), b""
+        own, expected = image(1000 + number), b""
         while time.monotonic() < end:
             status, body = ask(address, own)
             if status == 200 and not expected:
                 expected = body
             wrong = status == 200 and body != expected
             with lock:
-                counts["another's picture" if wrong else str(status)] += 1
+                counts["another's image" if wrong else str(status)] += 1
             if status == 429:
                 time.sleep(1)
 
@@ -78,7 +78,7 @@ def visit_often(address: str, seconds: float) -> collections.Counter[str]:
 
 
 def main() -> None:
-    """Prints every figure as it is measured, as rows of one Markdown table."""
+    """Print every figure as it is measured, as rows of one Markdown table."""
     project = Path(sys.argv[1])
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
 
@@ -104,20 +104,20 @@ def main() -> None:
         page.get_by_text("champion").first.wait_for()
         for number in range(1, 4):
             name = f"{number}.png"
-            file = {"name": name, "mimeType": "image/png", "buffer": picture(number)}
+            file = {"name": name, "mimeType": "image/png", "buffer": image(number)}
             plural = "" if number == 1 else "s"
             start = time.perf_counter()
             page.get_by_test_id("stFileUploaderDropzoneInput").first.set_input_files([file])
-            page.get_by_role("button", name=f"Enhance {number} picture{plural}").click()
+            page.get_by_role("button", name=f"Enhance {number} image{plural}").click()
             page.get_by_text(f"{name}: 128 x 128 → 512 x 512 px, ").wait_for()
             row(f"upload to result {number}, 128 → 512", f"{time.perf_counter() - start:.2f} s")
             if number == 1:
-                row("memory after one picture", f"{memory(process.pid):.0f} MB")
+                row("memory after one image", f"{memory(process.pid):.0f} MB")
         browser.close()
         start = time.perf_counter()
         for number in range(PICTURES):
-            ask(address, picture(number))
-        row("a picture by the API", f"{(time.perf_counter() - start) / PICTURES:.2f} s")
+            ask(address, image(number))
+        row("an image by the API", f"{(time.perf_counter() - start) / PICTURES:.2f} s")
         row(f"memory after {PICTURES} more", f"{memory(process.pid):.0f} MB")
         counts = visit_often(address, seconds)
         row(

@@ -1,7 +1,7 @@
-"""How fast pictures become training data: decode, degrade, pack.
+"""How fast images become training data: decode, degrade, pack.
 
 Run: make bench-data, on an idle computer. Everything is drawn by program in a temporary folder.
-Rates are pictures per second, the median of several rounds. `--faces` makes a shorter run.
+Rates are images per second, the median of several rounds. `--faces` makes a shorter run.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def rate(work: Callable[[], object], pictures: int = 1) -> float:
-    """Pictures per second, the median of some rounds; the first one only warms up."""
+    """Images per second, the median of some rounds; the first one only warms up."""
     work()
     seconds = []
     for _ in range(ROUNDS):
@@ -78,7 +78,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def table(title: str, rows: list[tuple[str, float]]) -> None:
-    """Prints a table with the rates beside the first one's."""
+    """Print a table with the rates beside the first one's."""
     first = rows[0][1]
     cells = [[name, f"{value:.3g}", f"{value / first:.2f}"] for name, value in rows]
     header = [title, "pictures/s", "beside the first"]
@@ -86,10 +86,10 @@ def table(title: str, rows: list[tuple[str, float]]) -> None:
 
 
 def plain_pillow(*sources: Path | BytesIO) -> None:
-    """Decodes as a script of three lines would."""
+    """Decode as a script of three lines would."""
     for source in sources:
-        with Image.open(source) as picture:
-            np.asarray(picture.convert("RGB"))
+        with Image.open(source) as image:
+            np.asarray(image.convert("RGB"))
 
 
 def one_core(root: Path) -> None:
@@ -136,7 +136,7 @@ def degrade_some(degradation: Degradation, face: Tensor, lr_size: int) -> None:
 
 
 def packing(root: Path) -> None:
-    """Writing and reading pictures as PNG files and in a pack, one core."""
+    """Writing and reading images as PNG files and in a pack, one core."""
     faces = [
         images.to_uint8(images.resize(draw(7, index, GENERATOR), (GENERATOR, GENERATOR), "bicubic"))
         for index in range(DRAWN)
@@ -145,8 +145,8 @@ def packing(root: Path) -> None:
     files = [root / f"pack{index}.png" for index in range(DRAWN)]
 
     def save() -> None:
-        for picture, file in zip(pictures, files, strict=True):
-            picture.save(file)
+        for image, file in zip(pictures, files, strict=True):
+            image.save(file)
 
     def pack() -> None:
         with packs.new_pack(root / "pack", [file.stem for file in files], [GENERATOR]) as part:
@@ -171,22 +171,22 @@ def packing(root: Path) -> None:
 
 
 def faces(root: Path, params: Params, count: int, side: int) -> Path:
-    """A fetched folder of pictures."""
+    """A fetched folder of images."""
     draw_source(root, count, side)
     return fetch_source(root, params, count, side)
 
 
 def draw_source(root: Path, count: int, side: int) -> None:
-    """Pictures that differ in a few pixels."""
+    """Images that differ in a few pixels."""
     source = root / f"source{count}"
     source.mkdir()
     drawn = [
         images.to_uint8(draw(7, index, side)).permute(1, 2, 0).numpy() for index in range(DRAWN)
     ]
     for index in range(count):
-        picture = drawn[index % DRAWN].copy()
-        picture[0, :4] = np.frombuffer(index.to_bytes(12, "big"), np.uint8).reshape(4, 3)
-        Image.fromarray(picture).save(source / f"{index:06d}.png", compress_level=1)
+        image = drawn[index % DRAWN].copy()
+        image[0, :4] = np.frombuffer(index.to_bytes(12, "big"), np.uint8).reshape(4, 3)
+        Image.fromarray(image).save(source / f"{index:06d}.png", compress_level=1)
 
 
 def fetch_source(root: Path, params: Params, count: int, side: int) -> Path:
@@ -207,7 +207,7 @@ def fetch_source(root: Path, params: Params, count: int, side: int) -> Path:
 
 
 def pairs(root: Path, params: Params, source: Path, sizes: Sizes, workers: int | None) -> Path:
-    """Writes the pairs of a fetched folder."""
+    """Write the pairs of a fetched folder."""
     output = root / f"pairs{workers}"
     write_pairs(
         [source],

@@ -9,7 +9,7 @@ and float32 does.
 
 Every row is measured in processes of its own, whose largest resident set is the peak; importing
 PyTorch and encoding the result as JPEG are part of it. After `--seconds` the tiles of the large
-picture go past the network: the time of all is told from those that were done and marked with ~,
+image go past the network: the time of all is told from those that were done and marked with ~,
 while the rest of the way, and with it the peak, is the true one.
 """
 
@@ -33,7 +33,7 @@ FACE = (128, 128, 4.0)
 PHOTOGRAPH = (3000, 4000, 2.0)
 PICTURES = {"face": FACE, "photograph": PHOTOGRAPH}
 METHODS: dict[str, tuple[str, list[str]]] = {
-    # Profile and its networks, in the order in which a picture passes them.
+    # Profile and its networks, in the order in which an image passes them.
     "bicubic": ("", []),
     "lanczos": ("", []),
     "small": ("small", ["generator"]),
@@ -63,9 +63,9 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Prints a Markdown table of the methods, and one of the targets."""
+    """Print a Markdown table of the methods, and one of the targets."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=25, help="for a large picture")
+    parser.add_argument("--seconds", type=float, default=25, help="for a large image")
     parser.add_argument("--only", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument(
@@ -96,13 +96,13 @@ def main() -> None:
     _print_targets(rows)
 
 
-def _ask(parsed: argparse.Namespace, method: str, precision: str, picture: str) -> Row:
+def _ask(parsed: argparse.Namespace, method: str, precision: str, image: str) -> Row:
     """Measures in a process of its own."""
     answer = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.enhance"),
             *("--seconds", str(parsed.seconds), "--threads", str(parsed.threads)),
-            *("--clock", parsed.clock, "--child", method, precision, picture),
+            *("--clock", parsed.clock, "--child", method, precision, image),
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -132,7 +132,7 @@ def _cells(method: str, row: Row) -> list[str]:
 
 
 def _print_targets(rows: dict[tuple[str, str], Row]) -> None:
-    """Prints those targets whose rows were measured."""
+    """Print those targets whose rows were measured."""
     times: dict[str, float] = {}
     for (method, _), row in rows.items():
         times[method] = min(times.get(method, float("inf")), row["face.seconds"])
@@ -149,8 +149,8 @@ def _print_targets(rows: dict[tuple[str, str], Row]) -> None:
     print(f"| 12 megapixels x2, the largest of ours | < 3000 MB | {memory:.0f} MB |")
 
 
-def measure(method: str, precision: str, picture: str, *, limit: float, threads: int) -> Row:
-    """Enhances one picture in this process."""
+def measure(method: str, precision: str, image: str, *, limit: float, threads: int) -> Row:
+    """Enhance one image in this process."""
     import torch
 
     from facesr import images
@@ -159,7 +159,7 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
     from facesr.images import photos
 
     torch.set_num_threads(threads)
-    height, width, scale = PICTURES[picture]
+    height, width, scale = PICTURES[image]
     noise = torch.rand(3, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
     photo = photos.Photo(images.resize(noise, (height, width), "bicubic").clamp(0, 1))
     target = (round(height * scale), round(width * scale))
@@ -179,13 +179,13 @@ def measure(method: str, precision: str, picture: str, *, limit: float, threads:
             enlarged = images.resize(photo.colour, target, method).clamp(0, 1)  # type: ignore[arg-type]
             photos.encode(photos.Photo(enlarged), file_format="jpeg")
 
-    if picture == "photograph":
+    if image == "photograph":
         values |= _timed_up_to(run, limits, limit)
     else:
         values["face.seconds"] = _median(run)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    values[f"{picture}.megabytes"] = peak
-    if picture == "face":
+    values[f"{image}.megabytes"] = peak
+    if image == "face":
         torch.set_num_threads(1)
         values["face.one_thread"] = _median(run)
         if limits and precision == "auto":

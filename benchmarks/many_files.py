@@ -66,7 +66,7 @@ class Workers(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Looks four times a second."""
+        """Look four times a second."""
         while True:
             for child in multiprocessing.active_children():
                 self.peak = max(self.peak, peak_memory(child.pid or 0))

@@ -46,12 +46,12 @@ def main() -> None:
 
 
 def dvc(root: Path, *arguments: str) -> None:
-    """Runs DVC as a user would."""
+    """Run DVC as a user would."""
     python(root, "-m", "dvc", *arguments)
 
 
 def python(root: Path, *arguments: str) -> None:
-    """Runs this Python on the clone's code."""
+    """Run this Python on the clone's code."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment = {
         **kept,

@@ -2,9 +2,9 @@
 
     python -m benchmarks.train [--profile small] [--seconds 20] [--precision auto] [--stages ...]
 
-Stock fastai is the lesson's loop: picture files read by fastai's data loaders, float32, fastai's
+Stock fastai is the lesson's loop: image files read by fastai's data loaders, float32, fastai's
 Adam, GANLearner. Ours is what the stages run. Both train the same freshly built network with the
-same loss. Pictures are random: speed does not depend on what they show.
+same loss. Images are random: speed does not depend on what they show.
 """
 
 import argparse
@@ -62,7 +62,7 @@ class Clock:
         self.waited = self.took = 0.0
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Starts where our Learner wants it."""
+        """Start where our Learner wants it."""
 
     def __len__(self) -> int:
         return 10**6
@@ -96,7 +96,7 @@ class Clock:
 
     @property
     def rate(self) -> float:
-        """Pictures per second."""
+        """Images per second."""
         return self.steps * self.pictures / self.took
 
 
@@ -132,7 +132,7 @@ def main() -> None:
                 ours = _alone(_ours, stage, params, faces, parsed, precision, processes)
                 peak = peaks[pick_dtype(precision, processes.device)]
                 rows.append(_row(stage, f"ours, {precision}", ours, stock, flops, peak))
-    header = ["stage", "loop", "pictures / s", "of fastai", "waiting for data", "peak memory MB"]
+    header = ["stage", "loop", "images / s", "of fastai", "waiting for data", "peak memory MB"]
     header += ["GFLOP / s", "of a large convolution's"]
     print(markdown_table(header, rows))  # noqa: T201
 
@@ -141,7 +141,7 @@ class Measured(NamedTuple):
     """What is left of a measurement that ran in a process of its own."""
 
     rate: float
-    """Pictures per second."""
+    """Images per second."""
     waiting: float
     """Share of the time."""
     peak: float
@@ -193,7 +193,7 @@ def _peak(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
 
 
 def _flops(stage: str, params: Params, processes: Processes) -> float:
-    """FLOP of a step for each picture: forward and backward; of the GAN, the mean of both turns."""
+    """FLOP of a step for each image: forward and backward; of the GAN, the mean of both turns."""
     crop, _ = _crop_and_batch(stage, params)
     device = processes.device
     generator, critic = (one.to(device) for one in _networks(stage, params))
@@ -257,8 +257,8 @@ def _make_pictures(folder: Path, stage: str, params: Params, count: int) -> Path
     rng = torch.Generator().manual_seed(0)
     for name, side in zip(("lr", "hr"), _sides(stage, params), strict=True):
         for number in range(count):
-            picture = torch.rand(3, side, side, generator=rng)
-            images.write(folder / name / f"{number:04d}.png", picture)
+            image = torch.rand(3, side, side, generator=rng)
+            images.write(folder / name / f"{number:04d}.png", image)
     return folder
 
 
@@ -273,7 +273,7 @@ def _networks(stage: str, params: Params) -> tuple[nn.Module, nn.Module]:
 
 
 class Files(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Random crops of picture files, read anew each time, as in the lesson."""
+    """Random crops of image files, read anew each time, as in the lesson."""
 
     def __init__(self, folder: Path, crop: int, *, labelled: bool) -> None:
         self.lr = get_image_files(folder / "lr").sorted()
@@ -287,19 +287,19 @@ class Files(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if self.labelled:
             label = torch.tensor(float(index % 2))
-            picture = images.read((self.hr if index % 2 else self.lr)[index])
-            return self._cut(picture, *self._corner(picture), 1), label
+            image = images.read((self.hr if index % 2 else self.lr)[index])
+            return self._cut(image, *self._corner(image), 1), label
         lr, hr = images.read(self.lr[index]), images.read(self.hr[index])
         corner = self._corner(lr)
         return self._cut(lr, *corner, 1), self._cut(hr, *corner, hr.shape[-1] // lr.shape[-1])
 
-    def _corner(self, picture: Tensor) -> tuple[int, int]:
-        rows, columns = (side - self.crop + 1 for side in picture.shape[-2:])
+    def _corner(self, image: Tensor) -> tuple[int, int]:
+        rows, columns = (side - self.crop + 1 for side in image.shape[-2:])
         return int(torch.randint(rows, ())), int(torch.randint(columns, ()))
 
-    def _cut(self, picture: Tensor, top: int, left: int, scale: int) -> Tensor:
+    def _cut(self, image: Tensor, top: int, left: int, scale: int) -> Tensor:
         rows = slice(scale * top, scale * (top + self.crop))
-        return picture[:, rows, scale * left : scale * (left + self.crop)].clone()
+        return image[:, rows, scale * left : scale * (left + self.crop)].clone()
 
 
 def _stock(stage: str, params: Params, folder: Path, seconds: float, processes: Processes) -> Clock:

@@ -70,7 +70,7 @@ class Problem(BaseModel):
 
 
 def application() -> FastAPI:
-    """Builds what answers every path below PREFIX, in JSON whatever is wrong.
+    """Build what answers every path below PREFIX, in JSON whatever is wrong.
 
     Raises:
         ParamsError: The environment does not say who may use the API.
@@ -119,7 +119,7 @@ def application() -> FastAPI:
 
 
 def owns(path: str) -> bool:
-    """Returns whether a path is the API's to answer."""
+    """Return whether a path is the API's to answer."""
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
@@ -250,7 +250,7 @@ async def health() -> dict[str, Any]:
 
 
 async def _body(request: Request) -> bytes:
-    """Reads the image; what is too big is refused by its header, or as soon as it is."""
+    """Read the image; what is too big is refused by its header, or as soon as it is."""
     too_big = intake.RefusedError(
         "too_big", f"The limit is {intake.MAX_BYTES // intake.MEGABYTE} MB."
     )

@@ -1,4 +1,4 @@
-"""The pictures that the evaluation measured on, and what the model makes of them today."""
+"""The images that the evaluation measured on, and what the model makes of them today."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ import serving
 from facesr import paths
 from facesr.errors import DataError
 
-# Folders of pairs and of the pictures they were made from, by the name of the set.
+# Folders of pairs and of the images they were made from, by the name of the set.
 SETS = {
     "faces": (paths.TEST_PAIRS, paths.FACES),
     "selfies": (paths.SELFIE_PAIRS, paths.SELFIES),
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 def pair(faces: str, stem: str) -> Pair | None:
-    """One measured picture; None where it is not here any more, or may not be shown."""
+    """One measured image; None where it is not here any more, or may not be shown."""
     from facesr import images
     from facesr.data import packs, pairs
 

@@ -27,7 +27,7 @@ class Gate:
         return len(self._line)
 
     def enter(self) -> object:
-        """Takes the last place of the queue at once; `run` or `leave` gives it back.
+        """Take the last place of the queue at once; `run` or `leave` gives it back.
 
         Raises:
             RefusedError: Too many wait.
@@ -40,7 +40,7 @@ class Gate:
         return ticket
 
     def leave(self, ticket: object) -> None:
-        """Gives a place back, where it is not given back already."""
+        """Give a place back, where it is not given back already."""
         with self._changed:
             if ticket in self._line:
                 self._line.remove(ticket)
@@ -53,12 +53,12 @@ class Gate:
         tell: Callable[[int], None] = lambda _: None,
         ticket: object = None,
     ) -> T:
-        """Waits for a slot, works, and frees the slot however it ends.
+        """Wait for a slot, works, and frees the slot however it ends.
 
         Args:
             work: What needs the slot.
-            tell: Told how many are ahead, four times a second. It may raise, which gives the place
-                up: a visitor who left or pressed Cancel.
+            tell: Called with the number of those ahead, four times a second. It may raise, which
+                gives the place up: a visitor who left or pressed Cancel.
             ticket: The place in the queue, from `enter`; None takes one.
 
         Raises:

@@ -1,6 +1,6 @@
 """What strangers hand in: checked before a pixel of it is decoded.
 
-Streamlit looks at file names only. Here the content decides, and a picture's size is read from its
+Streamlit looks at file names only. Here the content decides, and an image's size is read from its
 header, so that a decompression bomb costs nothing.
 """
 
@@ -28,10 +28,10 @@ FIRST_ONLY = "The file is animated or has several pages; only its first image is
 
 # Bytes 4 to 12 of what phones and browsers write beside JPEG.
 _BRANDS = {
-    b"ftypheic": "an Apple HEIC picture",
-    b"ftypheix": "an Apple HEIC picture",
-    b"ftypmif1": "a HEIF picture",
-    b"ftypavif": "an AVIF picture",
+    b"ftypheic": "an Apple HEIC image",
+    b"ftypheix": "an Apple HEIC image",
+    b"ftypmif1": "a HEIF image",
+    b"ftypavif": "an AVIF image",
 }
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
@@ -50,10 +50,10 @@ class RefusedError(FaceSRError):
 
 
 class Header(NamedTuple):
-    """What a file says about its picture."""
+    """What a file says about its image."""
 
     width: int
-    """In pixels, as the picture is shown: turned upright."""
+    """In pixels, as the image is shown: turned upright."""
     height: int
     format: str
     has_more: bool = False
@@ -66,10 +66,10 @@ class Header(NamedTuple):
 
 
 def check(data: bytes) -> Header:
-    """Reads a picture's header and holds it to the limits.
+    """Read an image's header and holds it to the limits.
 
     Raises:
-        RefusedError: It is no picture, or breaks a limit.
+        RefusedError: It is no image, or breaks a limit.
     """
     if not data:
         raise RefusedError("empty", "It is empty.")
@@ -82,18 +82,18 @@ def check(data: bytes) -> Header:
     if brand := _BRANDS.get(data[4:12]):
         raise RefusedError("not_an_image", f"It is {brand}. Export it as JPEG and try again.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
             _check_size(width, height)
-            if _orientation(picture.info.get("exif")) in _LYING:
+            if _orientation(image.info.get("exif")) in _LYING:
                 width, height = height, width
             # A phone's JPEG (MPO) holds a preview or a depth map beside its image.
-            frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
-            return Header(width, height, picture.format or "", frames > 1)
+            frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+            return Header(width, height, image.format or "", frames > 1)
     except RefusedError:
         raise
     except UnidentifiedImageError:
-        raise RefusedError("not_an_image", "It is not a JPEG, PNG or WebP picture.") from None
+        raise RefusedError("not_an_image", "It is not a JPEG, PNG or WebP image.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RefusedError(
             "too_many_pixels",
@@ -106,7 +106,7 @@ def check(data: bytes) -> Header:
 
 
 def decode(data: bytes) -> "Tensor":
-    """Decodes a picture that passes `check`, upright, in sRGB, without its metadata.
+    """Decode an image that passes `check`, upright, in sRGB, without its metadata.
 
     Returns:
         (3, H, W) float32 RGB in [0, 1]; transparent parts lie on white.
@@ -126,7 +126,7 @@ def decode(data: bytes) -> "Tensor":
 
 
 def plain(name: str) -> str:
-    """Escapes a file name for Markdown, where `![](address)` would load a picture."""
+    """Escapes a file name for Markdown, where `![](address)` would load an image."""
     return _MARKDOWN.sub(r"\\\1", " ".join(name.split()))
 
 

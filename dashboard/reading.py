@@ -18,13 +18,13 @@ STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
 
 
 def metrics() -> dict[str, Any]:
-    """Returns reports/metrics.json; empty where it is missing or damaged."""
+    """Return reports/metrics.json; empty where it is missing or damaged."""
     content = _read(paths.METRICS, "metrics")
     return content if isinstance(content, dict) else {}
 
 
 def scores() -> stats.Table:
-    """Returns the evaluation's numbers by set, size and method, then by metric and image.
+    """Return the evaluation's numbers by set, size and method, then by metric and image.
 
     An empty cell, infinite or undefined, is nan. Nothing where the table is missing or damaged.
     """
@@ -32,20 +32,20 @@ def scores() -> stats.Table:
 
 
 def groups() -> list[dict[str, str]]:
-    """Returns the evaluation's means by group of images; `number` reads their cells."""
+    """Return the evaluation's means by group of images; `number` reads their cells."""
     path = paths.SCORES.with_name("groups.csv")
     named = ("set", "group", "value", "pictures", "method", "metric")
     return table(path, *named, "mean", "gain", "gain_standard_error")
 
 
 def curves(stage: str, series: str = "curves") -> list[dict[str, float]]:
-    """Returns a stage's numbers by step."""
+    """Return a stage's numbers by step."""
     rows = table(paths.REPORTS / stage / f"{series}.csv", "step")
     return [{name: number(cell) for name, cell in row.items()} for row in rows]
 
 
 def sheets() -> dict[str, Path]:
-    """Returns the picture grids that stages have drawn, by what they show."""
+    """Return the image grids that stages have drawn, by what they show."""
     return {
         path.relative_to(paths.REPORTS).with_suffix("").as_posix(): path
         for path in sorted(paths.REPORTS.glob("*/**/*.png"))
@@ -53,13 +53,13 @@ def sheets() -> dict[str, Path]:
 
 
 def table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """Returns the rows of a CSV file; none where it is missing, damaged or lacks a column."""
+    """Return the rows of a CSV file; none where it is missing, damaged or lacks a column."""
     rows = _read(path, "rows")
     return rows if rows and set(columns) <= set(rows[0]) else []
 
 
 def number(cell: str) -> float:
-    """Reads a cell; nan where it is empty, which stands for infinite and undefined, or damaged."""
+    """Read a cell; nan where it is empty, which stands for infinite and undefined, or damaged."""
     try:
         return float(cell)
     except ValueError:

@@ -26,13 +26,13 @@ HEADERS = (
 
 
 class SafeHeaders:
-    """Forbids browsers to guess content types, to frame the page and to tell others about it."""
+    """Forbid browsers to guess content types, to frame the page and to send its address on."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Adds the headers to every answer."""
+        """Add the headers to every answer."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""One picture in, one picture out: what page and HTTP API both call."""
+"""One image in, one image out: what page and HTTP API both call."""
 
 import io
 from collections.abc import Callable
@@ -73,15 +73,15 @@ class Enhanced:
 
 @cache
 def shared_gate() -> Gate:
-    """The one queue in front of the model. U-Nets with hooks would mix two pictures up."""
+    """The one queue in front of the model. U-Nets with hooks would mix two images up."""
     return Gate()
 
 
 def plan(header: intake.Header, size: int) -> tuple[int, int]:
-    """Gives width and height of the result for a picture.
+    """Return width and height of the result for an image.
 
     Raises:
-        RefusedError: The picture is as large already.
+        RefusedError: The image is as large already.
     """
     longer = max(header.width, header.height)
     if longer >= size:
@@ -102,7 +102,7 @@ def enhance(
     on_progress: OnProgress | None = None,
     ticket: object = None,
 ) -> Enhanced:
-    """Checks, decodes and enhances one picture.
+    """Checks, decodes and enhances one image.
 
     Args:
         data: The file's bytes.
@@ -112,7 +112,7 @@ def enhance(
         ticket: The place in the queue, from `Gate.enter`; None takes one.
 
     Raises:
-        RefusedError: The picture is not taken, the model cannot serve, or too many wait.
+        RefusedError: The image is not taken, the model cannot serve, or too many wait.
     """
     header = intake.check(data)
     plan(header, settings.size)
@@ -132,8 +132,8 @@ def _enhance(data: bytes, settings: Settings, on_progress: OnProgress | None) ->
     except RegistryError as error:
         raise RefusedError("no_model", str(error)) from error
     try:
-        picture = intake.decode(data)
-        result, remark = _restore(loaded.enhancer, picture, settings, on_progress)
+        image = intake.decode(data)
+        result, remark = _restore(loaded.enhancer, image, settings, on_progress)
     except ParamsError as error:
         raise RefusedError("bad_setting", str(error)) from error
     except DataError as error:
@@ -145,8 +145,8 @@ def _enhance(data: bytes, settings: Settings, on_progress: OnProgress | None) ->
         if not is_out_of_memory(error):
             raise
         raise _no_memory(settings.size) from error
-    if _is_empty(result.image, picture):
-        raise RefusedError("empty_result", "The model returned an empty picture.")
+    if _is_empty(result.image, image):
+        raise RefusedError("empty_result", "The model returned an empty image.")
     height, width = result.input_size
     return Enhanced(
         source=data,
@@ -165,26 +165,26 @@ def _enhance(data: bytes, settings: Settings, on_progress: OnProgress | None) ->
 
 
 def _restore(
-    enhancer: "Enhancer", picture: "Tensor", settings: Settings, on_progress: OnProgress | None
+    enhancer: "Enhancer", image: "Tensor", settings: Settings, on_progress: OnProgress | None
 ) -> tuple["EnhancerResult", str]:
     """The result, and what is to be said of it."""
     from facesr.enhance.enhancer import EnhanceOptions
 
     if settings.faces != "off" and not enhancer.networks:
-        raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole picture.")
+        raise RefusedError("bad_setting", "Bicubic restores no faces. Take the whole image.")
     options = EnhanceOptions(size=settings.size, strength=settings.strength, faces=settings.faces)
-    result = enhancer.enhance(picture, options, on_progress=on_progress)
+    result = enhancer.enhance(image, options, on_progress=on_progress)
     has_missed = settings.faces != "off" and not result.faces
-    return result, "No face was found; the whole picture was enhanced." if has_missed else ""
+    return result, "No face was found; the whole image was enhanced." if has_missed else ""
 
 
 def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.0) -> bytes:
-    """Encodes a result for download, with its provenance in the metadata.
+    """Encode a result for download, with its provenance in the metadata.
 
     Args:
         enhanced: The result.
         file_format: JPEG and WebP are written with quality 95.
-        blend: Share of the model's picture; the rest is the bicubic enlargement.
+        blend: Share of the model's image; the rest is the bicubic enlargement.
     """
     if file_format == "png" and blend == 1:
         return enhanced.png
@@ -218,28 +218,28 @@ def file_name(name: str, enhanced: Enhanced, file_format: Format, number: int = 
 
 
 def distances(result: "Tensor", original: "Tensor") -> dict[str, float]:
-    """Returns what a result, as 8-bit values, measures against its original, by label."""
+    """Return what a result, as 8-bit values, measure against its original, by label."""
     from facesr import images, metrics
 
     values = metrics.measure(images.round_to_8bit(result)[None], original[None], ("psnr", "ssim"))
     return {names.LABELS[name]: round(float(value), 4) for name, value in values.items()}
 
 
-def data_uri(picture: "Tensor") -> str:
-    """Encodes a picture for the page: exactly up to 1024 px, as JPEG above."""
+def data_uri(image: "Tensor") -> str:
+    """Encode an image for the page: exactly up to 1024 px, as JPEG above."""
     import base64
 
     from facesr import images
 
-    if max(picture.shape[-2:]) <= 1024:
-        kind, data = "png", images.encode_png(picture)
+    if max(image.shape[-2:]) <= 1024:
+        kind, data = "png", images.encode_png(image)
     else:
-        kind, data = "jpeg", images.encode_jpeg(picture, quality=95, chroma_halved=False)
+        kind, data = "jpeg", images.encode_jpeg(image, quality=95, chroma_halved=False)
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def as_zip(files: list[tuple[str, bytes]]) -> bytes:
-    """Packs files without compressing pictures a second time."""
+    """Pack files without compressing images a second time."""
     import zipfile
 
     buffer = io.BytesIO()
@@ -249,11 +249,11 @@ def as_zip(files: list[tuple[str, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def _encode(picture: "Tensor", file_format: Format, software: str) -> bytes:
+def _encode(image: "Tensor", file_format: Format, software: str) -> bytes:
     from facesr.images import photos
 
     return photos.encode(
-        photos.Photo(picture), file_format=file_format, keep_metadata=False, software=software
+        photos.Photo(image), file_format=file_format, keep_metadata=False, software=software
     )
 
 
@@ -265,15 +265,15 @@ def _software(model: str, settings: Settings, blend: float) -> str:
     )
 
 
-def _is_empty(result: "Tensor", picture: "Tensor") -> bool:
+def _is_empty(result: "Tensor", image: "Tensor") -> bool:
     import torch
 
     if not torch.isfinite(result).all():
         return True
-    return bool(result.max() == result.min() and picture.max() != picture.min())
+    return bool(result.max() == result.min() and image.max() != image.min())
 
 
 def _no_memory(size: int) -> RefusedError:
     smaller = [other for other in SIZES if other < size]
-    advice = f"Try {smaller[-1]} x {smaller[-1]}." if smaller else "Try a smaller picture, or wait."
+    advice = f"Try {smaller[-1]} x {smaller[-1]}." if smaller else "Try a smaller image, or wait."
     return RefusedError("no_memory", f"There was not enough memory for {size} x {size}. {advice}")

@@ -124,7 +124,7 @@ class Serving:
         self._cards: dict[int, str] = {}
 
     def catalogue(self, *, refresh: bool = False) -> Catalogue:
-        """Asks the registry, unless it was asked a moment ago."""
+        """Ask the registry, unless it was asked a moment ago."""
         with self._asking:
             age = time.monotonic() - self._asked
             if self._catalogue is None or refresh or age > self.max_age:
@@ -133,7 +133,7 @@ class Serving:
             return self._catalogue
 
     def peek(self, *, wait_seconds: float = 0.3) -> Catalogue | None:
-        """Gives what is known without a long wait: the registry's library takes seconds to load.
+        """Return what is known without a long wait: the registry's library takes seconds to load.
 
         A stale answer is renewed beside; None where there is none yet.
 
@@ -149,7 +149,7 @@ class Serving:
         return self._catalogue
 
     def retry(self) -> None:
-        """Forgets what was seen, for a person who has mended something."""
+        """Forget what was seen, for a person who has mended something."""
         self._broken.clear()
         self.catalogue(refresh=True)
 
@@ -168,7 +168,7 @@ class Serving:
         return self._models.get(number) if number is not None else None
 
     def warm(self) -> None:
-        """Loads the champion beside, so that it is there when the first picture is."""
+        """Load the champion beside, so that it is there when the first image is."""
         if not self._is_warming:
             self._is_warming = True
             threading.Thread(target=self.choose, daemon=True).start()
@@ -179,7 +179,7 @@ class Serving:
         return bool(self._models)
 
     def choose(self, reference: str = CHAMPION) -> Loaded:
-        """Loads the model that a person has chosen.
+        """Load the model that a person has chosen.
 
         Only where nothing but the champion was asked for, something else may serve in its place,
         and the note says so.
@@ -281,7 +281,7 @@ def has_starter() -> bool:
 
 
 def stand_in_note(catalogue: Catalogue | None) -> Note | None:
-    """Says what serves where there is no champion, and why; None where there is one."""
+    """Say what serves where there is no champion, and why; None where there is one."""
     means = (
         f"enhanced with {STARTER}, which ships with facesr and has seen drawn images only"
         if has_starter()
@@ -356,5 +356,5 @@ def _bicubic(note: Note | None = None) -> Loaded:
 def quality(
     version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = "faces"
 ) -> float | None:
-    """A version's mean over test pictures at full size; None where it was not measured."""
+    """A version's mean over test images at full size; None where it was not measured."""
     return version.metric(faces, "full_size", method, metric, "mean")

@@ -1,4 +1,4 @@
-"""What one visitor has: pictures that wait, results, the queue between them."""
+"""What one visitor has: images that wait, results, the queue between them."""
 
 import hashlib
 import time
@@ -31,26 +31,26 @@ class Picture(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A picture in the queue."""
+    """An image in the queue."""
 
-    picture: Picture
+    image: Picture
     settings: service.Settings
 
 
 @dataclass
 class Result:
-    """An enhanced picture and what has been drawn of it."""
+    """An enhanced image and what has been drawn of it."""
 
     name: str
     key: str
     enhanced: service.Enhanced
     drawn: dict[tuple[object, ...], Any] = field(default_factory=dict)
-    """Encoded pictures by what they show, so that a rerun encodes nothing again."""
+    """Encoded images by what they show, so that a rerun encodes nothing again."""
     is_saved: bool = False
     """Whether it was downloaded."""
 
     def once(self, what: tuple[object, ...], draw: Callable[[], T], *, most: int = 8) -> T:
-        """Returns what was drawn before, a few at most, or draws it."""
+        """Return what was drawn before, or draw it; a few are kept."""
         if what not in self.drawn:
             while len(self.drawn) >= most:
                 del self.drawn[next(iter(self.drawn))]
@@ -60,7 +60,7 @@ class Result:
 
 
 class Failure(NamedTuple):
-    """A picture that was not enhanced, and why."""
+    """An image that was not enhanced, and why."""
 
     name: str
     sentence: str
@@ -71,10 +71,10 @@ class Work:
     """A visitor's queue and results; lives in Streamlit's session."""
 
     extra: list[Picture] = field(default_factory=list)
-    """Pasted pictures."""
+    """Pasted images."""
     queue: list[Job] = field(default_factory=list)
     total: int = 0
-    """Pictures of the present batch."""
+    """Images of the present batch."""
     finished: int = 0
     seconds: float = 0
     """Spent on the finished ones."""
@@ -87,10 +87,10 @@ class Work:
     """Part of the uploader's key: another one is an empty one."""
 
     def start(self, pictures: Iterable[Picture], settings: service.Settings) -> int:
-        """Queues what has no result with these settings yet; returns how many."""
+        """Queue what has no result with these settings yet; return how many."""
         done = {(r.key, r.enhanced.settings) for r in self.results if _is_final(r)}
         self.queue = [
-            Job(picture, settings) for picture in pictures if (picture.key, settings) not in done
+            Job(image, settings) for image in pictures if (image.key, settings) not in done
         ]
         self.total, self.finished, self.seconds = len(self.queue), 0, 0.0
         self.failures, self.dropped = [], 0
@@ -106,17 +106,17 @@ class Work:
         return bool(self.queue) or any(not result.is_saved for result in self.results)
 
     def next(self) -> Job | None:
-        """The picture whose turn it is; it stays in the queue until it is `done`."""
+        """The image whose turn it is; it stays in the queue until it is `done`."""
         return self.queue[0] if self.queue else None
 
     def done(self, job: Job, outcome: service.Enhanced | str, started: float) -> None:
-        """Records a picture's result or the sentence that says why there is none."""
+        """Record an image's result or the sentence that says why there is none."""
         self.finished += 1
         self.seconds += time.monotonic() - started
         if isinstance(outcome, str):
-            self.failures.append(Failure(job.picture.name, outcome))
+            self.failures.append(Failure(job.image.name, outcome))
         else:
-            self.results.insert(0, Result(job.picture.name, job.picture.key, outcome))
+            self.results.insert(0, Result(job.image.name, job.image.key, outcome))
             while len(self.results) > MAX_RESULTS or (
                 len(self.results) > 1 and _bytes(self.results) > MAX_RESULT_BYTES
             ):
@@ -126,7 +126,7 @@ class Work:
             self.queue.pop(0)
 
     def clear(self) -> None:
-        """Forgets every picture."""
+        """Forget every image."""
         self.extra, self.queue, self.results, self.failures = [], [], [], []
         self.total = self.finished = self.dropped = 0
         self.uploader += 1

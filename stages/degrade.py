@@ -10,7 +10,7 @@ from facesr.data.degrade import write_pairs
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params()
     write_pairs(
         [paths.FACES, paths.SELFIES],

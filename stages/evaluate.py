@@ -11,7 +11,7 @@ from facesr.evaluation.evaluate import evaluate
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params()
     evaluate(
         params.evaluate,

@@ -1,4 +1,4 @@
-"""Obtains the face pictures of the active profile and splits them.
+"""Obtains the face images of the active profile and splits them.
 
 Reads   the source that params.yaml names, removed.csv
 Writes  data/faces, reports/fetch_faces/
@@ -10,7 +10,7 @@ from facesr.data.fetch import fetch
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params()
     valid, test = params.fetch_faces.valid_fraction, params.fetch_faces.test_fraction
     fetch(

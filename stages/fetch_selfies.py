@@ -1,4 +1,4 @@
-"""Obtains the pictures of the second evaluation set, none of which is trained on.
+"""Obtains the images of the second evaluation set, none of which is trained on.
 
 Reads   the source that params.yaml names, removed.csv
 Writes  data/selfies, reports/fetch_selfies/
@@ -10,7 +10,7 @@ from facesr.data.fetch import SELFIE_SEED_OFFSET, fetch
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params()
     fetch(
         params.fetch_selfies,

@@ -15,7 +15,7 @@ from facesr.tracking import publish
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params(any_device=True)
     sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
     publish(

@@ -13,7 +13,7 @@ from facesr.training.pretrain import regression_task
 
 
 def main() -> None:
-    """Runs the stage."""
+    """Run the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_upsampler", params) as report:
         task = regression_task(

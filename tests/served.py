@@ -60,7 +60,7 @@ def register(project: Path, number: int) -> None:
     )
 
 
-def crown(project: Path, number: int) -> None:
+def make_champion(project: Path, number: int) -> None:
     """Moves the alias."""
     client, _ = store.connect(project, create=False)
     client.set_registered_model_alias(tracking.MODEL, tracking.CHAMPION, str(number))

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from facesr.files import folder_written_whole, scratch_folder, written_whole
+from facesr.files import atomic_folder, atomic_write, scratch_folder
 
 WRITERS, TIMES = 16, 200
 
@@ -20,7 +20,7 @@ def names(folder):
 
 def write_file(path, writer):
     for _ in range(TIMES):
-        with written_whole(path) as part, part.open("w") as file:
+        with atomic_write(path) as part, part.open("w") as file:
             for _ in range(2):
                 file.write(f"{writer:02d}" * 2000)
                 file.flush()
@@ -28,7 +28,7 @@ def write_file(path, writer):
 
 def write_folder(path, writer):
     for _ in range(TIMES):
-        with folder_written_whole(path) as part:
+        with atomic_folder(path) as part:
             for name in "abc":
                 (part / name).write_text(str(writer))
 
@@ -64,10 +64,10 @@ def test_of_sixteen_processes_writing_one_folder_each_writes_it_whole(tmp_path):
 
 @pytest.mark.parametrize("name", ["a" * 251 + ".png", "é" * 125 + ".png", "顔" * 83 + ".png"])
 def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path, name):
-    with written_whole(tmp_path / name) as part:
+    with atomic_write(tmp_path / name) as part:
         part.write_text("file")
     assert (tmp_path / name).read_text() == "file"
-    with folder_written_whole(tmp_path / "above" / name) as part:
+    with atomic_folder(tmp_path / "above" / name) as part:
         (part / "a").touch()
     assert (tmp_path / "above" / name / "a").exists()
 
@@ -80,9 +80,9 @@ def test_files_and_folders_have_the_permissions_that_the_user_asks_for(
 ):
     before = os.umask(mask)
     try:
-        with written_whole(tmp_path / "file") as part:
+        with atomic_write(tmp_path / "file") as part:
             part.touch()
-        with folder_written_whole(tmp_path / "folder"):
+        with atomic_folder(tmp_path / "folder"):
             pass
     finally:
         os.umask(before)
@@ -95,7 +95,7 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path):
     file.write_text("old")
     folder.mkdir()
     (folder / "old").touch()
-    for written, path in ((written_whole, file), (folder_written_whole, folder)):
+    for written, path in ((atomic_write, file), (atomic_folder, folder)):
         with suppress(KeyboardInterrupt), written(path) as part:
             (part / "new" if part.is_dir() else part).write_text("new")
             raise KeyboardInterrupt
@@ -107,7 +107,7 @@ def test_an_error_leaves_the_old_and_nothing_else(tmp_path):
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
     folder = tmp_path / "folder"
     for name in ("old", "new"):
-        with folder_written_whole(folder) as part:
+        with atomic_folder(folder) as part:
             (part / name).touch()
     assert names(folder) == ["new"]
     assert names(tmp_path) == ["folder"]
@@ -116,8 +116,8 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from facesr.files import folder_written_whole, written_whole
-with written_whole(Path("a.png")) as file, folder_written_whole(Path("b")) as folder:
+from facesr.files import atomic_folder, atomic_write
+with atomic_write(Path("a.png")) as file, atomic_folder(Path("b")) as folder:
     file.touch()
     (folder / "c.png").touch()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_what_a_killed_writer_leaves_is_hidden_and_deleted_by_the_next_one(tmp_p
     left = names(tmp_path)
     assert len(left) == 2
     assert all(name.startswith(".") and name.endswith(".part") for name in left)
-    with scratch_folder(tmp_path / "d") as alive, written_whole(tmp_path / "e") as part:
+    with scratch_folder(tmp_path / "d") as alive, atomic_write(tmp_path / "e") as part:
         part.touch()
         assert set(names(tmp_path)) == {alive.name, part.name}
     assert names(tmp_path) == ["e"]

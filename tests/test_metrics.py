@@ -13,10 +13,10 @@ from facesr.errors import DataError
 def photograph(seed, size=192):
     """Smooth noise with edges: the statistics matter to no test, structure does."""
     rng = np.random.default_rng(seed)
-    picture = ndimage.gaussian_filter(rng.random((3, size, size)), (0, 4, 4))
-    picture = (picture - picture.min()) / (picture.max() - picture.min())
-    picture[:, size // 3 : size // 2, size // 4 : size // 2] *= 0.5
-    return torch.from_numpy(picture).float()[None]
+    image = ndimage.gaussian_filter(rng.random((3, size, size)), (0, 4, 4))
+    image = (image - image.min()) / (image.max() - image.min())
+    image[:, size // 3 : size // 2, size // 4 : size // 2] *= 0.5
+    return torch.from_numpy(image).float()[None]
 
 
 def damaged(hr, seed=9, strength=0.05):
@@ -34,8 +34,8 @@ def sr(hr):
     return damaged(hr)
 
 
-def as_numpy(picture):
-    return picture[0].permute(1, 2, 0).double().numpy()
+def as_numpy(image):
+    return image[0].permute(1, 2, 0).double().numpy()
 
 
 def test_mse_agrees_with_scikit_image(sr, hr):
@@ -49,8 +49,8 @@ def test_psnr_agrees_with_scikit_image(sr, hr):
 
 
 def test_psnr_y_agrees_with_the_formula_of_the_papers(sr, hr):
-    def luma(picture):
-        red, green, blue = np.moveaxis(as_numpy(picture), 2, 0)
+    def luma(image):
+        red, green, blue = np.moveaxis(as_numpy(image), 2, 0)
         return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 
     expected = 10 * np.log10(255**2 / np.mean((luma(sr) - luma(hr)) ** 2))
@@ -58,8 +58,8 @@ def test_psnr_y_agrees_with_the_formula_of_the_papers(sr, hr):
 
 
 def test_gmsd_agrees_with_the_paper_written_again(sr, hr):
-    def gradient(picture):
-        luma = as_numpy(picture) @ [0.299, 0.587, 0.114] * 255
+    def gradient(image):
+        luma = as_numpy(image) @ [0.299, 0.587, 0.114] * 255
         half = luma.reshape(luma.shape[0] // 2, 2, -1, 2).mean((1, 3))
         # SciPy's Prewitt kernel has the weights 1, not 1/3.
         parts = [ndimage.prewitt(half, axis=axis, mode="constant") / 3 for axis in (0, 1)]
@@ -128,8 +128,8 @@ def test_ms_ssim_agrees_with_the_paper_written_again(size, window):
 )
 def test_the_window_of_ms_ssim_is_fitted_to_the_size(side, window):
     assert metrics.ms_ssim_window(side) == window
-    picture = photograph(3, side)
-    assert metrics.ms_ssim(picture, picture).item() == pytest.approx(1, abs=1e-5)
+    image = photograph(3, side)
+    assert metrics.ms_ssim(image, image).item() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_picture_too_small_for_ms_ssim_is_refused():
@@ -177,11 +177,11 @@ def test_one_value_comes_for_each_picture(sr, hr):
 
 
 def test_clipped_values_are_those_that_8_bits_round_to_black_or_white():
-    picture = torch.full((1, 3, 16, 16), 0.5)
-    picture[:, :, :4] = 0.999  # rounds to 255
-    picture[:, :, 4:8] = 0.0
-    picture[:, :, 8:12] = 0.99  # rounds to 252
-    assert metrics.clipped_fraction(picture).item() == pytest.approx(0.5)
+    image = torch.full((1, 3, 16, 16), 0.5)
+    image[:, :, :4] = 0.999  # rounds to 255
+    image[:, :, 4:8] = 0.0
+    image[:, :, 8:12] = 0.99  # rounds to 252
+    assert metrics.clipped_fraction(image).item() == pytest.approx(0.5)
 
 
 def test_a_blurred_picture_has_less_gradient_energy_and_a_noisy_one_more(hr):

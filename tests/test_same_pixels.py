@@ -62,8 +62,8 @@ def test_library_command_registered_model_and_evaluation_agree(weights, tmp_path
     rows = DataFrame({"image": [(tmp_path / "in" / "a.png").read_bytes()]})
     answer = served.predict(rows, {"size": 90, "strength": 1.0})
     assert list(answer["error"]) == [""]
-    with Image.open(io.BytesIO(answer["image"][0])) as picture:
-        predicted = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    with Image.open(io.BytesIO(answer["image"][0])) as image:
+        predicted = torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     for other in (measured, commanded, predicted):
         assert torch.equal(other, library)

@@ -194,16 +194,16 @@ def test_a_second_copy_trains_the_same_weights(copies):
     project, other = copies
     assert other.weights() == project.weights()
     command = (sys.executable, "-c", "from facesr.cli import main; main()", "data")
-    assert "data/faces: 10 pictures in the manifest, 0 faults" in other.run(*command, "check")
+    assert "data/faces: 10 images in the manifest, 0 faults" in other.run(*command, "check")
     with (other.root / "data" / "faces" / "manifest.csv").open() as file:
-        picture = next(row for row in csv.DictReader(file) if row["split"] == "train")
-    output = other.run(*command, "remove", picture["sha256"])
-    assert f"removed {picture['file']} (train, from {picture['origin']})" in output
+        image = next(row for row in csv.DictReader(file) if row["split"] == "train")
+    output = other.run(*command, "remove", image["sha256"])
+    assert f"removed {image['file']} (train, from {image['origin']})" in output
     assert "facesr/1 was trained with it (train)" in output
-    assert "data/faces: 9 pictures in the manifest, 0 faults" in other.run(*command, "check")
-    # DVC's cache still has the folder with the picture; the list keeps it out all the same.
+    assert "data/faces: 9 images in the manifest, 0 faults" in other.run(*command, "check")
+    # DVC's cache still has the folder with the image; the list keeps it out all the same.
     assert "fetch_faces" in other.repro(target="fetch_faces")
-    assert picture["sha256"] not in (other.root / "data" / "faces" / "manifest.csv").read_text()
+    assert image["sha256"] not in (other.root / "data" / "faces" / "manifest.csv").read_text()
 
 
 def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):
@@ -217,7 +217,7 @@ def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):
 
 def test_pictures_of_a_folder_go_the_same_way(project, tmp_path):
     other = Project(tmp_path)
-    # Photographs of any folder: here the pictures that the first copy has drawn.
+    # Photographs of any folder: here the images that the first copy has drawn.
     photographs = tmp_path / "photographs"
     shutil.copytree(project.root / "data" / "faces", photographs / "mine")
     (photographs / "broken.jpg").write_bytes(b"not a picture")
@@ -226,5 +226,5 @@ def test_pictures_of_a_folder_go_the_same_way(project, tmp_path):
         other.run(sys.executable, "-m", f"stages.{stage}")
     set_aside = (tmp_path / "reports" / "fetch_faces" / "set_aside.csv").read_text()
     assert "broken.jpg" in set_aside
-    assert "is not a picture" in set_aside
+    assert "is not an image" in set_aside
     assert len((tmp_path / "data/pairs/train/lr/stems.txt").read_text().splitlines()) == 6

@@ -6,7 +6,7 @@ import serving
 
 
 def model_chip() -> None:
-    """Draws the model's name and quality, and follows the registry while the page is open."""
+    """Draw the model's name and quality, and follow the registry while the page is open."""
     with st.container(border=True):
         st.markdown("**Model**")
         known = serving.shared().peek()
@@ -42,7 +42,5 @@ def _chip() -> None:
         st.caption(f"Test PSNR {model:.2f} dB (bicubic {bicubic:.2f})")
     loaded = serving.shared().loaded(champion.number)
     st.caption(
-        f"{loaded.enhancer.device.type.upper()}, ready"
-        if loaded
-        else "Loads with the first picture."
+        f"{loaded.enhancer.device.type.upper()}, ready" if loaded else "Loads with the first image."
     )

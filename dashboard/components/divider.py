@@ -1,4 +1,4 @@
-"""Two pictures in one frame behind a divider, with zoom, for mouse, touch and keyboard.
+"""Two images in one frame behind a divider, with zoom, for mouse, touch and keyboard.
 
 The frame holds a native range input, so keyboards and screen readers know it. A zoom is a CSS scale
 about an origin; the browser clips before it scales, hence `clip` below.
@@ -28,15 +28,15 @@ def divider(
     size: tuple[int, int],
     subject: str = "",
 ) -> Any:
-    """Draws the frame; divider and zoom stay where they are when the pictures change.
+    """Draw the frame; divider and zoom stay where they are when the images change.
 
     Args:
-        before: Address or data URI of the left picture.
-        after: Of the right picture, which has the same size.
+        before: Address or data URI of the left image.
+        after: Of the right image, which has the same size.
         key: Streamlit's key of the component.
-        before_label: What the left picture is.
-        after_label: What the right picture is.
-        size: Width and height in pixels; small pictures are not shown larger than twice that.
+        before_label: What the left image is.
+        after_label: What the right image is.
+        size: Width and height in pixels; small images are not shown larger than twice that.
         subject: What both show, for screen readers.
     """
     about = f", {subject}" if subject else ""
@@ -50,7 +50,7 @@ def divider(
             "before_alt": f"{before_label}{about}",
             "after_alt": f"{after_label}{about}",
             "ratio": f"{size[0]} / {size[1]}",
-            # A picture taller than the window would hide the divider.
+            # An image taller than the window would hide the divider.
             "width": f"min(100%, {min(2 * size[0], 768)}px, {80 * size[0] / size[1]:.1f}vh)",
         },
     )

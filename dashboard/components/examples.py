@@ -11,7 +11,7 @@ SEED, ORIGINAL_SIDE, SIDE = 7, 512, 96
 
 @cache
 def original(name: str) -> bytes:
-    """The large picture behind an example, as PNG."""
+    """The large image behind an example, as PNG."""
     from facesr import drawing, images
 
     return images.encode_png(drawing.draw(SEED, NAMES[name], ORIGINAL_SIDE))
@@ -19,7 +19,7 @@ def original(name: str) -> bytes:
 
 @cache
 def load(name: str) -> Picture:
-    """The example, reduced as a small picture would be."""
+    """The example, reduced as a small image would be."""
     from facesr import images
 
     small = images.resize(images.read(original(name)), (SIDE, SIDE), "bicubic").clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Ctrl+V: a picture from the clipboard."""
+"""Ctrl+V: an image from the clipboard."""
 
 import base64
 import binascii
@@ -26,7 +26,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (file.size > data.max_bytes) { hint.textContent = data.too_big; return; }
       const reader = new FileReader();
       reader.onload = () => setTriggerValue(
-        "picture", { name: file.name || "pasted.png", data: reader.result.split(",")[1] });
+        "image", { name: file.name || "pasted.png", data: reader.result.split(",")[1] });
       reader.readAsDataURL(file);
       return;
     }
@@ -38,23 +38,23 @@ export default function ({ data, parentElement, setTriggerValue }) {
 )
 
 
-def paste(*, key: str, on_picture: Callable[[], None]) -> Any:
-    """Listens on the whole page; `pasted` gives the picture inside the callback."""
+def paste(*, key: str, on_image: Callable[[], None]) -> Any:
+    """Listen on the whole page; `pasted` returns the image inside the callback."""
     return _paste(
         key=key,
         data={
-            "hint": "Or press Ctrl+V to paste a picture.",
+            "hint": "Or press Ctrl+V to paste an image.",
             "max_bytes": intake.MAX_BYTES,
-            "too_big": f"That picture is larger than {intake.MAX_BYTES // intake.MEGABYTE} MB.",
+            "too_big": f"That image is larger than {intake.MAX_BYTES // intake.MEGABYTE} MB.",
         },
-        on_picture_change=on_picture,
+        on_image_change=on_image,
     )
 
 
 def pasted(key: str) -> Picture | None:
     """What was pasted; None where the browser sent something else."""
-    picture: Any = getattr(st.session_state.get(key), "picture", None)
+    image: Any = getattr(st.session_state.get(key), "image", None)
     try:
-        return Picture(str(picture["name"]), base64.b64decode(picture["data"], validate=True))
+        return Picture(str(image["name"]), base64.b64decode(image["data"], validate=True))
     except (TypeError, KeyError, binascii.Error, ValueError):
         return None

@@ -19,7 +19,7 @@ AMPLIFIED = 4
 
 
 def show(result: Result, *, blend: float, file_format: service.Format) -> None:
-    """Draws a result; `blend` and `file_format` apply to what is seen and downloaded."""
+    """Draw a result; `blend` and `file_format` apply to what is seen and downloaded."""
     enhanced = result.enhanced
     before, after = enhanced.input_size, enhanced.output_size
     st.markdown(
@@ -136,7 +136,7 @@ def _buttons(result: Result, blend: float, file_format: service.Format) -> None:
 
 def _check(result: Result, blend: float) -> None:
     st.write(
-        "Hand in the large picture that this small one was made from, and see how close the "
+        "Hand in the large image that this small one was made from, and see how close the "
         "result comes to it."
     )
     file = st.file_uploader(
@@ -160,10 +160,10 @@ def _check(result: Result, blend: float) -> None:
 def compare_to_original(
     enhanced: service.Enhanced, data: bytes, blend: float
 ) -> list[dict[str, Any]]:
-    """Measures bicubic and model against an original, reduced to the size of the result.
+    """Measure bicubic and model against an original, reduced to the size of the result.
 
     Raises:
-        RefusedError: It is no picture, smaller than the result, or of other proportions.
+        RefusedError: It is no image, smaller than the result, or of other proportions.
     """
     from facesr import images
 

@@ -15,7 +15,7 @@ st.title("About")
 
 st.subheader("What it does")
 st.write(
-    "Small face pictures become larger and sharper. A network that was trained on pairs of small "
+    "Small face images become larger and sharper. A network that was trained on pairs of small "
     "and large faces adds what is likely; bicubic interpolation, beside every result, adds nothing."
 )
 
@@ -23,11 +23,11 @@ st.subheader("What it must not be used for")
 st.markdown(
     """
 - **Not for identification**, evidence, surveillance or medicine. Details are estimated by a model
-  and can differ from the real face: many large faces fit one small picture, and the network shows
+  and can differ from the real face: many large faces fit one small image, and the network shows
   one of them.
-- **Bias.** A network gives back what its training pictures hold. In 2020 PULSE turned a small
-  picture of Barack Obama into a white man. *Results* shows how the quality differs between groups,
-  where the test pictures name any.
+- **Bias.** A network gives back what its training images hold. In 2020 PULSE turned a small
+  image of Barack Obama into a white man. *Results* shows how the quality differs between groups,
+  where the test images name any.
 - Skin may come out smoother than it is, and bright skin brighter. The strength towards *faithful*,
   or the blend with the original, takes that back.
 """
@@ -42,7 +42,7 @@ if catalogue is None or champion is None:
     elif catalogue:
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
     st.markdown(
-        "A model of your own, from pictures to registry: `make repro`, on two processor "
+        "A model of your own, from images to registry: `make repro`, on two processor "
         "cores in ten minutes."
     )
 else:
@@ -64,17 +64,17 @@ else:
 st.subheader("Limits")
 st.markdown(
     f"""
-- JPEG, PNG or WebP, told by content; up to {intake.MAX_BYTES // intake.MEGABYTE} MB,
+- JPEG, PNG or WebP, recognised by content; up to {intake.MAX_BYTES // intake.MEGABYTE} MB,
   {intake.MAX_PIXELS // 1_000_000} megapixels, {intake.MIN_SIDE} to {intake.MAX_SIDE} pixels a side,
   {intake.MAX_FILES} at a time.
 - Results of {", ".join(map(str, service.SIZES))} pixels on the longer side; proportions stay.
-- One picture is worked on at a time; others wait in the order in which they came.
+- One image is worked on at a time; others wait in the order in which they came.
 """
 )
 
 st.subheader("Privacy")
 st.write(
-    "Pictures stay in this computer's memory and are deleted when you close the page. None is "
+    "Images stay in this computer's memory and are deleted when you close the page. None is "
     "logged, stored, or sent elsewhere. Results carry no camera data and no place; they carry the "
     "model's name and settings. Large uploads pass through the system's folder for temporary "
     "files while they arrive."

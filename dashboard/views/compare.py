@@ -1,4 +1,4 @@
-"""Which of two models does better on this picture?"""
+"""Which of two models does better on this image?"""
 
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ CROP = 96
 
 
 def main() -> None:
-    """Draws the page."""
+    """Draw the page."""
     st.title("Compare models")
     st.write(
-        f"A picture is made {SCALE} times smaller; each model enlarges it again, and the original "
+        f"An image is made {SCALE} times smaller; each model enlarges it again, and the original "
         "shows how close it comes."
     )
     original = ask_original()
@@ -42,18 +42,18 @@ def main() -> None:
     )
     if original is None:
         st.stop()
-    picture, small = original
+    image, small = original
     with st.spinner("Enhancing ..."):
-        shown = {name: made(picture, small, name) for name in dict.fromkeys((first, second))}
+        shown = {name: made(image, small, name) for name in dict.fromkeys((first, second))}
     for name, outcome in shown.items():
         if isinstance(outcome, str):
             st.error(f"{options[name]}: {outcome}")
     if any(isinstance(outcome, str) for outcome in shown.values()):
         st.stop()
-    show_pair(picture, (first, second), shown, options)
-    show_metrics(picture, small, shown, options)
+    show_pair(image, (first, second), shown, options)
+    show_metrics(image, small, shown, options)
     if st.toggle("The same crop from every version", key="crops"):
-        show_crops(picture, small, options)
+        show_crops(image, small, options)
 
 
 def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
@@ -68,13 +68,13 @@ def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
 
 
 def ask_original() -> tuple[bytes, bytes] | None:
-    """The original and the small picture made of it, as PNG; None where it is refused."""
+    """The original and the small image made of it, as PNG; None where it is refused."""
     left, right = st.columns(2)
     name = left.pills(
         "Example", list(examples.NAMES), default="Face 1", required=True, key="example"
     )
     file = right.file_uploader(
-        "Or your own picture",
+        "Or your own image",
         type=["jpg", "jpeg", "png", "webp"],
         max_upload_size=intake.MAX_BYTES // intake.MEGABYTE,
         key="own",
@@ -94,15 +94,15 @@ def ask_original() -> tuple[bytes, bytes] | None:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def prepare(data: bytes) -> tuple[bytes, bytes]:
-    """Cuts an original to sides that the scale divides, and makes the small picture.
+    """Cut an original to sides that the scale divides, and make the small image.
 
     Raises:
-        RefusedError: It is no picture, or too small.
+        RefusedError: It is no image, or too small.
     """
     from facesr import images
 
-    picture = intake.decode(data)
-    height, width = picture.shape[-2:]
+    image = intake.decode(data)
+    height, width = image.shape[-2:]
     if min(height, width) < SCALE * intake.MIN_SIDE:
         raise intake.RefusedError(
             "too_small",
@@ -111,7 +111,7 @@ def prepare(data: bytes) -> tuple[bytes, bytes]:
         )
     factor = min(1.0, LARGEST / max(height, width))
     size = tuple(max(SCALE, int(side * factor) // SCALE * SCALE) for side in (height, width))
-    hr = images.resize(picture, (size[0], size[1]), "lanczos").clamp(0, 1)
+    hr = images.resize(image, (size[0], size[1]), "lanczos").clamp(0, 1)
     lr = images.resize(hr, (size[0] // SCALE, size[1] // SCALE), "bicubic").clamp(0, 1)
     return images.encode_png(hr), images.encode_png(lr)
 
@@ -125,7 +125,7 @@ def made(original: bytes, small: bytes, name: str) -> service.Enhanced | bytes |
 
 
 def pixels(outcome: service.Enhanced | bytes | str) -> "Tensor":
-    """The picture of one side, (3, H, W) in [0, 1]."""
+    """The image of one side, (3, H, W) in [0, 1]."""
     from facesr import images
 
     assert not isinstance(outcome, str)
@@ -182,7 +182,7 @@ def measured(png: bytes, original: bytes) -> dict[str, float]:
 
 
 def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
-    """One part of the picture as every choice shows it, at the same zoom."""
+    """One part of the image as every choice shows it, at the same zoom."""
     header = intake.check(original)
     place = st.slider("Place from top to bottom", 0, 100, 45, 5, format="%d %%", key="place")
     side = min(CROP, header.width, header.height)

@@ -1,4 +1,4 @@
-"""Makes small face pictures larger and sharper: the page that most people want."""
+"""Makes small face images larger and sharper: the page that most people want."""
 
 import time
 from functools import partial
@@ -17,7 +17,7 @@ LIMITS = (
     f"JPEG, PNG or WebP, up to {intake.MAX_BYTES // intake.MEGABYTE} MB and "
     f"{intake.MAX_PIXELS // 1_000_000} megapixels each, {intake.MAX_FILES} at a time."
 )
-# HEIC and its kin are let in to be told what to do about them.
+# HEIC and similar files are accepted to say what to do about them.
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif"]
 # What the networks were trained for; beyond it they have little to work with.
 TRAINED_FACTOR = 8
@@ -29,9 +29,9 @@ FACES: dict[service.Faces, str] = {
 
 
 def main() -> None:
-    """Draws the page."""
-    st.title("Enhance a face picture")
-    st.write(f"Makes a small face picture larger and sharper. {LIMITS}")
+    """Draw the page."""
+    st.title("Enhance a face image")
+    st.write(f"Makes a small face image larger and sharper. {LIMITS}")
     pictures = ask_pictures()
     settings, blend, file_format = ask_settings()
     waiting = list_pictures(pictures, settings.size)
@@ -40,7 +40,7 @@ def main() -> None:
     show_failures()
     show_results(blend, file_format)
     if not pictures and not work().results:
-        st.info("Drop one or more face pictures here to start, or try an example.")
+        st.info("Drop one or more face images here to start, or try an example.")
     if pictures:
         # While the visitor still looks at the settings.
         serving.shared().warm()
@@ -51,7 +51,7 @@ def main() -> None:
 
 def ask_pictures() -> list[Picture]:
     """Everything that the visitor has handed in, in the order of the page."""
-    st.subheader("1 Pictures")
+    st.subheader("1 Images")
     files = st.file_uploader(
         "Pictures",
         type=TYPES,
@@ -60,14 +60,14 @@ def ask_pictures() -> list[Picture]:
         key=f"files_{work().uploader}",
         label_visibility="collapsed",
     )
-    paste(key="paste", on_picture=take_pasted)
+    paste(key="paste", on_image=take_pasted)
     with st.container(horizontal=True):
-        for position, picture in enumerate(work().extra):
+        for position, image in enumerate(work().extra):
             st.button(
-                f"Remove {intake.plain(picture.name)}",
+                f"Remove {intake.plain(image.name)}",
                 key=f"unpaste_{position}",
                 on_click=work().extra.remove,
-                args=(picture,),
+                args=(image,),
             )
     left, right = st.columns(2)
     with left:
@@ -88,15 +88,15 @@ def ask_pictures() -> list[Picture]:
         pictures.append(Picture("selfie.jpg", shot.getvalue()))
     pictures += [examples.load(name) for name in chosen]
     if len(pictures) > intake.MAX_FILES:
-        st.warning(f"{intake.MAX_FILES} pictures at a time. The first {intake.MAX_FILES} are used.")
+        st.warning(f"{intake.MAX_FILES} images at a time. The first {intake.MAX_FILES} are used.")
     return pictures[: intake.MAX_FILES]
 
 
 def take_pasted() -> None:
-    """Adds what the clipboard held."""
-    picture = pasted("paste")
-    if picture is not None:
-        work().extra.append(picture)
+    """Add what the clipboard held."""
+    image = pasted("paste")
+    if image is not None:
+        work().extra.append(image)
 
 
 def ask_settings() -> tuple[service.Settings, float, service.Format]:
@@ -147,7 +147,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
         5,
         format="%d %%",
         key="blend",
-        help="100 % shows the model's picture, 0 % the bicubic enlargement. Needs no new run.",
+        help="100 % shows the model's image, 0 % the bicubic enlargement. Needs no new run.",
     )
     file_format = left.segmented_control(
         "Format",
@@ -193,20 +193,20 @@ def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool
 
 
 def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
-    """Says what will become of each picture; returns those that can be enhanced."""
+    """Say what will become of each image; return those that can be enhanced."""
     good, lines, beyond = [], [], False
-    for picture in pictures:
+    for image in pictures:
         try:
-            header = intake.check(picture.data)
+            header = intake.check(image.data)
             width, height = service.plan(header, size)
         except intake.RefusedError as refusal:
-            st.error(f"**{intake.plain(picture.name)}** was not enhanced. {refusal}")
+            st.error(f"**{intake.plain(image.name)}** was not enhanced. {refusal}")
             continue
-        good.append(picture)
+        good.append(image)
         factor = width / header.width
         beyond = beyond or factor > TRAINED_FACTOR
         lines.append(
-            f"{intake.plain(picture.name)}: {header.width} x {header.height} → {width} x {height} "
+            f"{intake.plain(image.name)}: {header.width} x {header.height} → {width} x {height} "
             f"px ({factor:.1f}x larger). {header.note}".removesuffix(". ")
         )
     if lines:
@@ -223,17 +223,17 @@ def ask_start(pictures: list[Picture], settings: service.Settings) -> None:
 
     def start() -> None:
         if not work().start(pictures, settings):
-            st.toast("These pictures are enhanced with these settings already.")
+            st.toast("These images are enhanced with these settings already.")
 
-    labels = {0: "Enhance", 1: "Enhance 1 picture"}
+    labels = {0: "Enhance", 1: "Enhance 1 image"}
     with st.container(horizontal=True):
         st.button(
-            labels.get(len(pictures), f"Enhance {len(pictures)} pictures"),
+            labels.get(len(pictures), f"Enhance {len(pictures)} images"),
             type="primary",
             key="go",
             shortcut="E",
             disabled=not pictures,
-            help="Add a picture first." if not pictures else None,
+            help="Add an image first." if not pictures else None,
             on_click=start,
         )
         st.button(
@@ -245,15 +245,15 @@ def ask_start(pictures: list[Picture], settings: service.Settings) -> None:
 
 
 def run_queue() -> None:
-    """Works on the first picture of the queue, then runs the page again for the next.
+    """Works on the first image of the queue, then runs the page again for the next.
 
-    A click in between interrupts at the next drawing; the picture stays in the queue.
+    A click in between interrupts at the next drawing; the image stays in the queue.
     """
     mine = work()
     job = mine.next()
     if job is None:
         return
-    name = intake.plain(job.picture.name)
+    name = intake.plain(job.image.name)
     each = mine.seconds / mine.finished if mine.finished else 0.0
     left = each * len(mine.queue)
     pace = f", {each:.1f} s each, about {left:.0f} s left" if each else ""
@@ -273,7 +273,7 @@ def run_queue() -> None:
     started = time.monotonic()
     try:
         outcome: service.Enhanced | str = service.enhance(
-            job.picture.data, job.settings, on_queue=on_queue, on_progress=on_progress
+            job.image.data, job.settings, on_queue=on_queue, on_progress=on_progress
         )
     except intake.RefusedError as refusal:
         outcome = str(refusal)
@@ -284,21 +284,21 @@ def run_queue() -> None:
 
 
 def cancel() -> None:
-    """Stops the batch; what is done stays."""
+    """Stop the batch; what is done stays."""
     mine = work()
     mine.cancel()
-    st.toast(f"Stopped. {mine.finished} of {mine.total} pictures are ready.")
+    st.toast(f"Stopped. {mine.finished} of {mine.total} images are ready.")
 
 
 def show_failures() -> None:
-    """Names each picture of the last batch that was not enhanced, and why."""
+    """Name each image of the last batch that was not enhanced, and why."""
     for failure in work().failures:
         st.error(f"**{intake.plain(failure.name)}** was not enhanced. {failure.sentence}")
 
 
 @st.fragment
 def show_results(blend: float, file_format: service.Format) -> None:
-    """Draws the results; looking at them runs nothing else again."""
+    """Draw the results; looking at them runs nothing else again."""
     results = work().results
     if not results:
         ask_before_leaving(key="leaving", ask=work().is_unsaved, saved_by=())

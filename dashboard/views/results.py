@@ -26,12 +26,12 @@ COLUMNS = {
     **names.LABELS,
 }
 EXTREMES = 5
-# Of each end, where the pictures are shown.
+# Of each end, where the images are shown.
 SHOWN = 3
 
 
 def main() -> None:
-    """Draws the page."""
+    """Draw the page."""
     st.title("Results")
     with st.spinner("Asking the model registry ..."):
         catalogue = serving.shared().catalogue()
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def refresh() -> None:
-    """Asks everything again."""
+    """Ask everything again."""
     serving.shared().retry()
     runs.clear()
 
@@ -84,7 +84,7 @@ def show_champion(catalogue: serving.Catalogue) -> None:
         before = serving.quality(earlier[0], serving.METHOD)
         if own is not None and before is not None:
             same = version.tags.get("evaluation.key") == earlier[0].tags.get("evaluation.key")
-            warning = "" if same else " (measured on other pictures: not comparable)"
+            warning = "" if same else " (measured on other images: not comparable)"
             st.caption(
                 f"v{earlier[0].number} before it: {before:.2f} dB, a change of "
                 f"{own - before:+.2f} dB{warning}."
@@ -121,7 +121,7 @@ def show_history(catalogue: serving.Catalogue) -> None:
 
 def show_tables(measured: dict[str, Any]) -> None:
     """The evaluation's tables, bicubic first."""
-    st.subheader("Measured on test pictures")
+    st.subheader("Measured on test images")
     left, right = st.columns(2)
     faces = left.selectbox("Pictures", list(measured), key="set", format_func=str.capitalize)
     sizes = list(measured[faces])
@@ -134,7 +134,7 @@ def show_tables(measured: dict[str, Any]) -> None:
         format_func=lambda name: name.replace("_", " ").capitalize(),
     )
     table = measured[faces][size]
-    st.caption(f"{table.get('count', '?')} pictures, means.")
+    st.caption(f"{table.get('count', '?')} images, means.")
     rows = [
         {
             "method": method,
@@ -152,7 +152,7 @@ def show_tables(measured: dict[str, Any]) -> None:
 
 
 def show_groups(faces: str) -> None:
-    """The gain on each group of pictures that is large enough to say something."""
+    """The gain on each group of images that is large enough to say something."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in reading.groups():
         if row.get("set") != faces or row.get("metric") != "psnr":
@@ -169,14 +169,14 @@ def show_groups(faces: str) -> None:
             own["gain, dB"] = cells["gain"]
             own["± standard error"] = cells["gain_standard_error"]
     if not rows:
-        st.caption("By group of pictures: Not measured.")
+        st.caption("By group of images: Not measured.")
         return
-    st.write("By group of pictures, at full size")
+    st.write("By group of images, at full size")
     st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
 
 
 def show_extremes(scores: stats.Table) -> None:
-    """The pictures on which the model helps most, and those on which it helps least."""
+    """The images on which the model helps most, and those on which it helps least."""
     gains = []
     for faces, size, method in scores:
         own = scores[faces, size, method].get("psnr", {})
@@ -184,7 +184,7 @@ def show_extremes(scores: stats.Table) -> None:
         if (size, method) == (names.FULL_SIZE, serving.METHOD):
             gains += [
                 {
-                    "picture": stem,
+                    "image": stem,
                     "set": faces,
                     "model, dB": value,
                     "bicubic, dB": bicubic[stem],
@@ -197,22 +197,22 @@ def show_extremes(scores: stats.Table) -> None:
     gains.sort(key=lambda row: float(str(row["gain, dB"])))
     if not gains:
         return
-    st.subheader("Worst and best pictures")
+    st.subheader("Worst and best images")
     left, right = st.columns(2)
     left.write("Where the model helps least")
-    left.dataframe(gains[:EXTREMES], hide_index=True, alt="Pictures with the smallest gain")
+    left.dataframe(gains[:EXTREMES], hide_index=True, alt="Images with the smallest gain")
     right.write("Where it helps most")
     right.dataframe(
-        gains[: -EXTREMES - 1 : -1], hide_index=True, alt="Pictures with the largest gain"
+        gains[: -EXTREMES - 1 : -1], hide_index=True, alt="Images with the largest gain"
     )
     if st.toggle("Show them", key="show_extremes"):
-        shown = {row["picture"]: row for row in (*gains[:SHOWN], *gains[: -SHOWN - 1 : -1])}
+        shown = {row["image"]: row for row in (*gains[:SHOWN], *gains[: -SHOWN - 1 : -1])}
         for one in shown.values():
-            show_measured(str(one["set"]), str(one["picture"]), float(str(one["gain, dB"])))
+            show_measured(str(one["set"]), str(one["image"]), float(str(one["gain, dB"])))
 
 
 def show_measured(faces: str, stem: str, gain: float) -> None:
-    """One measured picture: enlarged by bicubic, by the model, and the original."""
+    """One measured image: enlarged by bicubic, by the model, and the original."""
     heading = f"**{intake.plain(stem)}**, {faces}, {gain:+.2f} dB to bicubic"
     pair = evaluated.pair(faces, stem)
     if pair is None:
@@ -247,7 +247,7 @@ def show_curves() -> None:
 
 
 def show_sheets() -> None:
-    """Picture grids that the stages have drawn."""
+    """Image grids that the stages have drawn."""
     sheets = reading.sheets()
     if not sheets:
         return

@@ -4,7 +4,7 @@ import warnings
 
 __version__ = "0.1.0"
 
-# fastai's use of PyTorch and pandas, which nobody here can mend, would head every output.
+# fastai's use of PyTorch and pandas, which cannot be fixed here, would head every output.
 for _message in (
     ".torch.jit.script. is deprecated",
     ".torch.nn.utils.weight_norm. is deprecated",

@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 BICUBIC = "bicubic"
 CHAMPION = "facesr@champion"
 STARTER = "starter"
-# Package data: a network trained on generated pictures only, for who has no registry.
+# Package data: a network trained on generated images only, for who has no registry.
 _STARTER_FILE = Path(str(files("facesr"))) / "starter" / "starter.safetensors"
 
 
 def load(
     model: str | None, *, root: Path, device: str = "auto", precision: Precision = "auto"
 ) -> Enhancer:
-    """Loads the Enhancer that a person has named.
+    """Load the Enhancer that a person has named.
 
     Args:
         model: `facesr@champion` (any alias), `facesr/3`, the path of a weights file, `starter` or
@@ -35,7 +35,7 @@ def load(
         CheckpointError: The file does not exist or is damaged.
         ParamsError: There is no such device.
     """
-    pick_device(device)  # a slip is told whatever the model
+    pick_device(device)  # validate the name even when no network is loaded
     if model is None:
         return load_default(root=root, device=device, precision=precision)
     if model == BICUBIC:
@@ -95,7 +95,7 @@ def from_registry(
 
 
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
-    """Loads the champion; else the starter that the package brings; else bicubic. Logs which.
+    """Load the champion; else the starter that the package brings; else bicubic. Logs which.
 
     Raises:
         RegistryError: A registry that was set up does not answer.

@@ -20,7 +20,7 @@ BROKEN_PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a stage or a command; a user's mistake becomes one line and exit status 1."""
+    """Run a stage or a command; a user's mistake becomes one line and exit status 1."""
     _fill_closed_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _hide_warnings()
@@ -46,7 +46,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the `facesr` command."""
+    """Run the `facesr` command."""
 
     def command() -> None:
         parsed = build_parser().parse_args(arguments)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Describes the commands and their options."""
+    """Describe the commands and their options."""
     # Stages import this module for `run` only.
     from facesr.commands import COMMANDS
 
@@ -96,7 +96,7 @@ def _fill_closed_streams() -> None:
 
 
 def _hide_warnings() -> None:
-    """Keeps what libraries tell programmers away from users; PYTHONWARNINGS brings it back."""
+    """Keep what libraries tell programmers away from users; PYTHONWARNINGS brings it back."""
     if sys.warnoptions:
         return
 

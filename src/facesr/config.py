@@ -87,7 +87,7 @@ class Section(BaseModel):
 
 
 class Sizes(Section):
-    """Sides of the square training pictures in pixels; the networks' scales follow from them."""
+    """Sides of the square training images in pixels; the networks' scales follow from them."""
 
     hr_size: PositiveInt
     """The up-sampler's output, and the stored faces."""
@@ -117,11 +117,11 @@ class Sizes(Section):
 
 
 class FetchParams(Section):
-    """Where pictures come from."""
+    """Where images come from."""
 
     source: Literal["generated", "folder", "ffhq", "selfie"]
     path: str
-    """Folder or archive of pictures; `ffhq` and `selfie` download into it what it lacks."""
+    """Folder or archive of images; `ffhq` and `selfie` download into it what it lacks."""
     url: str
     """Where `ffhq` and `selfie` download from; for `ffhq` with the fields `{file_url}`,
     `{file_path}` and `{index}`, which a mirror may use."""
@@ -129,18 +129,18 @@ class FetchParams(Section):
     """Pattern of the paths that `folder` takes."""
     identity: Annotated[str, AfterValidator(_expression)]
     """Regular expression on the paths of `folder`; its first group names the person. Empty where
-    names do not tell."""
+    names do not contain one."""
     crop: Literal["centre", "face"]
     """The middle square, or the square around the largest face."""
     minimum_size: PositiveInt | None
-    """Smaller pictures are set aside; those below hr_size are enlarged and counted. None (null)
+    """Smaller images are set aside; those below hr_size are enlarged and counted. None (null)
     takes hr_size."""
     count: PositiveInt
-    """Pictures to draw, or at most to take."""
+    """Images to draw, or at most to take."""
     first: NonNegativeInt
-    """Number of the first drawn picture; one seed and number give one picture at every size."""
+    """Number of the first drawn image; one seed and number give one image at every size."""
     softness: PositiveRange
-    """Blur of generated pictures: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
+    """Blur of generated images: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
 
 
 class FetchFacesParams(FetchParams):
@@ -183,7 +183,7 @@ class FirstOrderParams(RecipeParams):
 
     kind: Literal["first_order"]
     clean_probability: Fraction
-    """Share of pictures that are only reduced."""
+    """Share of images that are only reduced."""
     blur_probability: Fraction
     anisotropic_probability: Fraction
     """Share of the blurs that have a direction."""
@@ -196,7 +196,7 @@ class FirstOrderParams(RecipeParams):
         BeforeValidator(_as_tuple),
         Field(min_length=1),
     ]
-    """One is drawn for all resizing of a picture."""
+    """One is drawn for all resizing of an image."""
     noise_probability: Fraction
     noise_sigma: Range
     """Gaussian noise in grey levels of 255."""
@@ -245,7 +245,7 @@ class SecondOrderParams(RecipeParams):
 
 
 class MixtureParams(Section):
-    """One of several recipes, drawn anew for every picture."""
+    """One of several recipes, drawn anew for every image."""
 
     kind: Literal["mixture"]
     weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
@@ -324,7 +324,7 @@ class TrainingParams(Section):
     checkpoint_minutes: NonNegativeFloat
     """Minutes between two checkpoints to go on from; 0 saves after every step."""
     sample_pictures: PositiveInt
-    """Validation pictures on the sheet of each epoch."""
+    """Validation images on the sheet of each epoch."""
     explosion_factor: PositiveFloat
     """A loss so many times its first value, and above this, stops the training."""
     precision: Literal["auto", "float32", "bfloat16"]
@@ -366,7 +366,7 @@ ImageNet weights of VGG19."""
 
 
 class RegressionParams(Section):
-    """Training of a network against the original pictures."""
+    """Training of a network against the original images."""
 
     network: NetworkParams
     init_from: str
@@ -405,13 +405,13 @@ class UNetCriticParams(Section):
 
 
 class GlobalCriticParams(Section):
-    """Judges the whole picture at once."""
+    """Judges the whole image at once."""
 
     kind: Literal["global_critic"]
     features: PositiveInt
     """Feature maps of the first layer."""
     side: PositiveInt
-    """Side in pixels to which pictures are brought: 8, 16, 32, ..."""
+    """Side in pixels to which images are brought: 8, 16, 32, ..."""
 
 
 CriticParams = Annotated[
@@ -420,7 +420,7 @@ CriticParams = Annotated[
 
 
 class TrainCriticParams(Section):
-    """Training of the critic to tell originals from generated pictures."""
+    """Training of the critic to distinguish originals from generated images."""
 
     network: CriticParams
     epochs: PositiveInt
@@ -440,7 +440,7 @@ class GrainParams(Section):
     crops: NonNegativeInt
     """Crops that its amplitude is fitted to; 0: no grain. The generator is a residual_unet."""
     share: PositiveFloat
-    """Of the originals' gradient energy that the pictures are to have with it."""
+    """Of the originals' gradient energy that the images are to have with it."""
 
 
 class TrainGanParams(Section):
@@ -463,7 +463,7 @@ class TrainGanParams(Section):
     ]
     adversarial_weight: NonNegativeFloat
     feature_weight: NonNegativeFloat
-    """Weight of the distance between the critic's features of generated pictures and originals."""
+    """Weight of the distance between the critic's features of generated images and originals."""
     texture_weight: NonNegativeFloat
     """Weight of the distance between the Gram matrices of those features."""
     gradient_penalty: NonNegativeFloat
@@ -485,11 +485,11 @@ class EvaluateParams(Section):
     minimum_psnr: PositiveFloat
     """dB; a set mean below it means that pairs are mis-matched."""
     sheet_pictures: PositiveInt
-    """Pictures on each sample sheet."""
+    """Images on each sample sheet."""
     validation_pictures: PositiveInt
-    """Pictures of each stored validation set that are measured, at most."""
+    """Images of each stored validation set that are measured, at most."""
     smallest_group: PositiveInt
-    """Pictures that a group needs for a row in the results by group."""
+    """Images that a group needs for a row in the results by group."""
 
 
 class PublishParams(Section):
@@ -562,7 +562,7 @@ class Params(Section):
             ),
         ):
             if crop > side:
-                raise ValueError(f"{name}.crop_size {crop} is larger than its pictures, {side}")
+                raise ValueError(f"{name}.crop_size {crop} is larger than its images, {side}")
         return self
 
     @model_validator(mode="after")
@@ -688,7 +688,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """Parses a YAML file.
+    """Parse a YAML file.
 
     Raises:
         ParamsError: The file is missing or is not YAML.
@@ -698,7 +698,7 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist here. Run from the project's root.") from None
     except UnicodeDecodeError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
+        raise ParamsError(f"{path} is not valid YAML: {error}. Fix that line.") from None
 
 
 def parse_yaml(text: str, path: Path) -> Any:
@@ -710,7 +710,7 @@ def parse_yaml(text: str, path: Path) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}. Mend that line.") from None
+        raise ParamsError(f"{path} is not valid YAML: {error}. Fix that line.") from None
 
 
 def require(where: str, name: str, known: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from facesr.errors import ParamsError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Gives the device of that name; `auto` takes the GPU where there is one.
+    """Return the device of that name; `auto` takes the GPU where there is one.
 
     Raises:
         ParamsError: PyTorch knows no such device, or this computer has none.
@@ -33,7 +33,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether arithmetic in bfloat16 saves time; elsewhere it is emulated, slowly."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older PyTorch cannot tell; float32 is right everywhere.
+    # Older PyTorch does not know; float32 is right everywhere.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type == "cpu" and any(
         capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
@@ -41,7 +41,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error says that a device, or the computer, has no memory left."""
+    """Return whether an error says that a device, or the computer, has no memory left."""
     # PyTorch has a class of its own for a GPU's allocator only; the others raise RuntimeError.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError)

@@ -1,8 +1,8 @@
-"""Errors that a user can mend; the command prints their message without a traceback.
+"""Errors that a user can fix; the command prints their message without a traceback.
 
 FaceSRError
 ├── ParamsError       params.yaml or an option does not fit
-├── DataError         pictures, pairs or reports are missing, damaged or do not belong together
+├── DataError         images, pairs or reports are missing, damaged or do not belong together
 ├── CheckpointError   weights are missing, damaged or of another network
 ├── TrainingError     a training went wrong: its numbers exploded, or memory ran out
 └── RegistryError     MLflow does not answer, or does not hold what was asked for
@@ -14,7 +14,7 @@ Every message says what is wrong, where, and what to do next.
 
 
 class FaceSRError(Exception):
-    """Anything that the user of facesr can mend."""
+    """Anything that the user of facesr can fix."""
 
 
 class ParamsError(FaceSRError):
@@ -22,7 +22,7 @@ class ParamsError(FaceSRError):
 
 
 class DataError(FaceSRError):
-    """Pictures, pairs or reports are missing, damaged or do not belong together."""
+    """Images, pairs or reports are missing, damaged or do not belong together."""
 
 
 class CheckpointError(FaceSRError):
@@ -38,7 +38,7 @@ class RegistryError(FaceSRError):
 
 
 class Stopped(Exception):  # noqa: N818  not an error
-    """A training that was told to stop has saved itself.
+    """A training that was asked to stop has saved its state.
 
     Attributes:
         status: The process's exit status, 128 and the signal's number.

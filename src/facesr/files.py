@@ -20,7 +20,7 @@ _PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.p
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` to write a file to, and rename it to `path` at the end.
 
     Every writer has a name of its own: of several at a time the last one to finish wins. The folder
@@ -35,10 +35,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_written_whole(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` to fill, and let it take the place of `path` at the end.
 
-    As `written_whole`. The folder that `path` names already is moved away first and deleted then:
+    As `atomic_write`. The folder that `path` names already is moved away first and deleted then:
     no system call exchanges two folders everywhere.
     """
     with scratch_folder(path) as part:
@@ -119,8 +119,8 @@ def digest(path: Path, algorithm: str) -> str:
 
 
 @contextmanager
-def told_where_unwritable(target: Path) -> Iterator[None]:
-    """Tells what the disk refuses in the block as a fault of `target`.
+def as_write_error(target: Path) -> Iterator[None]:
+    """Raise what the disk refuses in the block as a fault of `target`.
 
     Raises:
         DataError: It is full, or the folder must not be written.
@@ -129,6 +129,6 @@ def told_where_unwritable(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{target} cannot be written ({error.strerror or error}). Free some space, or mend the "
+            f"{target} cannot be written ({error.strerror or error}). Free some space, or fix the "
             "folder's permissions."
         ) from error

@@ -1,4 +1,4 @@
-"""Distances between restored and original pictures, one value a picture.
+"""Distances between restored and original images, one value an image.
 
 All functions take `sr` and `hr` as (N, 3, H, W) float32 RGB in [0, 1] and give (N,) tensors. Errors
 are on the scale of 8-bit files, 0 to 255, as in the tables of the field.
@@ -37,29 +37,29 @@ NAMES = (
 
 
 def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
-    """Gives metrics by name, in the order of `names`.
+    """Return metrics by name, in the order of `names`.
 
     Raises:
-        DataError: Shapes differ, or values leave [0, 1], or the pictures are too small.
+        DataError: Shapes differ, or values leave [0, 1], or the images are too small.
     """
     return {name: _FUNCTIONS[name](sr, hr) for name in names}
 
 
 def label(name: str, side: int) -> str:
-    """Names a metric's column, with the direction of better; `side` tells MS-SSIM's window."""
+    """Return the heading of a metric's column; `side` decides the window of MS-SSIM."""
     if name == "ms_ssim" and ms_ssim_window(side) != WINDOW:
         return f"MS-SSIM (window {ms_ssim_window(side)}) ↑"
     return LABELS[name]
 
 
 def mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared error over all values of a picture, grey levels squared."""
+    """Mean squared error over all values of an image, grey levels squared."""
     _check(sr, hr)
     return ((sr - hr).double() * PEAK).square().flatten(1).mean(1)
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB; infinite for equal images."""
     return 10 * torch.log10(PEAK**2 / mse(sr, hr))
 
 
@@ -75,13 +75,13 @@ def psnr_y(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def l1_mean(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean absolute difference over all values of a picture, in grey levels."""
+    """Mean absolute difference over all values of an image, in grey levels."""
     _check(sr, hr)
     return ((sr - hr).double() * PEAK).abs().flatten(1).mean(1)
 
 
 def l1_sum(sr: Tensor, hr: Tensor) -> Tensor:
-    """Sum of the absolute differences over all values of a picture, as the study reports it."""
+    """Sum of the absolute differences over all values of an image, as the study reports it."""
     return l1_mean(sr, hr) * sr[0].numel()
 
 
@@ -91,11 +91,11 @@ def ssim(sr: Tensor, hr: Tensor) -> Tensor:
     Gaussian window of 11 pixels, sigma 1.5, without padding; mean over R, G and B.
 
     Raises:
-        DataError: The pictures are smaller than the window.
+        DataError: The images are smaller than the window.
     """
     _check(sr, hr)
     if min(sr.shape[-2:]) < WINDOW:
-        raise DataError(f"SSIM needs pictures of at least {WINDOW} px, not {_size(sr)}.")
+        raise DataError(f"SSIM needs images of at least {WINDOW} px, not {_size(sr)}.")
     from pytorch_msssim import ssim as torch_ssim
 
     values: Tensor = torch_ssim(sr, hr, data_range=1, size_average=False, win_size=WINDOW)
@@ -122,7 +122,7 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ms_ssim_window(side: int) -> int:
-    """Gives the largest odd window up to 11 that fits five levels of a picture of that side.
+    """Return the largest odd window up to 11 that fits five levels of an image of that side.
 
     Raises:
         DataError: Even a window of 3 does not fit.
@@ -130,14 +130,14 @@ def ms_ssim_window(side: int) -> int:
     for window in range(WINDOW, 1, -2):
         if (window - 1) * 2 ** (MS_SSIM_LEVELS - 1) < side:
             return window
-    raise DataError(f"MS-SSIM needs pictures of more than 32 px, not {side}.")
+    raise DataError(f"MS-SSIM needs images of more than 32 px, not {side}.")
 
 
 def gmsd(sr: Tensor, hr: Tensor) -> Tensor:
-    """Gradient magnitude similarity deviation; 0 for equal pictures, larger is worse.
+    """Gradient magnitude similarity deviation; 0 for equal images, larger is worse.
 
     Xue et al. 2014, https://doi.org/10.1109/TIP.2013.2293423: Prewitt gradients of the luma at half
-    the resolution; the deviation of their similarity over the picture.
+    the resolution; the deviation of their similarity over the image.
     """
     _check(sr, hr)
     a, b = _prewitt_magnitude(sr), _prewitt_magnitude(hr)
@@ -145,8 +145,8 @@ def gmsd(sr: Tensor, hr: Tensor) -> Tensor:
     return similarity.flatten(1).std(1, correction=0)
 
 
-def _prewitt_magnitude(picture: Tensor) -> Tensor:
-    luma = F.avg_pool2d(_luma(picture)[:, None] * PEAK, 2)  # (N, 1, H / 2, W / 2)
+def _prewitt_magnitude(image: Tensor) -> Tensor:
+    luma = F.avg_pool2d(_luma(image)[:, None] * PEAK, 2)  # (N, 1, H / 2, W / 2)
     down = torch.tensor([[1.0, 1, 1], [0, 0, 0], [-1, -1, -1]], dtype=luma.dtype) / 3
     kernels = torch.stack([down, down.T])[:, None].to(luma.device)
     return F.conv2d(luma, kernels, padding=1).square().sum(1).sqrt()  # (N, H / 2, W / 2)
@@ -176,29 +176,29 @@ def gradient_energy(luma: Tensor) -> Tensor:
     return down.square().sum((1, 2)) + right.square().sum((1, 2))
 
 
-def _luma(picture: Tensor) -> Tensor:
-    return luma_of(picture.double())
+def _luma(image: Tensor) -> Tensor:
+    return luma_of(image.double())
 
 
-def luma_of(picture: Tensor) -> Tensor:
+def luma_of(image: Tensor) -> Tensor:
     """Luma of RGB, in the same arithmetic; (N, 3, H, W) to (N, H, W)."""
-    weights = torch.tensor(LUMA, dtype=picture.dtype, device=picture.device)
-    return torch.einsum("nchw,c->nhw", picture, weights)
+    weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device)
+    return torch.einsum("nchw,c->nhw", image, weights)
 
 
 def _check(sr: Tensor, hr: Tensor) -> None:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
         raise DataError(
-            f"Pictures to compare must be (N, 3, H, W) of one shape, not {tuple(sr.shape)} and "
+            f"Images to compare must be (N, 3, H, W) of one shape, not {tuple(sr.shape)} and "
             f"{tuple(hr.shape)}."
         )
-    for name, picture in (("sr", sr), ("hr", hr)):
-        if not picture.is_floating_point() or picture.min() < 0 or picture.max() > 1:
+    for name, image in (("sr", sr), ("hr", hr)):
+        if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
             raise DataError(f"Metrics take float values in [0, 1]; {name} has others.")
 
 
-def _size(picture: Tensor) -> str:
-    return f"{picture.shape[-1]} x {picture.shape[-2]}"
+def _size(image: Tensor) -> str:
+    return f"{image.shape[-1]} x {image.shape[-2]}"
 
 
 _FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -12,12 +12,12 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Starting a second process costs as much as this many pictures.
+# Starting a second process costs as much as this many images.
 ITEMS_PER_PROCESS = 32
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -26,7 +26,7 @@ def cores() -> int:
 def map_in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> Generator[Result, None, None]:
-    """Applies `function` to every item and gives the results in the order of the items.
+    """Apply `function` to every item and return the results in the order of the items.
 
     Memory is constant: work runs ahead of the caller by one portion at most.
 
@@ -78,7 +78,7 @@ def _end_with_parent() -> None:
 def map_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Generator[Result, None, None]:
-    """Applies `function` to every item in threads, for work that waits or releases Python's lock.
+    """Apply `function` to every item in threads, for work that waits or releases Python's lock.
 
     Args:
         function: The work.

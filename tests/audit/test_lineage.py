@@ -172,7 +172,7 @@ def test_a_state_is_found_by_version_alias_run_and_experiment(project):
         assert read_record(project, name).run_id == by_experiment.run_id
     champion = read_record(project, "facesr@champion")
     assert (champion.version.number, champion.aliases) == (2, ("champion",))
-    # Its pictures were fetched by the run of the first state.
+    # Its images were fetched by the run of the first state.
     assert champion.stages["fetch_faces"]
 
 

@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     served.register(folder, 1)
     served.register(folder, 2)
-    served.crown(folder, 1)
+    served.make_champion(folder, 1)
     return folder
 
 

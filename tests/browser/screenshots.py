@@ -1,4 +1,4 @@
-"""Pictures of the page for the documentation: drawn faces only.
+"""Images of the page for the documentation: drawn faces only.
 
     PYTHONPATH=tests python tests/browser/screenshots.py PROJECT docs/dashboard
 
@@ -18,19 +18,19 @@ MAX_BYTES = 500_000
 
 def enhance_examples(page: Page) -> None:
     """Brings the page to a result."""
-    page.get_by_role("heading", name="Enhance a face picture").wait_for()
-    # The test picture's quality appears once the registry has answered.
+    page.get_by_role("heading", name="Enhance a face image").wait_for()
+    # The test image's quality appears once the registry has answered.
     page.get_by_text("champion").first.wait_for()
     for name in ("Face 1", "Face 2", "Face 3"):
         page.get_by_role("button", name=name).click()
         page.get_by_text(f"{name.lower().replace(' ', '_')}.png: ").wait_for()
-    page.get_by_role("button", name="Enhance 3 pictures").click()
+    page.get_by_role("button", name="Enhance 3 images").click()
     page.get_by_text("3 done, 0 not enhanced").wait_for()
     page.wait_for_timeout(1500)
 
 
 def save(page: Page, path: Path, *, full: bool = True) -> None:
-    """Writes a picture of the page, small enough for a repository."""
+    """Writes an image of the page, small enough for a repository."""
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=full)
     with Image.open(path) as shot:
@@ -40,7 +40,7 @@ def save(page: Page, path: Path, *, full: bool = True) -> None:
 
 
 def main() -> None:
-    """Draws every picture."""
+    """Draws every image."""
     project, folder = Path(sys.argv[1]), Path(sys.argv[2])
     with (
         tempfile.TemporaryDirectory() as log,

@@ -16,13 +16,13 @@ DIVIDER = "Before/after divider"
 
 
 def face(path, seed=0, size=96):
-    picture = Image.new("RGB", (size, size), (90 + seed, 130, 170))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (size, size), (90 + seed, 130, 170))
+    draw = ImageDraw.Draw(image)
     draw.ellipse((18, 10, 78, 90), fill=(225, 180, 150))
     draw.ellipse((34, 38, 42, 46), fill="black")
     draw.ellipse((56, 38, 64, 46), fill="black")
     draw.arc((36, 50, 62, 74), 20, 160, fill=(150, 40, 40), width=3)
-    picture.save(path)
+    image.save(path)
     return path
 
 
@@ -37,7 +37,7 @@ def upload(page, *files):
 
 def enhance(page, count=1):
     plural = "" if count == 1 else "s"
-    page.get_by_role("button", name=f"Enhance {count} picture{plural}").click()
+    page.get_by_role("button", name=f"Enhance {count} image{plural}").click()
 
 
 def divider(page):
@@ -69,15 +69,15 @@ def test_upload_enhance_look_and_download(visit, base, kid):
     page.mouse.up()
     assert abs(float(slider.input_value()) - 75) <= 2
     data, name = download(page)
-    picture = Image.open(io.BytesIO(data))
-    assert (name, picture.format, picture.size) == ("kid_512.png", "PNG", (512, 512))
-    assert "model facesr/1 (" in picture.getexif()[0x0131]
+    image = Image.open(io.BytesIO(data))
+    assert (name, image.format, image.size) == ("kid_512.png", "PNG", (512, 512))
+    assert "model facesr/1 (" in image.getexif()[0x0131]
 
 
 def test_the_divider_obeys_the_keyboard_and_zooms(visit, base, kid):
     page = visit(base)
     upload(page, kid)
-    page.get_by_role("button", name="Enhance 1 picture").wait_for()
+    page.get_by_role("button", name="Enhance 1 image").wait_for()
     page.locator("body").press("e")
     slider = divider(page)
     stage = slider.locator("xpath=..")
@@ -155,7 +155,7 @@ def test_a_phone_in_dark_mode_by_touch(visit, base, kid):
 
 def test_a_pasted_picture_is_taken(visit, base, kid):
     page = visit(base)
-    page.get_by_text("Or press Ctrl+V to paste a picture.").wait_for()
+    page.get_by_text("Or press Ctrl+V to paste an image.").wait_for()
     # The page has run before.
     for name in ("Face 1", "Face 1"):
         page.get_by_role("button", name=name).click()
@@ -170,9 +170,9 @@ def test_a_pasted_picture_is_taken(visit, base, kid):
     )
     page.get_by_text("clip.png: 96 x 96").wait_for()
     page.wait_for_timeout(500)
-    page.get_by_role("button", name="Enhance 1 picture").wait_for()
+    page.get_by_role("button", name="Enhance 1 image").wait_for()
     page.get_by_role("button", name="Remove clip.png").click()
-    page.get_by_text("Drop one or more face pictures here to start").wait_for()
+    page.get_by_text("Drop one or more face images here to start").wait_for()
 
 
 def test_a_reload_that_would_lose_results_is_asked_about_and_no_other(visit, base, kid):
@@ -201,7 +201,7 @@ def test_a_reload_that_would_lose_results_is_asked_about_and_no_other(visit, bas
     page.wait_for_timeout(1000)
     assert slider.input_value() == "0"
     reload()
-    page.get_by_text("Drop one or more face pictures here to start").wait_for()
+    page.get_by_text("Drop one or more face images here to start").wait_for()
     assert asked == ["beforeunload"]
 
 
@@ -218,7 +218,7 @@ def test_a_wrong_file_among_good_ones_is_named(visit, base, tmp_path, kid):
     (tmp_path / "evil.png").write_bytes(b"<svg onload='alert(1)'/>")
     page = visit(base)
     upload(page, kid, tmp_path / "evil.png", face(tmp_path / "two.png", 20))
-    page.get_by_text("was not enhanced. It is not a JPEG, PNG or WebP picture.").wait_for()
+    page.get_by_text("was not enhanced. It is not a JPEG, PNG or WebP image.").wait_for()
     enhance(page, 2)
     page.get_by_text("2 done, 0 not enhanced").wait_for()
     data, _ = download(page, "Download all (ZIP)")
@@ -227,12 +227,12 @@ def test_a_wrong_file_among_good_ones_is_named(visit, base, tmp_path, kid):
 
 def test_cancel_in_a_batch_of_eight_keeps_what_is_done(visit, base, tmp_path):
     page = visit(base, "/?size=2048+px")
-    # Large pictures: small ones are done before anybody could press Cancel.
+    # Large images: small ones are done before anybody could press Cancel.
     upload(page, *(face(tmp_path / f"{n}.png", n, size=1000) for n in range(8)))
     enhance(page, 8)
     page.get_by_text(re.compile("[3-7] of 8: ")).wait_for()
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("of 8 pictures are ready").wait_for()
+    page.get_by_text("of 8 images are ready").wait_for()
     divider(page)
     done = page.get_by_role("radio").filter(has_text=".png").count()
     assert 2 <= done < 8
@@ -271,7 +271,7 @@ def test_two_models_are_compared_at_one_zoom(visit, base):
 def test_an_alias_that_moves_is_followed_while_the_page_is_open(visit, base, project, kid):
     page = visit(base)
     page.get_by_text("facesr v1 · champion").first.wait_for()
-    served.crown(project, 2)
+    served.make_champion(project, 2)
     try:
         page.get_by_text("facesr v2 · champion").first.wait_for()
         upload(page, kid)
@@ -279,7 +279,7 @@ def test_an_alias_that_moves_is_followed_while_the_page_is_open(visit, base, pro
         divider(page)
         assert b"facesr/2 (" in download(page)[0]
     finally:
-        served.crown(project, 1)
+        served.make_champion(project, 1)
 
 
 def test_a_registry_that_is_down_leaves_a_page_that_works(visit, tmp_path, kid):

@@ -17,7 +17,7 @@ from facesr import images
 from facesr.cli import main
 from facesr.models.checkpoints import save_networks
 
-SOURCE = Path(images.__file__).parents[1]
+SOURCE = Path(images.__file__).parents[2]
 
 
 def write_pictures(folder, names, side=8):
@@ -62,9 +62,9 @@ def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
     write_pictures(Path("in"), ["a.png", "deep/b.png"])
     enhance("in", "-o", "out", "--scale", 3, "--model", "bicubic")
     assert images.read(Path("out/deep/b.png")).shape == (3, 24, 24)
-    with Image.open("out/a.png") as picture:
-        assert picture.getexif()[0x0131].startswith("facesr ")
-        assert picture.getexif()[0x0131].endswith("bicubic")
+    with Image.open("out/a.png") as image:
+        assert image.getexif()[0x0131].startswith("facesr ")
+        assert image.getexif()[0x0131].endswith("bicubic")
     assert "2 enhanced, 0 there already, 0 failed" in capsys.readouterr().out
 
 
@@ -95,12 +95,12 @@ def test_without_a_registry_the_command_says_what_it_takes_instead(capsys, caplo
 
 def test_json_report_and_sheet_tell_of_every_picture(capsys):
     write_pictures(Path("in"), ["a.png", "b.png"])
-    Path("in/bad.png").write_text("no picture")
+    Path("in/bad.png").write_text("no image")
     arguments = ("--json", "--report", "report.csv", "--sheet", "sheet.png")
     enhance("in", "-o", "out", "--model", "bicubic", *arguments, status=1)
     *pictures, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert summary["summary"] == {"enhanced": 2, "skipped": 0, "failed": 1}
-    assert {Path(each["picture"]).name: each["status"] for each in pictures} == {
+    assert {Path(each["image"]).name: each["status"] for each in pictures} == {
         "a.png": "enhanced",
         "b.png": "enhanced",
         "bad.png": "failed",
@@ -121,8 +121,8 @@ def test_a_picture_goes_through_a_pipe():
     ) as process:
         output, errors = process.communicate(data)
     assert process.returncode == 0, errors
-    with Image.open(io.BytesIO(output)) as picture:
-        assert (picture.format, picture.size) == ("WEBP", (32, 32))
+    with Image.open(io.BytesIO(output)) as image:
+        assert (image.format, image.size) == ("WEBP", (32, 32))
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_a_picture_goes_through_a_pipe():
         (("-", "-o", "in", "--force"), "in must end in .jpg"),
         (("-", "-o", "out.bmp"), "out.bmp must end in .jpg"),
         (("-", "-o", "out.png", "--format", "webp"), "out.png is no webp file"),
-        (("clip.mp4", "-o", "out.mp4", "--quality", "30"), "are for pictures, not for a video"),
+        (("clip.mp4", "-o", "out.mp4", "--quality", "30"), "are for images, not for a video"),
         (("clip.mp4", "-o", "out.mp4", "--format", "png", "--jobs", "3"), "--jobs, --format"),
-        (("in", "-", "-o", "out"), "stands for the only picture"),
+        (("in", "-", "-o", "out"), "stands for the only image"),
         (("in", "-o", "-"), "give - as the input too"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_picture_that_is_refused_is_named(capsys, caplog, options, message):
     enhance("in", "-o", "out", "--model", "bicubic", *options, status=1)
     assert message in caplog.text
     assert f"failed: {Path('in/a.png')}" in caplog.text
-    assert "1 of 1 pictures could not be enhanced" in capsys.readouterr().err
+    assert "1 of 1 images could not be enhanced" in capsys.readouterr().err
     assert not list(Path("out").glob("*"))
 
 
@@ -246,7 +246,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
 
 def read_report(name="report.csv"):
     with Path(name).open(newline="") as file:
-        return {Path(row["picture"]).name: row["output_size"] for row in csv.DictReader(file)}
+        return {Path(row["image"]).name: row["output_size"] for row in csv.DictReader(file)}
 
 
 def test_the_report_of_a_run_that_goes_on_has_the_rows_of_all_pictures():

@@ -30,8 +30,8 @@ def test_float16_halves_the_file_and_loads_as_float32_with_nearly_equal_results(
     assert output.stat().st_size < 0.6 * weights.stat().st_size
     full, half = load_network(weights).module, load_network(output).module
     assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
-    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    difference = (full(picture) - half(picture)).abs().max().item()
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    difference = (full(image) - half(image)).abs().max().item()
     assert 0 < difference < 1 / 255
 
 
@@ -49,8 +49,8 @@ def test_the_mean_of_two_files_has_the_mean_of_their_weights(weights, tmp_path):
     save_networks(other, [network(seed=2, visible=0.05, width=16)])
     cli.main(["export", str(weights), "--mean-with", str(other), "-o", str(output)])
     one, two, mean = (load_network(path).module for path in (weights, other, output))
-    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
-    assert not torch.equal(one(picture), two(picture))
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    assert not torch.equal(one(image), two(image))
     for a, b, middle in zip(one.parameters(), two.parameters(), mean.parameters(), strict=True):
         assert torch.equal(middle, (a + b) / 2)
 

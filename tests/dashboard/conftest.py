@@ -1,4 +1,4 @@
-"""A project without anything, a registry that answers as told, pictures of every kind."""
+"""A project without anything, a registry that answers as told, images of every kind."""
 
 import io
 import random
@@ -29,7 +29,7 @@ from facesr.errors import CheckpointError, RegistryError  # noqa: E402
 
 
 def tiny_enhancer(number: int = 1) -> Enhancer:
-    """A network that changes its picture visibly, with two sets of weights."""
+    """A network that changes its image visibly, with two sets of weights."""
     return Enhancer(
         [with_fidelity(network(seed=number, scale=4))],
         "cpu",

@@ -1,4 +1,4 @@
-"""The HTTP API: the same picture as the page gives, and a sentence for everything else."""
+"""The HTTP API: the same image as the page gives, and a sentence for everything else."""
 
 import io
 import random
@@ -80,9 +80,9 @@ def test_page_and_api_give_equal_bytes(page, client, registry):
 def test_other_formats_are_written_with_their_provenance(client, registry, name, kind):
     registry.versions = {7: ("champion",)}
     answer = client.post(f"/api/v1/enhance?format={name}&strength=0.5", content=PNG)
-    picture = Image.open(io.BytesIO(answer.content))
-    assert picture.format == kind
-    made_by = picture.getexif()[0x0131]
+    image = Image.open(io.BytesIO(answer.content))
+    assert image.format == kind
+    made_by = image.getexif()[0x0131]
     assert "model facesr/7 (0123abcd)" in made_by
     assert "size 512; strength 0.5; blend 1" in made_by
 

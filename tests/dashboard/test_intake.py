@@ -1,4 +1,4 @@
-"""Pictures from strangers: checked before decoding, nothing carried over, only our errors."""
+"""Images from strangers: checked before decoding, nothing carried over, only our errors."""
 
 import io
 import random
@@ -128,7 +128,7 @@ def test_other_types_are_refused_whatever_their_name(data):
 def test_every_orientation_is_turned_upright(orientation):
     upright = np.zeros((40, 60, 3), np.uint8)
     upright[:20, :30] = (255, 0, 0)
-    picture = Image.fromarray(upright)
+    image = Image.fromarray(upright)
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -139,11 +139,11 @@ def test_every_orientation_is_turned_upright(orientation):
         8: Image.Transpose.ROTATE_270,
     }
     if orientation in undo:
-        picture = picture.transpose(undo[orientation])
+        image = image.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=95, exif=exif)
+    image.save(buffer, "JPEG", quality=95, exif=exif)
     header = intake.check(buffer.getvalue())
     assert (header.width, header.height) == (60, 40)
     decoded = intake.decode(buffer.getvalue())
@@ -277,11 +277,11 @@ def fuzz(count):
     outcomes = {"taken": 0}
     for _ in range(count):
         try:
-            picture = intake.decode(mutated(rng, rng.choice(seeds)))
+            image = intake.decode(mutated(rng, rng.choice(seeds)))
         except intake.RefusedError as error:
             outcomes[error.code] = outcomes.get(error.code, 0) + 1
         else:
-            assert 0 <= picture.min() <= picture.max() <= 1
+            assert 0 <= image.min() <= image.max() <= 1
             outcomes["taken"] += 1
     # Decoders are reached, and not every change is harmless.
     assert count / 10 < outcomes["taken"] < count

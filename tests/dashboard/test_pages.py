@@ -95,13 +95,13 @@ def test_results_show_the_tables_with_bicubic_first_and_the_extremes(page, repor
     measured = next(table for table in tables if "PSNR, dB ↑" in table)
     assert list(measured["method"]) == list(METHODS)
     worst, best = (table for table in tables if "gain, dB" in table)
-    assert list(worst["picture"])[:2] == ["face0", "face1"]
-    assert list(best["picture"])[:2] == ["face7", "face6"]
+    assert list(worst["image"])[:2] == ["face0", "face1"]
+    assert list(best["image"])[:2] == ["face7", "face6"]
 
 
 @pytest.fixture
 def measured(project, reports):
-    """The pictures behind the reports; the best of them may not be shown."""
+    """The images behind the reports; the best of them may not be shown."""
     names = [f"face{number}" for number in range(8)]
     rng = np.random.default_rng(5)
     for side, folder in ((16, "lr"), (64, "hr")):
@@ -124,7 +124,7 @@ def test_the_worst_and_best_pictures_are_shown_but_for_those_that_may_not(page, 
     shown = page("results")
     before = len(shown.at.image)
     shown.run(shown.at.toggle(key="show_extremes").set_value(True))
-    # Three pictures of each end in three columns, less the one.
+    # Three images of each end in three columns, less the one.
     assert len(shown.at.image) == before + 15
     assert "face7**, faces, +7.00 dB to bicubic: not shown" in shown.texts
     assert "**face0**, faces, +0.00 dB to bicubic" in shown.texts
@@ -155,7 +155,7 @@ def test_results_show_the_gain_on_every_group(page, reports):
         }
     ]
     shown.run(shown.at.selectbox(key="set").set_value("selfies"))
-    assert "By group of pictures: Not measured." in shown.texts
+    assert "By group of images: Not measured." in shown.texts
 
 
 def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, reports):
@@ -189,8 +189,8 @@ def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, rep
     groups = next(f.value for f in shown.at.dataframe if "± standard error" in f.value)
     assert groups["± standard error"].isna().all()
     assert groups["gain, dB"].isna().tolist() == [False, True]
-    worst, best = (f.value for f in shown.at.dataframe if "picture" in f.value)
-    assert {*worst["picture"], *best["picture"]} == {f"face{number}" for number in range(8)}
+    worst, best = (f.value for f in shown.at.dataframe if "image" in f.value)
+    assert {*worst["image"], *best["image"]} == {f"face{number}" for number in range(8)}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, rep
 )
 def test_a_report_that_is_cut_short_or_damaged_breaks_no_page(page, reports, file, content):
     (reports / file).write_text(content)
-    assert "Measured on test pictures" in page("results").texts
+    assert "Measured on test images" in page("results").texts
 
 
 def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
@@ -235,7 +235,7 @@ def test_results_say_that_the_registry_is_away_and_still_show_the_reports(page, 
     registry.is_away = True
     shown = page("results")
     assert "MLflow at http://mlflow:5000 failed" in shown.texts
-    assert "Measured on test pictures" in shown.texts
+    assert "Measured on test images" in shown.texts
     registry.is_away = False
     registry.versions = {7: ("champion",)}
     refresh = next(button for button in shown.at.button if button.label == "Refresh")
@@ -248,7 +248,7 @@ def test_damaged_reports_are_left_out(page, registry, reports):
     (reports / "metrics.json").write_text("{")
     (reports / "evaluate" / "per_image.csv").write_bytes(b"\xff\xfe\0")
     shown = page("results")
-    assert "Measured on test pictures" not in shown.texts
+    assert "Measured on test images" not in shown.texts
 
 
 def test_one_model_alone_is_compared_with_bicubic(page, registry):

@@ -26,7 +26,7 @@ COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 def test_an_empty_page_says_how_to_start(page):
     shown = page()
-    assert "Drop one or more face pictures here to start, or try an example." in shown.texts
+    assert "Drop one or more face images here to start, or try an example." in shown.texts
     assert shown.at.button(key="go").disabled
 
 
@@ -153,11 +153,11 @@ def test_a_model_that_moves_to_another_version_is_followed(page, registry):
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
-        ("notes.png", b"just text", "It is not a JPEG, PNG or WebP picture."),
+        ("notes.png", b"just text", "It is not a JPEG, PNG or WebP image."),
         (
             "IMG_1.heic",
             b"\0\0\0\x18ftypheic" + bytes(40),
-            "It is an Apple HEIC picture. Export it as JPEG and try again.",
+            "It is an Apple HEIC image. Export it as JPEG and try again.",
         ),
         ("torn.jpg", picture_bytes(96, 96, "JPEG")[:700], "It is damaged and could not be read."),
         (
@@ -202,8 +202,8 @@ def test_while_the_first_model_loads_the_page_says_so(page, registry, monkeypatc
 def test_too_many_files_are_cut_and_told(page):
     shown = page()
     shown.upload(*((f"{n}.png", picture_bytes(seed=n)) for n in range(22)))
-    assert "20 pictures at a time. The first 20 are used." in shown.texts
-    assert "Enhance 20 pictures" in [b.label for b in shown.at.button]
+    assert "20 images at a time. The first 20 are used." in shown.texts
+    assert "Enhance 20 images" in [b.label for b in shown.at.button]
 
 
 def test_the_sizes_are_told_before_anything_runs(page):
@@ -292,7 +292,7 @@ def test_a_constant_result_is_refused(page, registry, monkeypatch):
     monkeypatch.setattr(Enhancer, "enhance", black)
     shown = page()
     shown.enhance(("kid.png", PNG))
-    assert "The model returned an empty picture." in shown.texts
+    assert "The model returned an empty image." in shown.texts
     assert shown.results == []
 
 
@@ -302,14 +302,14 @@ def test_without_a_face_the_whole_picture_is_enhanced_and_the_page_says_so(page,
     shown.enhance(("kid.png", PNG))
     shown.run(shown.at.button_group(key="part").set_value("only"))
     shown.click("go")
-    assert "No face was found; the whole picture was enhanced." in shown.texts
+    assert "No face was found; the whole image was enhanced." in shown.texts
     only, whole = shown.results
     assert pixels(only) == pixels(whole)
 
 
 def test_faces_alone_leave_the_rest_to_bicubic(page, registry, monkeypatch):
     registry.versions = {7: ("champion",)}
-    monkeypatch.setattr(enhancer, "find_faces", lambda picture: [Box(8, 8, 24, 24)])
+    monkeypatch.setattr(enhancer, "find_faces", lambda image: [Box(8, 8, 24, 24)])
     shown = page()
     shown.upload(("kid.png", PNG))
     for choice in ("off", "only", "also"):
@@ -414,7 +414,7 @@ def test_a_pasted_picture_is_removed_alone(page):
     shown.run(shown.at)
     shown.click("unpaste_1")
     assert shown.at.session_state["work"].extra == [pasted[0], pasted[2]]
-    assert "Enhance 2 pictures" in [b.label for b in shown.at.button]
+    assert "Enhance 2 images" in [b.label for b in shown.at.button]
 
 
 def test_clear_forgets_everything(page):
@@ -422,7 +422,7 @@ def test_clear_forgets_everything(page):
     shown.enhance(("kid.png", PNG))
     shown.click("clear")
     assert shown.results == []
-    assert "Drop one or more face pictures here" in shown.texts
+    assert "Drop one or more face images here" in shown.texts
 
 
 def test_remove_takes_one_result_away(page):

@@ -38,7 +38,7 @@ def test_the_first_page_needs_neither_torch_nor_mlflow(project):
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
         f"at = AppTest.from_file({str(DASHBOARD / 'app.py')!r}, default_timeout=60).run(); "
-        "assert not at.exception and at.title[0].value == 'Enhance a face picture'; "
+        "assert not at.exception and at.title[0].value == 'Enhance a face image'; "
         "print({'torch', 'mlflow'} & set(sys.modules))"
     )
     found = subprocess.run(

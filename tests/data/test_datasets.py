@@ -34,8 +34,8 @@ def png(seed, side):
 
 
 def pixels(content):
-    with Image.open(io.BytesIO(content)) as picture:
-        return hashlib.md5(np.asarray(picture).tobytes()).hexdigest()
+    with Image.open(io.BytesIO(content)) as image:
+        return hashlib.md5(np.asarray(image).tobytes()).hexdigest()
 
 
 def image_entry(kind, index, content, side):
@@ -338,11 +338,11 @@ def test_a_copy_with_other_bytes_says_so_and_a_damaged_one_is_set_aside(tmp_path
     copy_as_folder(data_set, target)
     entries, _ = run(tmp_path, server, "ffhq", target)
     same, lossy, damaged = sorted(index_of(entry) for entry in entries.values())[:3]
-    with Image.open(target / f"{same:05d}.png") as picture:
-        picture.save(target / "again.png", compress_level=1)
+    with Image.open(target / f"{same:05d}.png") as image:
+        image.save(target / "again.png", compress_level=1)
         (target / "again.png").replace(target / f"{same:05d}.png")
-    with Image.open(target / f"{lossy:05d}.png") as picture:
-        picture.save(target / f"{lossy:05d}.webp", quality=80)
+    with Image.open(target / f"{lossy:05d}.png") as image:
+        image.save(target / f"{lossy:05d}.webp", quality=80)
     (target / f"{lossy:05d}.png").unlink()
     (target / f"{damaged:05d}.png").write_bytes(png(999, 160))
     entries, summary = run(tmp_path, server, "ffhq", target)
@@ -401,7 +401,7 @@ def test_selfies_come_with_attributes_and_malformed_lines_are_counted(tmp_path, 
     assert summary["archive_sha256"] == hashlib.sha256(archive).hexdigest()
     set_aside = (tmp_path / "report" / "set_aside.csv").read_text()
     assert "selfie_dataset.txt line 9,malformed: 2 attributes where 36 belong" in set_aside
-    assert "gone,stands in the table and has no picture" in set_aside
+    assert "gone,stands in the table and has no image" in set_aside
     assert "its name leads out of the archive" in set_aside
     assert not list(tmp_path.rglob("evil.jpg"))
     # Never shown.

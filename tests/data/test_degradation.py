@@ -19,8 +19,8 @@ DRAWN = [name for name, recipe in RECIPES.items() if recipe.kind != "bicubic"]
 
 def face(side):
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side
-    picture = np.stack([x, y, (np.sin(40 * x * y) + 1) / 2])
-    return images.round_to_8bit(torch.from_numpy(picture))
+    image = np.stack([x, y, (np.sin(40 * x * y) + 1) / 2])
+    return images.round_to_8bit(torch.from_numpy(image))
 
 
 def rng(number=0):
@@ -108,10 +108,10 @@ def test_a_recipe_survives_its_file():
 
 
 def test_convolution_agrees_with_scipy():
-    picture = face(24)
+    image = face(24)
     kernel = gaussian(21, (3.0, 1.2), 0.7)
-    expected = ndimage.convolve(picture.numpy(), kernel[None], mode="reflect")
-    assert np.abs(operations.convolve(picture, kernel).numpy() - expected).max() < 1e-5
+    expected = ndimage.convolve(image.numpy(), kernel[None], mode="reflect")
+    assert np.abs(operations.convolve(image, kernel).numpy() - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
@@ -120,10 +120,10 @@ def test_convolution_agrees_with_scipy():
 def test_blur_and_resizing_in_one_agree_with_scipy_and_pillow_one_after_the_other(
     method, sigma, side
 ):
-    picture = face(24)
-    blurred = ndimage.gaussian_filter(picture.numpy(), (0, sigma, sigma), mode="reflect")
+    image = face(24)
+    blurred = ndimage.gaussian_filter(image.numpy(), (0, sigma, sigma), mode="reflect")
     expected = images.resize(torch.from_numpy(blurred), (side, side), method)
-    found = operations.blur_and_resize(picture, sigma, side, method)
+    found = operations.blur_and_resize(image, sigma, side, method)
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -138,10 +138,10 @@ def test_a_directed_blur_along_the_rows_leaves_constant_rows():
 @pytest.mark.parametrize("method", ["area", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("side", [7, 24, 61])
 def test_the_devices_resizing_agrees_with_pillows(method, side):
-    picture = face(24)
+    image = face(24)
     weights = torch.from_numpy(operations.resize_matrix(24, side, method))
-    expected = images.resize(picture, (side, side), method)
-    assert torch.allclose(weights @ picture @ weights.T, expected, atol=1e-5)
+    expected = images.resize(image, (side, side), method)
+    assert torch.allclose(weights @ image @ weights.T, expected, atol=1e-5)
 
 
 def test_noise_has_the_strength_that_is_asked_for():

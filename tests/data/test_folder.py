@@ -38,9 +38,9 @@ FOLDER = FetchParams(
 
 def encoded(seed, kind="PNG", size=(40, 40), mode="RGB", **options):
     values = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), np.uint8)
-    picture = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC).convert(mode)
+    image = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC).convert(mode)
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -93,8 +93,8 @@ BAD = {
     "truncated.png": (encoded(50)[:-200], "damaged"),
     "truncated.jpg": (encoded(51, "JPEG", (400, 400))[:-4000], "damaged"),
     "flipped.png": (flipped(encoded(52)), "damaged"),
-    "text.jpg": (b"this is not a picture", "is not a picture"),
-    "empty.jpg": (b"", "is not a picture"),
+    "text.jpg": (b"this is not a picture", "is not an image"),
+    "empty.jpg": (b"", "is not an image"),
     "bomb.png": (bomb(), "too large to be opened safely"),
     "small.png": (encoded(53, size=(31, 64)), "a side of 31 px where 32 px are needed"),
 }
@@ -151,8 +151,8 @@ def test_every_kind_of_picture_and_name_is_taken(tmp_path, name, content):
 
 def taken(folder, tmp_path, name):
     entries, _ = run(folder, tmp_path)
-    with Image.open(tmp_path / "out" / "faces" / entries[name].file) as picture:
-        return np.asarray(picture)
+    with Image.open(tmp_path / "out" / "faces" / entries[name].file) as image:
+        return np.asarray(image)
 
 
 def test_a_picture_on_its_side_is_turned_upright(tmp_path):
@@ -191,8 +191,8 @@ def test_sixteen_bits_are_told_by_the_mode(tmp_path):
     # All values below 256: by value, this would pass for 8 bits and be bright.
     Image.fromarray(np.full((40, 40), 200, np.uint16)).save(folder / "dark.png")
     entries, _ = run(folder, tmp_path)
-    with Image.open(tmp_path / "out" / "faces" / entries["dark.png"].file) as picture:
-        assert np.asarray(picture).max() <= 1
+    with Image.open(tmp_path / "out" / "faces" / entries["dark.png"].file) as image:
+        assert np.asarray(image).max() <= 1
 
 
 def test_a_plain_png_of_the_right_size_is_kept_byte_for_byte(tmp_path):
@@ -218,7 +218,7 @@ def test_the_same_picture_counts_once_and_the_same_name_twice(tmp_path):
     entries, set_aside = run(folder, tmp_path)
     assert len(entries) == 7
     assert {"good_1.png", "sub/good_0.png"} <= set(entries)
-    assert list(set_aside.values()) == ["the same picture was taken already"]
+    assert list(set_aside.values()) == ["the same image was taken already"]
 
 
 def test_a_loop_of_links_does_not_catch_it(tmp_path):
@@ -324,7 +324,7 @@ def test_a_flipped_bit_in_a_zip_sets_that_picture_aside(tmp_path):
 def test_a_failure_keeps_the_folder_that_was_there(tmp_path):
     run(put(tmp_path / "in"), tmp_path)
     before = sorted((tmp_path / "out" / "faces").iterdir())
-    with pytest.raises(DataError, match=r"gives 1 usable pictures of 1 where 3 or more are needed"):
+    with pytest.raises(DataError, match=r"gives 1 usable images of 1 where 3 or more are needed"):
         run(put(tmp_path / "few", 1), tmp_path)
     assert sorted((tmp_path / "out" / "faces").iterdir()) == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["faces"]
@@ -349,11 +349,11 @@ def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path, monkeyp
     folder = put(tmp_path / "in")
     written = []
 
-    def full(path, picture):
+    def full(path, image):
         written.append(path)
         if len(written) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        path.write_bytes(images.encode_png(picture))
+        path.write_bytes(images.encode_png(image))
 
     monkeypatch.setattr(images, "write", full)
     with pytest.raises(DataError, match=r"faces cannot be written \(No space left on device\)"):
@@ -406,7 +406,7 @@ def test_nobody_is_in_two_splits_when_names_tell_who_it_is(tmp_path):
     assert set(splits) == {f"person{i}" for i in range(8)}
     assert all(len(names) == 1 for names in splits.values())
     assert {name for names in splits.values() for name in names} == set(SPLITS)
-    with pytest.raises(DataError, match="24 pictures of 1 persons cannot fill the splits"):
+    with pytest.raises(DataError, match="24 images of 1 persons cannot fill the splits"):
         run(folder, tmp_path, identity=r"^(person)")
 
 
@@ -439,20 +439,20 @@ def test_the_square_around_the_largest_face_is_cut(monkeypatch):
 
     # Red tells the row, green the column, so that the cut says where it is from.
     y, x = torch.meshgrid(torch.arange(80) / 100, torch.arange(100) / 100, indexing="ij")
-    picture = torch.stack([y, x, torch.zeros(80, 100)])
+    image = torch.stack([y, x, torch.zeros(80, 100)])
     boxes = [faces.Box(70.0, 20.0, 40.0, 40.0), faces.Box(0.0, 0.0, 20.0, 20.0)]
     monkeypatch.setattr(faces, "find_faces", lambda _: boxes)
-    square = cut_square(picture, Cut(20, 10, "face"), b"")
+    square = cut_square(image, Cut(20, 10, "face"), b"")
     # The face's square reaches 10 px beyond the right edge and is moved inside.
-    assert square.picture[1].min() == pytest.approx(0.605, abs=0.01)
-    assert square.picture[1].max() == pytest.approx(0.985, abs=0.01)
-    assert square.picture[0].mean() == pytest.approx(0.395, abs=0.01)
-    assert cut_square(picture, Cut(60, 10, "face"), b"").attributes == {"enlarged_from": 40}
+    assert square.image[1].min() == pytest.approx(0.605, abs=0.01)
+    assert square.image[1].max() == pytest.approx(0.985, abs=0.01)
+    assert square.image[0].mean() == pytest.approx(0.395, abs=0.01)
+    assert cut_square(image, Cut(60, 10, "face"), b"").attributes == {"enlarged_from": 40}
     with pytest.raises(DataError, match="a side of 40 px where 60 px are needed"):
-        cut_square(picture, Cut(60, 60, "face"), b"")
+        cut_square(image, Cut(60, 60, "face"), b"")
     boxes.clear()
     with pytest.raises(DataError, match="shows no face"):
-        cut_square(picture, Cut(20, 10, "face"), b"")
+        cut_square(image, Cut(20, 10, "face"), b"")
 
 
 def test_names_choose_among_the_folders(tmp_path):
@@ -500,7 +500,7 @@ def test_a_removed_picture_goes_and_does_not_come_back(tmp_path):
 
 @pytest.mark.parametrize(
     ("digest", "message"),
-    [("ab12", "fewer than 12 digits"), ("0" * 64, "belongs to no pictures")],
+    [("ab12", "fewer than 12 digits"), ("0" * 64, "belongs to no images")],
 )
 def test_what_cannot_be_removed_changes_nothing(tmp_path, digest, message):
     entries, _ = run(put(tmp_path / "in"), tmp_path)

@@ -190,7 +190,7 @@ def test_a_pack_larger_than_the_disk_is_refused_before_it_is_written(tmp_path):
 def test_a_damaged_pack_is_named(tmp_path):
     folder = write_pack(tmp_path / "lr", "ab", np.zeros((2, 3, 4, 4), np.uint8))
     (folder / packs.STEMS).write_text("a\n")
-    with pytest.raises(DataError, match="names 1 pictures and holds 2"):
+    with pytest.raises(DataError, match="names 1 images and holds 2"):
         packs.read_pack(folder)
     (folder / "4.npy").write_bytes((folder / "4.npy").read_bytes()[:-10])
     with pytest.raises(DataError, match=r"4\.npy is damaged"):
@@ -201,9 +201,9 @@ def test_pairs_come_from_packs_and_from_picture_files_alike(tmp_path):
     lr, hr = (images.to_uint8(torch.stack([face(s), face(s).flip(-1)])) for s in (16, 64))
     for kind, pictures in (("lr", lr), ("hr", hr)):
         write_pack(tmp_path / "packs" / kind, "ab", pictures.numpy())
-        for stem, picture in zip("ab", pictures, strict=True):
+        for stem, image in zip("ab", pictures, strict=True):
             path = tmp_path / "files" / kind / f"{stem}.png"
-            images.write(path, images.from_uint8(picture))
+            images.write(path, images.from_uint8(image))
     for where in ("packs", "files"):
         pairs = load_pairs(tmp_path / where / "lr", tmp_path / where / "hr", hr_size=64)
         assert pairs.stems == ("a", "b")
@@ -222,9 +222,9 @@ def test_packs_of_other_faces_or_sizes_are_refused(tmp_path):
     hr = write_pack(tmp_path / "hr", "ac", np.zeros((2, 3, 64, 64), np.uint8))
     with pytest.raises(DataError, match="b is in one of them only"):
         load_pairs(lr, hr, hr_size=64)
-    with pytest.raises(DataError, match="holds pictures of 64 px where 32 is needed"):
+    with pytest.raises(DataError, match="holds images of 64 px where 32 is needed"):
         load_pairs(lr, hr, hr_size=32)
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         load_pairs(tmp_path / "none", hr, hr_size=64)
 
 

@@ -10,8 +10,8 @@ from facesr.drawing.dead_leaves import draw_dead_leaves
 from facesr.drawing.portraits import draw_portrait
 
 
-def luminance(picture: Tensor) -> np.ndarray:
-    return np.asarray(picture.mean(0))
+def luminance(image: Tensor) -> np.ndarray:
+    return np.asarray(image.mean(0))
 
 
 def spectrum_slope(pictures: list[Tensor]) -> float:
@@ -56,13 +56,13 @@ def test_another_index_or_seed_gives_another_picture():
 @pytest.mark.parametrize("size", [32, 64, 257])
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_picture_is_square_float32_rgb_in_range(size, index):
-    picture = draw(0, index, size)
-    assert picture.shape == (3, size, size)
-    assert picture.dtype == torch.float32
-    assert picture.is_contiguous()
-    assert picture.isfinite().all()
-    assert picture.min() >= 0
-    assert picture.max() <= 1
+    image = draw(0, index, size)
+    assert image.shape == (3, size, size)
+    assert image.dtype == torch.float32
+    assert image.is_contiguous()
+    assert image.isfinite().all()
+    assert image.min() >= 0
+    assert image.max() <= 1
 
 
 def test_the_power_spectrum_falls_as_in_photographs(pictures):
@@ -86,7 +86,7 @@ def test_a_portrait_has_a_face_of_skin_in_the_middle():
 
 
 def test_pictures_differ_in_brightness_and_carry_colour(pictures):
-    means = torch.stack([picture.mean() for picture in pictures])
+    means = torch.stack([image.mean() for image in pictures])
     assert means.std() > 0.05
     assert 0.2 < means.mean() < 0.7
     spread = torch.stack([(p.amax(0) - p.amin(0)).mean() for p in pictures])

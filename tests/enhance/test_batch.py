@@ -33,7 +33,7 @@ def run(jobs, options=X2, **arguments):
 
 def test_a_folder_keeps_its_tree(tmp_path):
     write_pictures(tmp_path / "in", ["a.png", "deep/er/b.png", "c.PNG"])
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     jobs = plan([str(tmp_path / "in")], tmp_path / "out")
     assert targets(jobs, tmp_path / "out") == ["a.png", "c.PNG", "deep/er/b.png"]
 
@@ -138,8 +138,8 @@ def test_a_folder_of_results_may_have_dots_in_its_name(tmp_path):
         (["in/a.png"], "in/a.png", ParamsError, "written onto itself"),
         (["in/a.png", "in/b.png"], "out.png", ParamsError, "do not fit into"),
         (["missing"], "out", DataError, "does not exist"),
-        (["in/z*.png"], "out", DataError, "no picture there"),
-        (["empty"], "out", DataError, "no picture there"),
+        (["in/z*.png"], "out", DataError, "no image there"),
+        (["empty"], "out", DataError, "no image there"),
         (["in/a.png", "other/a.png"], "out", ParamsError, "would both be written"),
         (["in/a.png", "in/b.png"], "note", ParamsError, "is not a folder"),
     ],

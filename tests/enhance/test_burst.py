@@ -39,8 +39,8 @@ def shoot(shifts, *, noise: float = 0.01, seed: int = 0) -> tuple[list[Tensor], 
     return shots, scene()[:, 22:278, 22:278]
 
 
-def inside(picture: Tensor) -> Tensor:
-    return picture[:, 8:-8, 8:-8]
+def inside(image: Tensor) -> Tensor:
+    return image[:, 8:-8, 8:-8]
 
 
 def test_shifts_are_found_to_a_tenth_of_a_pixel():

@@ -1,4 +1,4 @@
-"""Pictures on a cluster: the same bytes as on one machine, and nothing is lost with a worker."""
+"""Images on a cluster: the same bytes as on one machine, and nothing is lost with a worker."""
 
 import sys
 
@@ -37,7 +37,7 @@ def test_without_ray_the_command_says_what_to_install(monkeypatch):
 def test_two_workers_give_the_same_bytes_as_the_local_path_and_one_dies(tmp_path):
     pytest.importorskip("ray")
     write_pictures(tmp_path / "in", 24)
-    (tmp_path / "in" / "bad.png").write_text("no picture")
+    (tmp_path / "in" / "bad.png").write_text("no image")
     enhancer = Enhancer([network()], "cpu", model="tiny")
     here = plan([str(tmp_path / "in")], tmp_path / "here")
     list(batch.run(enhancer, here, X2))
@@ -55,7 +55,7 @@ def test_two_workers_give_the_same_bytes_as_the_local_path_and_one_dies(tmp_path
         str(job.source) for job in there
     )
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    assert ["not a picture" in outcome.error for outcome in failed] == [True]
+    assert ["not an image" in outcome.error for outcome in failed] == [True]
 
 
 def kill_a_worker() -> bool:

@@ -12,9 +12,9 @@ def textured(side=48, seed=0):
     return (0.2 + 0.5 * coarse + 0.1 * noise).clamp(0, 1)
 
 
-def enlarged(picture, scale=4):
-    side = picture.shape[-1] * scale
-    return images.resize(picture, (side, side), "bicubic").clamp(0, 1)
+def enlarged(image, scale=4):
+    side = image.shape[-1] * scale
+    return images.resize(image, (side, side), "bicubic").clamp(0, 1)
 
 
 @pytest.mark.parametrize("method", ["wavelet", "adain"])
@@ -60,8 +60,8 @@ def test_back_projection_makes_the_reduced_result_equal_the_input():
     small = textured()
     restored = (enlarged(small) * 1.03 + 0.015).clamp(0, 1)
 
-    def error(picture):
-        return (images.resize(picture, (48, 48), "bicubic") - small).abs().mean()
+    def error(image):
+        return (images.resize(image, (48, 48), "bicubic") - small).abs().mean()
 
     before = error(restored)
     assert error(back_project(restored, small, 3)) < before / 10

@@ -12,7 +12,7 @@ from facesr.models import build
 from facesr.models.checkpoints import Network, load_chain, load_network, save_networks
 
 
-def picture(height=24, width=32, seed=0):
+def image(height=24, width=32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(3, 6, 8, generator=generator)
     return images.resize(coarse, (height, width), "bicubic").clamp(0, 1)
@@ -37,22 +37,22 @@ def test_strengths_zero_and_one_are_the_two_trained_networks_bit_for_bit(files, 
     generator, gan, upsampler = files
     for strength, first in ((0.0, generator), (1.0, gan)):
         alone = Enhancer.from_files([first, upsampler], device="cpu")
-        mixed = enhancer.enhance(picture(), EnhanceOptions(scale=4, strength=strength)).image
-        assert torch.equal(mixed, alone.enhance(picture(), EnhanceOptions(scale=4)).image)
+        mixed = enhancer.enhance(image(), EnhanceOptions(scale=4, strength=strength)).image
+        assert torch.equal(mixed, alone.enhance(image(), EnhanceOptions(scale=4)).image)
 
 
 def test_a_strength_between_differs_from_both_ends(enhancer):
     ends = [
-        enhancer.enhance(picture(), EnhanceOptions(strength=strength)).image for strength in (0, 1)
+        enhancer.enhance(image(), EnhanceOptions(strength=strength)).image for strength in (0, 1)
     ]
-    between = enhancer.enhance(picture(), EnhanceOptions(strength=0.5)).image
+    between = enhancer.enhance(image(), EnhanceOptions(strength=0.5)).image
     assert all((between - end).abs().max() > 1e-3 for end in ends)
 
 
 def test_networks_with_one_set_of_weights_refuse_another_strength(files):
     enhancer = Enhancer.from_files(files[1:], device="cpu")
     with pytest.raises(ParamsError, match="one set of weights only: strength must be 1, not 0.5"):
-        enhancer.enhance(picture(), EnhanceOptions(strength=0.5))
+        enhancer.enhance(image(), EnhanceOptions(strength=0.5))
 
 
 def test_both_operating_points_survive_a_file(enhancer, tmp_path):
@@ -60,9 +60,9 @@ def test_both_operating_points_survive_a_file(enhancer, tmp_path):
     enhancer.save(path)
     loaded = Enhancer.from_checkpoint(path, device="cpu")
     for strength in (0, 0.5, 1):
-        expected = enhancer.enhance(picture(), EnhanceOptions(strength=strength)).image
+        expected = enhancer.enhance(image(), EnhanceOptions(strength=strength)).image
         assert torch.equal(
-            loaded.enhance(picture(), EnhanceOptions(strength=strength)).image, expected
+            loaded.enhance(image(), EnhanceOptions(strength=strength)).image, expected
         )
     again = tmp_path / "again.safetensors"
     loaded.save(again)
@@ -75,12 +75,12 @@ def test_grain_grows_with_the_strength_and_the_faithful_end_has_none(files, tmp_
     save_networks(grained, [with_grain(generator, 0.05)])
     enhancer = Enhancer.from_files([grained], fidelity=files[0], device="cpu")
     faithful, half, crisp = (
-        enhancer.enhance(picture(), EnhanceOptions(strength=strength, colour="none")).image
+        enhancer.enhance(image(), EnhanceOptions(strength=strength, colour="none")).image
         for strength in (0, 0.5, 1)
     )
     alone = (
         Enhancer.from_files([files[0]], device="cpu")
-        .enhance(picture(), EnhanceOptions(colour="none"))
+        .enhance(image(), EnhanceOptions(colour="none"))
         .image
     )
     assert torch.equal(faithful, alone)
@@ -107,7 +107,7 @@ def test_weights_of_another_architecture_are_no_second_operating_point(files, tm
     ],
 )
 def test_any_size_comes_out_exactly(enhancer, wanted, output):
-    result = enhancer.enhance(picture(), EnhanceOptions(**wanted))
+    result = enhancer.enhance(image(), EnhanceOptions(**wanted))
     assert tuple(result.image.shape) == (3, *output)
     assert (result.input_size, result.output_size) == ((24, 32), output)
     assert 0 <= result.image.min() <= result.image.max() <= 1
@@ -119,35 +119,35 @@ def test_any_size_comes_out_exactly(enhancer, wanted, output):
 )
 def test_a_size_that_makes_no_sense_is_refused(enhancer, options):
     with pytest.raises(ParamsError):
-        enhancer.enhance(picture(), EnhanceOptions(**options))
+        enhancer.enhance(image(), EnhanceOptions(**options))
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_outside_its_range_is_refused(enhancer, strength):
     with pytest.raises(ParamsError, match="between 0 and 1"):
-        enhancer.enhance(picture(), EnhanceOptions(strength=strength))
+        enhancer.enhance(image(), EnhanceOptions(strength=strength))
 
 
 def test_the_picture_handed_in_is_never_changed(enhancer):
-    given = picture()
+    given = image()
     for scale in (1, 2):
         enhancer.enhance(given, EnhanceOptions(scale=scale))
         Enhancer.bicubic().enhance(given, EnhanceOptions(scale=scale)).image.zero_()
-    assert torch.equal(given, picture())
+    assert torch.equal(given, image())
 
 
 def test_a_picture_that_is_large_already_is_given_back_as_it_is(enhancer):
-    assert torch.equal(enhancer.enhance(picture(), EnhanceOptions(scale=1)).image, picture())
+    assert torch.equal(enhancer.enhance(image(), EnhanceOptions(scale=1)).image, image())
 
 
 def test_networks_that_enlarge_nothing_restore_at_scale_one():
-    result = Enhancer([network(scale=1)], "cpu").enhance(picture())
+    result = Enhancer([network(scale=1)], "cpu").enhance(image())
     assert result.output_size == (24, 32)
-    assert not torch.equal(result.image, picture())
+    assert not torch.equal(result.image, image())
 
 
 def test_every_option_changes_the_result(enhancer):
-    large = picture(200, 240)
+    large = image(200, 240)
     plain = enhancer.enhance(large, EnhanceOptions(colour="none")).image
     for options in (
         {"colour": "wavelet"},
@@ -165,8 +165,8 @@ def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
     monkeypatch.setattr("facesr.enhance.precision.has_fast_bfloat16", lambda device: True)
     agreeing = Enhancer([network()], "cpu")
     assert agreeing._find_dtype() == torch.bfloat16
-    exact = Enhancer([network()], "cpu", precision="float32").enhance(picture()).image
-    rounded = agreeing.enhance(picture()).image
+    exact = Enhancer([network()], "cpu", precision="float32").enhance(image()).image
+    rounded = agreeing.enhance(image()).image
     assert not torch.equal(exact, rounded)
     assert (exact - rounded).square().mean() < 1e-5
     monkeypatch.setattr("facesr.enhance.precision.AGREEMENT", 200)
@@ -183,7 +183,7 @@ def test_threads_share_a_network_that_hands_its_skips_over_through_hooks():
         "scale": 1,
     }
     enhancer = Enhancer([Network(architecture, build(architecture))], "cpu", precision="float32")
-    pictures = [picture(32, 32, seed=seed) for seed in range(6)]
+    pictures = [image(32, 32, seed=seed) for seed in range(6)]
     alone = [enhancer.enhance(each).image for each in pictures]
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda each: enhancer.enhance(each).image, pictures))
@@ -191,7 +191,7 @@ def test_threads_share_a_network_that_hands_its_skips_over_through_hooks():
 
 
 def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
-    pictures = [picture(seed=seed) for seed in range(8)]
+    pictures = [image(seed=seed) for seed in range(8)]
     strengths = [0.0, 0.25, 0.5, 1.0] * 2
 
     def enhance(given):
@@ -204,7 +204,7 @@ def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
 
 
 def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
-    given = picture(24, 40)
+    given = image(24, 40)
     forms = []
     for turns in range(4):
         for mirrored in (False, True):

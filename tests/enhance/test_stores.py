@@ -1,4 +1,4 @@
-"""Pictures under addresses: the same results as from and to folders."""
+"""Images under addresses: the same results as from and to folders."""
 
 import sys
 import urllib.request
@@ -39,15 +39,15 @@ def contents(folder):
 
 def test_an_address_gives_the_bytes_of_a_folder_and_names_the_damaged(tmp_path):
     write_pictures(tmp_path / "in", ["a.png", "deep/b c.png"])
-    (tmp_path / "in" / "bad.png").write_text("no picture")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "bad.png").write_text("no image")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     run(plan([str(tmp_path / "in")], tmp_path / "here"))
     address = (tmp_path / "in").as_uri()
     jobs = plan([address], parse((tmp_path / "there").as_uri()))
     outcomes = {outcome.job.source.name: outcome for outcome in run(jobs)}
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
     assert len(contents(tmp_path / "there")) == 2
-    assert outcomes["bad.png"].error.startswith(f"{address}/bad.png is not a picture")
+    assert outcomes["bad.png"].error.startswith(f"{address}/bad.png is not an image")
     again = {outcome.job.source.name: outcome.status for outcome in run(jobs)}
     assert again == {"a.png": "skipped", "b c.png": "skipped", "bad.png": "failed"}
 
@@ -64,7 +64,7 @@ def test_one_picture_under_an_address_goes_to_a_file(tmp_path):
     [
         ("missing", "out", DataError, "missing does not exist"),
         ("in", "in/out", ParamsError, "lies inside of"),
-        ("empty", "out", DataError, "no picture there"),
+        ("empty", "out", DataError, "no image there"),
         ("in/a.png", "in", ParamsError, "written onto itself"),
     ],
 )

@@ -54,11 +54,11 @@ def test_tiles_and_the_whole_picture_agree(target, tile):
     assert psnr(whole, images.resize(textured(), target, "bicubic")) < 40
 
 
-@pytest.mark.parametrize("picture", [torch.full((3, 150, 210), 0.4), textured()])
-def test_no_seam_is_seen_between_tiles(picture):
+@pytest.mark.parametrize("image", [torch.full((3, 150, 210), 0.4), textured()])
+def test_no_seam_is_seen_between_tiles(image):
     networks = [residual_unet(scale=2)]
-    whole = Tiler(networks, CPU, tile=1000).run(picture, (300, 420))
-    tiled = Tiler(networks, CPU, tile=64).run(picture, (300, 420))
+    whole = Tiler(networks, CPU, tile=1000).run(image, (300, 420))
+    tiled = Tiler(networks, CPU, tile=64).run(image, (300, 420))
     assert (tiled - whole).abs().max() < 1 / 255
 
 
@@ -72,10 +72,10 @@ def test_the_weights_of_all_tiles_sum_to_one(side, target):
 
 def test_a_network_never_sees_more_than_a_tile_and_its_overlap():
     network = Copy()
-    picture = textured(700, 900)
-    result = Tiler([network], CPU, tile=64).run(picture, (1400, 1800))
+    image = textured(700, 900)
+    result = Tiler([network], CPU, tile=64).run(image, (1400, 1800))
     assert max(max(shape[-2:]) for shape in network.shapes) <= 64 + 32
-    torch.testing.assert_close(result[:, ::2, ::2], picture)
+    torch.testing.assert_close(result[:, ::2, ::2], image)
 
 
 def test_tiles_start_on_the_common_grid_of_all_networks():
@@ -91,11 +91,11 @@ def test_out_of_memory_halves_the_tile_and_goes_on(caplog):
         calls.append(shape)
         return len(calls) > 2 and max(shape[-2:]) > 70
 
-    picture = textured(300, 400)
+    image = textured(300, 400)
     network = Copy(fails=fails)
     with caplog.at_level(logging.WARNING):
-        result = Tiler([network], CPU, tile=128).run(picture, (600, 800))
-    torch.testing.assert_close(result[:, ::2, ::2], picture)
+        result = Tiler([network], CPU, tile=128).run(image, (600, 800))
+    torch.testing.assert_close(result[:, ::2, ::2], image)
     assert [record.getMessage() for record in caplog.records] == [
         "out of memory on cpu: tiles of 64 pixels from here on"
     ]
@@ -124,10 +124,10 @@ def test_a_result_that_is_not_finite_is_computed_again_in_float32(caplog):
             y = super().forward(x)
             return y * torch.nan if torch.is_autocast_enabled("cpu") else y
 
-    picture = textured()
+    image = textured()
     with caplog.at_level(logging.WARNING):
-        result = Tiler([Overflows()], CPU, dtype=torch.bfloat16).run(picture, (300, 420))
-    torch.testing.assert_close(result[:, ::2, ::2], picture)
+        result = Tiler([Overflows()], CPU, dtype=torch.bfloat16).run(image, (300, 420))
+    torch.testing.assert_close(result[:, ::2, ::2], image)
     assert "repeated in float32" in caplog.text
 
 

@@ -55,9 +55,9 @@ def turn(path) -> None:
     path.write_bytes(content)
 
 
-def twice(picture: Tensor) -> Tensor:
-    size = (2 * picture.shape[-2], 2 * picture.shape[-1])
-    return images.resize(picture, size, "bicubic").clamp(0, 1)
+def twice(image: Tensor) -> Tensor:
+    size = (2 * image.shape[-2], 2 * image.shape[-1])
+    return images.resize(image, size, "bicubic").clamp(0, 1)
 
 
 def decode(path) -> tuple[list[np.ndarray], list[Fraction]]:
@@ -91,7 +91,7 @@ def test_a_clip_keeps_its_frames_times_duration_and_sound(tmp_path, suffix):
     assert np.allclose(gone, new_gone, atol=1.1e-3)
     assert duration(target) == pytest.approx(duration(source), abs=0.05)
     assert sound_packets(target) == sound_packets(source)
-    # The same picture, and the last frame is not the first.
+    # The same image, and the last frame is not the first.
     assert abs(after[-1][::2, ::2].astype(int) - before[-1]).mean() < 3
     assert after[-1].mean() > after[0].mean() + 20
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -108,12 +108,12 @@ def test_a_video_that_was_stopped_goes_on_after_its_last_whole_segment(tmp_path)
     write_clip(source)
     seen = 0
 
-    def stops(picture: Tensor) -> Tensor:
+    def stops(image: Tensor) -> Tensor:
         nonlocal seen
         seen += 1
         if seen == 30:
             raise KeyboardInterrupt
-        return twice(picture)
+        return twice(image)
 
     with pytest.raises(KeyboardInterrupt):
         video.enhance_video(source, target, stops, key="k")
@@ -133,10 +133,10 @@ def test_segments_of_other_options_are_not_used(tmp_path):
     source, target = tmp_path / "clip.mp4", tmp_path / "out.mp4"
     write_clip(source, frames=30, has_sound=False)
 
-    def breaks(picture: Tensor) -> Tensor:
-        if picture.mean() > 0.401:
+    def breaks(image: Tensor) -> Tensor:
+        if image.mean() > 0.401:
             raise KeyboardInterrupt
-        return 1 - twice(picture)
+        return 1 - twice(image)
 
     with pytest.raises(KeyboardInterrupt):
         video.enhance_video(source, target, breaks, key="negative")
@@ -253,4 +253,4 @@ def test_several_videos_named_one_by_one_go_into_a_folder(tmp_path, capsys):
 def test_options_that_are_for_pictures_are_refused(tmp_path, capsys, option):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "clip.mp4", "-o", str(tmp_path / "out.mp4"), *option])
-    assert "are for pictures" in capsys.readouterr().err
+    assert "are for images" in capsys.readouterr().err

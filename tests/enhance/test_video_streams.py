@@ -22,9 +22,9 @@ HEADER = (
 )
 
 
-def twice(picture: Tensor) -> Tensor:
-    size = (2 * picture.shape[-2], 2 * picture.shape[-1])
-    return images.resize(picture, size, "bicubic").clamp(0, 1)
+def twice(image: Tensor) -> Tensor:
+    size = (2 * image.shape[-2], 2 * image.shape[-1])
+    return images.resize(image, size, "bicubic").clamp(0, 1)
 
 
 def plane(value: float) -> "av.VideoFrame":
@@ -420,10 +420,10 @@ def test_two_at_a_time_make_one_result_after_the_other(tmp_path):
     write_film(source)
     busy, most, failures = 0, 0, []
 
-    def watched(picture: Tensor) -> Tensor:
+    def watched(image: Tensor) -> Tensor:
         nonlocal most
         most = max(most, busy)
-        return twice(picture)
+        return twice(image)
 
     def work() -> None:
         nonlocal busy

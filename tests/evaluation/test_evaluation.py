@@ -28,10 +28,10 @@ SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
 
 
 def face(seed, size=96):
-    """A smooth picture of its own colours."""
+    """A smooth image of its own colours."""
     rng = np.random.default_rng(seed)
-    picture = ndimage.gaussian_filter(rng.random((3, size, size)), (0, 3, 3))
-    return torch.from_numpy((picture - picture.min()) / (picture.max() - picture.min())).float()
+    image = ndimage.gaussian_filter(rng.random((3, size, size)), (0, 3, 3))
+    return torch.from_numpy((image - image.min()) / (image.max() - image.min())).float()
 
 
 def write_pairs(folder, hrs, lrs):
@@ -148,7 +148,7 @@ def test_results_by_group_agree_with_the_table_of_pictures(tmp_path, weights):
         for row in table(tmp_path / "report" / "groups.csv")
         if (row["method"], row["metric"]) == ("Lanczos", "psnr")
     }
-    # Source and kind are those of every picture, and a fraction is no group.
+    # Source and kind are those of every image, and a fraction is no group.
     assert set(rows) == {("hat", "0"), ("hat", "1")}
     hats = rows["hat", "1"]
     own, bicubic = (np.array(psnr[method][:2]) for method in ("Lanczos", BICUBIC))
@@ -235,7 +235,7 @@ def test_a_folder_of_photographs_is_scored_from_clean_and_from_jpeg(tmp_path):
         for row in text.splitlines()
         if row.startswith("|")
     }
-    assert "3 pictures of 96 px" in text
+    assert "3 images of 96 px" in text
     assert rows["model"] == rows[BICUBIC]
     assert rows[BICUBIC][1] == "+0.00 ± 0.00"
     assert float(rows["Lanczos + 2 back-projections"][0]) > float(rows[BICUBIC][0])
@@ -244,7 +244,7 @@ def test_a_folder_of_photographs_is_scored_from_clean_and_from_jpeg(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "scale", "error", "message"),
-    [("*.tif", 4, DataError, "no picture named"), ("*", 5, ParamsError, "5 does not divide")],
+    [("*.tif", 4, DataError, "no image named"), ("*", 5, ParamsError, "5 does not divide")],
 )
 def test_a_folder_that_cannot_be_scored_is_named(tmp_path, names, scale, error, message):
     images.write(tmp_path / "a.png", face(1))

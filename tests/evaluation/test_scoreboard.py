@@ -75,10 +75,10 @@ PARAMS = ScoreboardParams.model_validate(
 
 
 def photograph(seed, height, width):
-    picture = ndimage.gaussian_filter(
+    image = ndimage.gaussian_filter(
         np.random.default_rng(seed).random((3, height, width)), (0, 2, 2)
     )
-    return torch.from_numpy((picture - picture.min()) / np.ptp(picture)).float()
+    return torch.from_numpy((image - image.min()) / np.ptp(image)).float()
 
 
 @pytest.fixture
@@ -125,16 +125,16 @@ def test_test_pictures_keep_their_pixels_and_faces_are_reduced(root):
 
 
 def test_a_square_is_cut_from_the_middle_and_never_larger_than_the_picture():
-    picture = photograph(1, 20, 30)
-    assert torch.equal(images.centre_square(picture, 8), picture[:, 6:14, 11:19])
-    assert torch.equal(images.centre_square(picture, 99), picture[:, :, 5:25])
+    image = photograph(1, 20, 30)
+    assert torch.equal(images.centre_square(image, 8), image[:, 6:14, 11:19])
+    assert torch.equal(images.centre_square(image, 99), image[:, :, 5:25])
 
 
 def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothing(root):
     digest = inputs(root)
     models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
     rows = score(root / "inputs", PARAMS, build_methods(2, models))
-    assert len(rows) == 3 * 2 * 5  # pictures, conditions, methods
+    assert len(rows) == 3 * 2 * 5  # images, conditions, methods
     text = write_board(rows, PARAMS, digest=digest, inputs=root / "inputs", output=root / "out")
     assert digest in text
     gains = [line.split("|")[2].strip() for line in text.splitlines() if ", bicubic" in line]
@@ -156,7 +156,7 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
 
 def test_a_source_without_pictures_is_named(root):
     source = PARAMS.sources["faces"].model_copy(update={"names": "*.tif"})
-    with pytest.raises(DataError, match=r"holds no picture named \*\.tif"):
+    with pytest.raises(DataError, match=r"holds no image named \*\.tif"):
         inputs(root, PARAMS.model_copy(update={"sources": {"faces": source}}))
 
 

@@ -74,17 +74,17 @@ def test_a_face_comes_back_to_its_place_when_the_photograph_grows(scale):
 
 
 def test_a_face_that_is_reduced_fourfold_is_anti_aliased():
-    picture = astronaut()
-    crop = cut(picture, Box(100, 20, 240, 240), 60)
-    reference = images.resize(picture[:, 20:260, 100:340], (60, 60), "lanczos").clamp(0, 1)
+    image = astronaut()
+    crop = cut(image, Box(100, 20, 240, 240), 60)
+    reference = images.resize(image[:, 20:260, 100:340], (60, 60), "lanczos").clamp(0, 1)
     assert psnr(crop, reference) > 42
 
 
 def test_beyond_the_edge_a_cut_repeats_the_edge():
-    picture = waves(100, 100)
-    crop = cut(picture, Box(-20, -20, 60, 60), 60)
-    assert torch.allclose(crop[:, :18, :18], picture[:, :1, :1].expand(3, 18, 18), atol=0.01)
-    assert psnr(crop[:, 24:, 24:], picture[:, 4:40, 4:40]) > 60
+    image = waves(100, 100)
+    crop = cut(image, Box(-20, -20, 60, 60), 60)
+    assert torch.allclose(crop[:, :18, :18], image[:, :1, :1].expand(3, 18, 18), atol=0.01)
+    assert psnr(crop[:, 24:, 24:], image[:, 4:40, 4:40]) > 60
 
 
 def test_a_pasted_face_fades_into_the_photograph_but_not_into_its_edge():
@@ -98,12 +98,12 @@ def test_a_pasted_face_fades_into_the_photograph_but_not_into_its_edge():
 
 
 def test_an_exact_restorer_leaves_no_seam_in_a_photograph_of_any_proportion():
-    picture = waves(133, 171)
+    image = waves(133, 171)
     photograph = waves(133, 171, 1)  # the size of the result is not a whole multiple
     photograph = images.resize(photograph, (333, 429), "lanczos").clamp(0, 1)
     before = photograph.clone()
     face = Box(40, 30, 80, 80)
-    assert restore_faces(photograph, picture, [face], enlarge_exactly) == 1
+    assert restore_faces(photograph, image, [face], enlarge_exactly) == 1
     assert psnr(photograph, before) > 45
 
 
@@ -119,10 +119,10 @@ def test_a_blurred_face_is_reduced_to_the_size_that_holds_its_detail():
 
 
 def test_a_sharp_face_that_does_not_grow_is_left_alone():
-    picture = astronaut()
-    photograph = picture.clone()
-    assert restore_faces(photograph, picture, [ASTRONAUT], enlarge_exactly) == 0
-    assert torch.equal(photograph, picture)
+    image = astronaut()
+    photograph = image.clone()
+    assert restore_faces(photograph, image, [ASTRONAUT], enlarge_exactly) == 0
+    assert torch.equal(photograph, image)
 
 
 class White(torch.nn.Module):
@@ -135,10 +135,10 @@ class White(torch.nn.Module):
         return torch.ones(x.shape[0], 3, 2 * x.shape[2], 2 * x.shape[3])
 
 
-def enhance(picture, faces):
+def enhance(image, faces):
     options = EnhanceOptions(scale=2, colour="none", faces=faces)
     enhancer = Enhancer([Network({"scale": 2}, White())], "cpu", precision="float32")
-    return enhancer.enhance_photo(Photo(picture), options)
+    return enhancer.enhance_photo(Photo(image), options)
 
 
 def test_only_the_faces_of_a_photograph_go_through_the_networks():
@@ -158,4 +158,4 @@ def test_on_request_the_networks_enlarge_the_rest_too():
 def test_without_a_face_the_whole_picture_is_enhanced_and_that_is_said():
     after, _ = enhance(waves(100, 120), "only")
     assert after.colour.min() > 0.999
-    assert after.notes == ("no face was found: the whole picture is enhanced",)
+    assert after.notes == ("no face was found: the whole image is enhanced",)

@@ -102,14 +102,14 @@ def test_every_layout_of_tiff_is_read_by_path_and_by_pipe(
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
 def test_a_turned_tiff_is_upright_by_path_and_by_pipe(tmp_path, mode, orientation, compression):
     if mode == "I;16":
-        picture = Image.fromarray(drawn(16, 1)[..., 0])
+        image = Image.fromarray(drawn(16, 1)[..., 0])
     else:
         rgb = Image.fromarray(DRAWN.astype(np.uint8))
-        picture = rgb.quantize(64) if mode == "P" else rgb.convert("RGB" if mode == "LAB" else mode)
+        image = rgb.quantize(64) if mode == "P" else rgb.convert("RGB" if mode == "LAB" else mode)
     buffer = io.BytesIO()
-    picture.save(buffer, "TIFF", compression=compression, tiffinfo={274: orientation})
+    image.save(buffer, "TIFF", compression=compression, tiffinfo={274: orientation})
     straight = io.BytesIO()
-    picture.save(straight, "TIFF", compression=compression)
+    image.save(straight, "TIFF", compression=compression)
     upright = images.read(straight.getvalue()).numpy()
     wanted = np.moveaxis(tiff_reader.turn(np.moveaxis(upright, 0, -1), orientation), -1, 0)
     for found in both_ways(tmp_path, buffer.getvalue()):
@@ -197,7 +197,7 @@ def test_a_layout_that_pillow_does_not_know_keeps_profile_resolution_and_texts()
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "is JPEG XL"),
         (b"%PDF-1.7" + bytes(100), "is PDF"),
         (b"II*\0\x08\0\0\0", "is damaged"),
-        (b"hello", "is not a picture"),
+        (b"hello", "is not an image"),
     ],
 )
 def test_what_is_not_read_is_called_what_it_is(tmp_path, data, words):
@@ -336,8 +336,8 @@ def test_a_limit_above_that_of_pillow_counts():
         struct.pack(">I4s", 13, b"IHDR") + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     )
     data = png.insert(data, [png.Chunk(b"IDAT", b""), png.Chunk(b"IEND", b"")])
-    with images.opened(data, max_pixels=200_000_000) as picture:
-        assert picture.size == (20_000, 10_000)
+    with images.opened(data, max_pixels=200_000_000) as image:
+        assert image.size == (20_000, 10_000)
     with pytest.raises(DataError, match="more than 199999999"):
         photos.read(data, max_pixels=199_999_999)
     with pytest.raises(DataError, match="too large to be opened safely"):
@@ -354,5 +354,5 @@ def test_a_fault_of_the_program_is_no_damage_of_the_file():
 
 def test_a_gamma_of_one_keeps_black_and_white():
     colours = png.Colours(1.0, PNG_SRGB_CHRM)
-    picture = torch.tensor([0.0, 0.5, 1.0]).expand(3, 1, 3)
-    assert png.to_srgb(picture, colours)[0, 0].tolist() == pytest.approx([0, 0.7354, 1], abs=1e-3)
+    image = torch.tensor([0.0, 0.5, 1.0]).expand(3, 1, 3)
+    assert png.to_srgb(image, colours)[0, 0].tolist() == pytest.approx([0, 0.7354, 1], abs=1e-3)

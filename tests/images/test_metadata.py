@@ -70,9 +70,9 @@ def test_texts_of_a_png_that_another_format_does_not_hold_are_named(file_format)
 def test_the_comment_of_a_jpeg_or_gif_is_kept(source, file_format):
     data = encoded(source, "L", comment=b"by nobody")
     result = photos.encode(photos.read(data), file_format=file_format)
-    with Image.open(io.BytesIO(result)) as picture:
-        picture.load()
-        found = picture.info.get("comment") or picture.text["Comment"].encode()
+    with Image.open(io.BytesIO(result)) as image:
+        image.load()
+        found = image.info.get("comment") or image.text["Comment"].encode()
     assert found == b"by nobody"
 
 
@@ -181,5 +181,5 @@ def test_a_text_that_lies_about_its_length_is_damage_and_no_crash():
     chunk = (
         struct.pack(">I", 2**31 - 1) + b"tEXt" + b"Author\0x" + struct.pack(">I", zlib.crc32(b""))
     )
-    with pytest.raises(Exception, match="the picture is"):
+    with pytest.raises(Exception, match="the image is"):
         photos.read(data[:33] + chunk + data[33:])

@@ -20,34 +20,34 @@ LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
 def drawn(mode="RGB"):
-    """A picture whose four corners differ, with the modes' own peculiarities."""
+    """An image whose four corners differ, with the modes' own peculiarities."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     rgb = np.stack([rows * 12, columns * 9, (rows + columns) * 5], -1).astype(np.uint8)
     alpha = np.where(columns < WIDTH // 2, 0, 255).astype(np.uint8)
     if mode == "I;16":
         return Image.fromarray((rows * 40 + columns).astype(np.uint16))
     if mode in ("RGBA", "LA"):
-        picture = Image.fromarray(rgb).convert(mode.removesuffix("A"))
-        picture.putalpha(Image.fromarray(alpha))
-        return picture
-    picture = Image.fromarray(rgb)
-    return picture.quantize(256) if mode == "P" else picture.convert(mode)
+        image = Image.fromarray(rgb).convert(mode.removesuffix("A"))
+        image.putalpha(Image.fromarray(alpha))
+        return image
+    image = Image.fromarray(rgb)
+    return image.quantize(256) if mode == "P" else image.convert(mode)
 
 
-def saved(picture, file_format, **options):
+def saved(image, file_format, **options):
     buffer = io.BytesIO()
     if file_format == "WEBP":
         options["lossless"] = True
     if file_format == "JPEG":
         options |= {"quality": 100, "subsampling": "4:4:4"}
-    picture.save(buffer, file_format, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def reopened(data):
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
 
 
 MODES = {
@@ -82,7 +82,7 @@ def test_every_mode_and_format_comes_out_as_it_went_in(file_format, mode, profil
         profile == "broken" or (profile == "present" and mode == "CMYK")
     )
     assert any("CMYK" in note for note in photo.notes) == (mode == "CMYK")
-    # The same picture: reduced again it is the original, up to what the compression costs.
+    # The same image: reduced again it is the original, up to what the compression costs.
     reduced = result.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
     wanted = original.convert(result.mode) if mode in KEPT else original
     a, b = (np.asarray(each, dtype=float) for each in (reduced, wanted))
@@ -363,7 +363,7 @@ def test_xmp_too_long_for_a_jpeg_is_left_out_there_alone(length):
 
 
 def test_transparent_pixels_leave_no_halo():
-    # Black lies hidden beneath the transparent half of a white picture.
+    # Black lies hidden beneath the transparent half of a white image.
     colours = torch.zeros(3, 32, 32)
     colours[:, :, 16:] = 1
     alpha = torch.zeros(1, 32, 32)
@@ -394,7 +394,7 @@ def test_transparency_is_laid_on_white_where_the_format_has_none():
 def test_the_first_picture_of_several_is_taken_and_said_so(file_format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     photo = photos.read(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
-    assert "only the first picture is taken" in photo.notes[0]
+    assert "only the first image is taken" in photo.notes[0]
     assert photo.colour[0].mean() > 0.9 > 0.1 > photo.colour[2].mean()
 
 
@@ -412,7 +412,7 @@ def test_a_large_picture_is_refused_before_it_is_decoded():
 def test_a_damaged_file_is_told(cut):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))
-    with pytest.raises(DataError, match="not a picture|damaged"):
+    with pytest.raises(DataError, match="not an image|damaged"):
         photos.read(saved(noise, "JPEG")[:cut])
 
 

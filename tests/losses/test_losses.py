@@ -93,7 +93,7 @@ def test_gradient_energy_counts_steps_wherever_they_are():
     one, half = 8 * 0.3**2 / 16 + 1 / 255**2, 8 * 0.15**2 / 16 + 1 / 255**2
     expected = math.log(one / half)
     assert PIXEL_TERMS["gradient_energy"](hr / 2, hr).item() == pytest.approx(expected, rel=1e-5)
-    # The mean of both pictures' distances, not the distance of their means.
+    # The mean of both images' distances, not the distance of their means.
     both = PIXEL_TERMS["gradient_energy"](torch.cat([hr / 2, hr]), torch.cat([hr, hr / 2]))
     assert both.item() == pytest.approx(expected, rel=1e-5)
 
@@ -105,11 +105,11 @@ def test_local_energy_asks_for_detail_of_the_right_coarseness_in_the_right_patch
 
     def painted(pattern, *patches):
         """Grey, 32 x 32 px, with the pattern in some of the four patches."""
-        picture = torch.full((1, 3, 32, 32), 0.5)
+        image = torch.full((1, 3, 32, 32), 0.5)
         for row, column in patches:
             part = slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16)
-            picture[..., part[0], part[1]] += pattern[part]
-        return picture
+            image[..., part[0], part[1]] += pattern[part]
+        return image
 
     loss = PIXEL_TERMS["local_energy"]
     fine, coarse = checkerboard(1), checkerboard(4)
@@ -127,7 +127,7 @@ def test_local_energy_asks_for_detail_of_the_right_coarseness_in_the_right_patch
     assert loss(painted(coarse, (0, 0)), hr).item() == pytest.approx(
         energy / (energy + least) + energy / least, rel=1e-4
     )
-    # The mean of both pictures' distances, not the distance of their means.
+    # The mean of both images' distances, not the distance of their means.
     both = loss(torch.cat([painted(fine), hr]), torch.cat([hr, painted(fine)]))
     expected = (energy / (energy + least) + energy / least) / 2
     assert both.item() == pytest.approx(expected, rel=1e-4)
@@ -273,7 +273,7 @@ def test_critic_and_generator_pull_apart(name):
     assert (original.grad <= 0).all()
     assert original.grad.sum() < 0 or name == "least_squares"
     assert (generated.grad >= 0).all()
-    # The critic is ahead: now the generator wants its pictures to look more original.
+    # The critic is ahead: now the generator wants its images to look more original.
     generated = torch.full((3, 2), -1.0, requires_grad=True)
     form.generator(torch.ones(3, 2), generated).backward()
     assert (generated.grad < 0).all()
@@ -292,7 +292,7 @@ def test_an_undecided_critic_loses_the_logarithm_of_two():
 
 
 class Slope(nn.Module):
-    """P equal logits that rise by `factor` for each unit along all of the picture's values."""
+    """P equal logits that rise by `factor` for each unit along all of the image's values."""
 
     def __init__(self, factor):
         super().__init__()

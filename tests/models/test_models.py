@@ -47,7 +47,7 @@ def count(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def picture(height=24, width=24, seed=0):
+def image(height=24, width=24, seed=0):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -56,7 +56,7 @@ def picture(height=24, width=24, seed=0):
 @pytest.mark.parametrize("head", ["direct", "stepwise"])
 def test_an_untrained_residual_unet_is_bicubic_enlargement_exactly(backbone, scale, head):
     network = build({**RESIDUAL, "backbone": backbone, "scale": scale, "head": head})
-    x = picture(17, 22)
+    x = image(17, 22)
     expected = x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bicubic")
     assert torch.equal(network(x), expected)
 
@@ -64,13 +64,13 @@ def test_an_untrained_residual_unet_is_bicubic_enlargement_exactly(backbone, sca
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 31), (16, 16)])
 def test_a_residual_unet_takes_any_size(height, width):
     network = build({**RESIDUAL, "levels": 3, "unshuffle": 4, "scale": 2})
-    assert network(picture(height, width)).shape == (1, 3, 2 * height, 2 * width)
+    assert network(image(height, width)).shape == (1, 3, 2 * height, 2 * width)
 
 
 def test_the_input_reaches_the_output_through_the_encoder():
     network = build(RESIDUAL)
     nn.init.normal_(network.head[-2].weight, std=0.1)
-    x = picture()
+    x = image()
     network(x).square().sum().backward()
     assert network.encoder.stages[0][0].weight.grad.abs().sum() > 0
     assert network.encoder.stages[-1][0].conv2.weight.grad.abs().sum() > 0
@@ -97,7 +97,7 @@ def test_every_backbone_gives_fastais_unet_its_skips(backbone, skips):
     blocks = [one for one in network.unet.layers if isinstance(one, UnetBlock)]
     assert len(blocks) == skips
     with torch.no_grad():
-        assert network(picture(40, 33)).shape == (1, 3, 40, 33)
+        assert network(image(40, 33)).shape == (1, 3, 40, 33)
 
 
 def test_no_step_of_a_convnext_unet_is_left_to_nearest_neighbour():
@@ -108,7 +108,7 @@ def test_no_step_of_a_convnext_unet_is_left_to_nearest_neighbour():
         lambda module, x, y: shapes.append(tuple(y.shape[-2:]))
     )
     with torch.no_grad():
-        network(picture(64, 96))
+        network(image(64, 96))
     assert shapes == [(64, 96)]
 
 
@@ -132,12 +132,12 @@ def test_every_backbone_gives_the_residual_unet_four_skips_that_are_used(
     features = []
     for stage in network.encoder.stages:
         stage.register_forward_hook(lambda module, x, y: features.append(y))
-    y = network(picture(32, 32)).square().sum()
+    y = network(image(32, 32)).square().sum()
     # Cut from the coarser stages, each finer one still reaches the output: by its skip.
     cut = [one.detach().requires_grad_() for one in features]
     network.encoder.forward = lambda z: list(cut)
-    assert torch.allclose(network(picture(32, 32)).square().sum(), y)
-    network(picture(32, 32)).square().sum().backward()
+    assert torch.allclose(network(image(32, 32)).square().sum(), y)
+    network(image(32, 32)).square().sum().backward()
     assert all(one.grad.abs().sum() > 0 for one in cut)
 
 
@@ -171,7 +171,7 @@ def test_fastais_default_cut_of_vgg16_has_no_skip_at_all():
 def test_the_studys_networks_take_sizes_that_are_no_multiple_of_32(architecture, scale):
     network = build(architecture).eval()
     with torch.no_grad():
-        y = network(picture(9, 13))
+        y = network(image(9, 13))
     assert y.shape == (1, 3, 9 * scale, 13 * scale)
     assert type(y) is torch.Tensor
 
@@ -179,7 +179,7 @@ def test_the_studys_networks_take_sizes_that_are_no_multiple_of_32(architecture,
 def test_the_studys_networks_keep_colours_in_the_range_of_a_picture():
     network = build(PAPER).eval()
     with torch.no_grad():
-        y = network(picture(32, 32))
+        y = network(image(32, 32))
     # (-3, 3) on the ImageNet scale, for red.
     assert y[:, 0].min() >= 0.485 - 3 * 0.229
     assert y[:, 0].max() <= 0.485 + 3 * 0.229
@@ -211,7 +211,7 @@ def test_a_pretrained_encoder_keeps_its_statistics_while_it_trains(monkeypatch):
     network = build({**RESIDUAL, "width": 64, "pretrained": True}, fetch=True).train()
     norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]
-    network(picture())
+    network(image())
     assert norms
     assert all(torch.equal(a, n.running_mean) for a, n in zip(before, norms, strict=True))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())

@@ -48,16 +48,16 @@ def test_verify_fails_when_one_weight_is_changed(project):
 
 
 def test_verify_fails_when_one_evaluation_picture_is_changed(project):
-    picture = next(
+    image = next(
         path for path in sorted((project.root / "data/pairs/test/lr").iterdir()) if path.is_file()
     )
-    kept = picture.read_bytes()
-    picture.unlink()  # DVC may have linked it into its cache
-    picture.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    kept = image.read_bytes()
+    image.unlink()  # DVC may have linked it into its cache
+    image.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
         assert "does not hold the images" in facesr(project, "verify", status=1)
     finally:
-        picture.write_bytes(kept)
+        image.write_bytes(kept)
 
 
 def test_verify_fails_when_one_metric_is_changed(project):

@@ -369,7 +369,7 @@ def test_equal_weights_are_one_version_and_other_weights_the_next(project: Path)
 
 
 def train_again(root: Path, psnr: Sequence[float], *, seed: int) -> None:
-    """Stands for a training with other parameters and its evaluation on the same pictures."""
+    """Stands for a training with other parameters and its evaluation on the same images."""
     write_network(root / NETWORKS[0], scale=1, seed=seed)
     write_lock(root)
     write_scores(root / "reports", psnr)
@@ -939,7 +939,7 @@ def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_s
         "from PIL import Image\n"
         "model = mlflow.pyfunc.load_model('models:/facesr@champion')\n"
         "import facesr\n"
-        "rows = pandas.DataFrame({'image': [Path('good.png').read_bytes(), b'no picture']})\n"
+        "rows = pandas.DataFrame({'image': [Path('good.png').read_bytes(), b'no image']})\n"
         "answer = model.predict(rows, params={'size': 24})\n"
         "good, bad = answer.to_dict(orient='records')\n"
         "[large] = model.predict(rows[:1], params={'size': 10**6})['error']\n"
@@ -958,7 +958,7 @@ def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_s
     assert answer["size"] == [24, 24]
     assert (answer["format"], answer["error"]) == ("PNG", "")
     assert answer["bad"][0] == 0
-    assert "not a picture" in answer["bad"][1]
+    assert "not an image" in answer["bad"][1]
     assert "too large" in answer["large"]
     assert "between 0 and 1" in answer["wrong"]
     assert answer["faithful"] == ""
@@ -1000,10 +1000,10 @@ def test_the_registered_model_is_served_over_http(published_project: Path, tmp_p
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
     good, bad = answer["predictions"]
-    with Image.open(io.BytesIO(base64.b64decode(good["image"]))) as picture:
-        assert (picture.format, picture.size) == ("PNG", (24, 24))
+    with Image.open(io.BytesIO(base64.b64decode(good["image"]))) as image:
+        assert (image.format, image.size) == ("PNG", (24, 24))
     assert good["error"] == ""
-    assert "not a picture" in bad["error"]
+    assert "not an image" in bad["error"]
 
 
 def post(url: str, body: dict[str, Any], *, patience: float) -> Any:

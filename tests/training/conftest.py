@@ -45,8 +45,8 @@ def make_project(root, **changes):
                 (f"data/pairs/{split}/hr", 96),
                 (f"data/pairs/{split}/lr", 24),
             ):
-                picture = images.resize(hr, (side, side), "bicubic")
-                images.write(root / folder / f"face{number}.png", picture)
+                image = images.resize(hr, (side, side), "bicubic")
+                images.write(root / folder / f"face{number}.png", image)
     return root
 
 

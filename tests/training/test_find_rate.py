@@ -16,9 +16,9 @@ from facesr.training.pretrain import regression_task
 @pytest.mark.parametrize("stage", ["train_generator", "train_critic", "train_upsampler"])
 def test_a_search_draws_its_picture(stage, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(trained)
-    picture = tmp_path / "rates.png"
-    cli.main(["find-rate", stage, "-o", str(picture), "--steps", "8"])
-    with Image.open(picture) as opened:
+    image = tmp_path / "rates.png"
+    cli.main(["find-rate", stage, "-o", str(image), "--steps", "8"])
+    with Image.open(image) as opened:
         assert opened.size == (880, 495)
     said = capsys.readouterr().out
     assert "rate with the lowest loss is" in said

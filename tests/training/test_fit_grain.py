@@ -37,7 +37,7 @@ def fitted(given=None, share=1.0, crops=64, after_each=lambda: None):
 
 
 def energies(module):
-    """Gradient energy of results and originals, of dark pictures and of bright ones."""
+    """Gradient energy of results and originals, of dark images and of bright ones."""
     lr, hr = Batches().draw()
     with torch.no_grad():
         pictures = (module(lr).clamp(0, 1), hr)

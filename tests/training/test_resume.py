@@ -124,10 +124,10 @@ def test_a_signal_after_the_last_step_ends_the_training_at_the_next_picture(
     remove_outs(name, project)
     restored = []
 
-    def signal_and_round(picture):
-        restored.append(picture)
+    def signal_and_round(image):
+        restored.append(image)
         os.kill(os.getpid(), signal.SIGTERM)
-        return images.to_uint8(picture)
+        return images.to_uint8(image)
 
     own_images = types.SimpleNamespace(from_uint8=images.from_uint8, to_uint8=signal_and_round)
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_other_parameters_is_left_alone(project, monkeypatch, ca
     caplog.set_level("INFO")
     run_stage("train_gan", project, monkeypatch)
     assert file.exists()
-    assert "is of other parameters or pictures; it stays" in caplog.text
+    assert "is of other parameters or images; it stays" in caplog.text
 
 
 def test_a_checkpoint_in_the_wrong_folder_is_refused(project, monkeypatch):
@@ -335,8 +335,8 @@ def write_pack(folder, seed=0, changed=None):
     if changed is not None:
         pictures.reshape(-1)[changed] ^= 1
     with packs.new_pack(folder, "abcd", [8]) as part:
-        for position, picture in enumerate(pictures):
-            packs.write(part, 8, position, picture)
+        for position, image in enumerate(pictures):
+            packs.write(part, 8, position, image)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Comparing published states: parameters, metrics by picture, and the pictures themselves."""
+"""Comparing published states: parameters, metrics by image, and the images themselves."""
 
 import base64
 import html
@@ -15,7 +15,7 @@ from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import PRECISION
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.reports import sheets
 from facesr.stats import (
@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
 
 
 def compare(root: Path, names: Sequence[str]) -> Comparison:
-    """Reads the states and compares them.
+    """Read the states and compare them.
 
     Args:
         root: The project's root.
@@ -56,7 +56,7 @@ def compare(root: Path, names: Sequence[str]) -> Comparison:
 
     Raises:
         ParamsError: Fewer than two, or one twice.
-        RegistryError: A name names nothing, or the states were measured on other pictures.
+        RegistryError: A name names nothing, or the states were measured on other images.
     """
     if len(names) < 2 or len(set(names)) < len(names):
         raise ParamsError("Name two or more different versions, runs or experiments.")
@@ -64,14 +64,14 @@ def compare(root: Path, names: Sequence[str]) -> Comparison:
     for record in records[1:]:
         if record.tags.get(EVALUATION_KEY) != records[0].tags.get(EVALUATION_KEY):
             raise RegistryError(
-                f"{record.name} and {records[0].name} were measured on different pictures; nothing "
+                f"{record.name} and {records[0].name} were measured on different images; nothing "
                 "is comparable. Evaluate both on the same data first."
             )
     tables = []
     for record in records:
         text = read_artifact(root, record.run_id, f"{SCORES_FOLDER}/per_image.csv")
         if text is None:
-            raise RegistryError(f"{record.name} has lost its metrics by picture. Run: dvc repro")
+            raise RegistryError(f"{record.name} has lost its metrics by image. Run: dvc repro")
         tables.append(read_table(text))
     return Comparison(records, tables, _params(records), _metrics(tables))
 
@@ -109,7 +109,7 @@ def _shown(gain: Interval, size: float) -> str:
 
 
 def as_text(comparison: Comparison) -> str:
-    """Renders both tables for a terminal, as Markdown."""
+    """Render both tables for a terminal, as Markdown."""
     first, *others = (record.name for record in comparison.records)
     params = (
         reports.markdown_table(["parameter", first, *others], comparison.params)
@@ -190,9 +190,9 @@ class PairSet(NamedTuple):
 def write_sheet(
     root: Path, comparison: Comparison, set_name: str, one: PairSet, path: Path, *, count: int
 ) -> None:
-    """Draws low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
+    """Draw low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
 
-    Pictures whose licence forbids it are left out; where none is left, no file is written.
+    Images whose licence forbids it are left out; where none is left, no file is written.
 
     Args:
         root: The project's root.
@@ -200,10 +200,10 @@ def write_sheet(
         set_name: The evaluation set.
         one: Its folders.
         path: The PNG file.
-        count: Pictures to show.
+        count: Images to show.
 
     Raises:
-        DataError: The pictures are missing or not those that the states were measured on.
+        DataError: The images are missing or not those that the states were measured on.
     """
     records, folder = comparison.records, one.pairs
     if folder_md5(root / folder) != records[0].tags.get(f"dvc.md5.{folder.as_posix()}"):
@@ -250,7 +250,7 @@ def write_sheet(
 def _largest_differences(
     psnr: Sequence[Mapping[str, float]], entries: Mapping[str, Entry]
 ) -> list[str]:
-    """Stems of the pictures that may be shown, those that the states differ on most first."""
+    """Stems of the images that may be shown, those that the states differ on most first."""
 
     def spread(stem: str) -> float:
         values = [by_stem[stem] for by_stem in psnr]
@@ -263,14 +263,14 @@ def _largest_differences(
 def write_html(
     root: Path, comparison: Comparison, sets: Mapping[str, PairSet], path: Path, *, count: int
 ) -> None:
-    """Writes tables and sheets as one file that needs no other.
+    """Write tables and sheets as one file that needs no other.
 
     Args:
         root: The project's root.
         comparison: Of two states or more.
         sets: Folders by the name of the evaluation set.
         path: The HTML file.
-        count: Pictures of each set.
+        count: Images of each set.
 
     Raises:
         DataError: As `write_sheet`.
@@ -290,12 +290,12 @@ def write_html(
             sheet = Path(temporary, f"{set_name}.png")
             write_sheet(root, comparison, set_name, one, sheet, count=count)
             if not sheet.exists():
-                parts.append("<p>The licence lets none of these pictures be shown.</p>")
+                parts.append("<p>The licence lets none of these images be shown.</p>")
                 continue
             data = base64.b64encode(sheet.read_bytes()).decode()
             parts.append(f'<img alt="{html.escape(set_name)}" src="data:image/png;base64,{data}">')
-    with written_whole(path) as beside:
-        beside.write_text(_PAGE.format(body="\n".join(parts)), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(_PAGE.format(body="\n".join(parts)), encoding="utf-8")
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

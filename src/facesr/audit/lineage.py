@@ -116,12 +116,12 @@ def _row(row: Mapping[str, Any]) -> str:
     return (
         f"{row['metric']:<22} {row['mean']:.5g} [{row['low']:.5g}, {row['high']:.5g}]  "
         f"against bicubic {row['gain']:+.4g} [{row['gain_low']:+.4g}, {row['gain_high']:+.4g}]  "
-        f"{row['pictures']} pictures"
+        f"{row['pictures']} images"
     )
 
 
 def _count_pictures(root: Path, record: Record) -> dict[str, Any]:
-    """Counts the faces by split, source and licence, from the manifest stored with their run."""
+    """Count the faces by split, source and licence, from the manifest stored with their run."""
     run_id = record.stages.get("fetch_faces", "")
     text = read_artifact(root, run_id, f"{MANIFESTS_FOLDER}/data/faces/manifest.csv")
     if not text:

@@ -41,7 +41,7 @@ class Reproduction(NamedTuple):
 
 
 def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
-    """Runs the pipeline of a version from the start, without any cache.
+    """Run the pipeline of a version from the start, without any cache.
 
     Args:
         root: The project's root, a Git repository that holds the version's revision.

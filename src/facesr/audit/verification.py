@@ -41,7 +41,7 @@ class Deviation(NamedTuple):
 
 
 def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[Deviation]]:
-    """Measures the registered weights again and compares every number.
+    """Measure the registered weights again and compare every number.
 
     Args:
         root: The project's root.
@@ -125,7 +125,7 @@ def agree(name: str, registered: float | None, measured: float, *, is_exact: boo
 
 
 def folder_md5(folder: Path) -> str:
-    """Returns the hash that DVC gives a folder: of the list of its files and their md5s.
+    """Return the hash that DVC gives a folder: of the list of its files and their md5s.
 
     Raises:
         DataError: There is no such folder.

@@ -1,4 +1,4 @@
-"""`facesr burst`: several shots of one scene in, one finer picture out."""
+"""`facesr burst`: several shots of one scene in, one finer image out."""
 
 import argparse
 from dataclasses import replace
@@ -13,10 +13,10 @@ FUSED_SCALE = 2
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "burst",
-        help="make one fine picture of several shots of one scene",
+        help="make one fine image of several shots of one scene",
         description=(
             "Registers several shots of one still scene to a fraction of a pixel, fuses them on a "
             "grid twice as fine, and enhances the result. Four shots or more are worth it."
@@ -52,7 +52,7 @@ def _burst(parsed: argparse.Namespace) -> None:
     from facesr import choice
     from facesr.enhance import batch, burst
     from facesr.enhance.enhancer import EnhanceOptions
-    from facesr.files import written_whole
+    from facesr.files import atomic_write
     from facesr.images import photos
 
     if parsed.output.is_dir() or parsed.output.suffix.lower() not in photos.FORMATS:
@@ -82,6 +82,6 @@ def _burst(parsed: argparse.Namespace) -> None:
     photo = replace(shots[found.reference], colour=result.image, alpha=None)
     written = batch.Options(quality=parsed.quality or photos.QUALITY)
     encoded = batch.encode(photo, result.model, written, parsed.output)
-    with written_whole(parsed.output) as beside:
-        beside.write_bytes(encoded)
+    with atomic_write(parsed.output) as temporary:
+        temporary.write_bytes(encoded)
     print(f"{len(frames)} frames fused around {parsed.frames[found.reference]}: {parsed.output}")

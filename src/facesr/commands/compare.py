@@ -9,13 +9,13 @@ PICTURES = 8
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="compare registered models, runs or experiments picture by picture",
+        help="compare registered models, runs or experiments image by image",
         description=(
             "Prints the parameters that differ and the metrics with paired differences to the "
-            "first; on request writes a page that shows the pictures."
+            "first; on request writes a page that shows the images."
         ),
     )
     parser.add_argument(
@@ -32,9 +32,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="print mean and spread over the training seeds for each combination of the other "
         "parameters; metric and evaluation set are those of publish in params.yaml",
     )
-    shown.add_argument("--html", type=Path, metavar="FILE", help="write a page with the pictures")
+    shown.add_argument("--html", type=Path, metavar="FILE", help="write a page with the images")
     parser.add_argument(
-        "--pictures", type=whole(1), help="pictures of each set on the page (default: 8)"
+        "--images", type=whole(1), help="images of each set on the page (default: 8)"
     )
     parser.set_defaults(command=_compare)
 
@@ -45,8 +45,8 @@ def _compare(parsed: argparse.Namespace) -> None:
     from facesr.config import load_params
     from facesr.errors import ParamsError
 
-    if parsed.pictures and not parsed.html:
-        raise ParamsError("--pictures is for the page. Give --html too.")
+    if parsed.images and not parsed.html:
+        raise ParamsError("--images is for the page. Give --html too.")
     root = Path.cwd()
     comparison = compare(root, parsed.names)
     if parsed.over_seeds:
@@ -59,5 +59,5 @@ def _compare(parsed: argparse.Namespace) -> None:
             "faces": PairSet(paths.TEST_PAIRS, paths.FACES),
             "selfies": PairSet(paths.SELFIE_PAIRS, paths.SELFIES),
         }
-        write_html(root, comparison, sets, parsed.html, count=parsed.pictures or PICTURES)
+        write_html(root, comparison, sets, parsed.html, count=parsed.images or PICTURES)
         print(f"\n{parsed.html}")

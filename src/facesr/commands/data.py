@@ -1,4 +1,4 @@
-"""`facesr data`: checks fetched folders and removes a person's picture."""
+"""`facesr data`: checks fetched folders and removes a person's image."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ Next:
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
-    parser = commands.add_parser("data", help="check the fetched pictures, or remove some")
+    """Describe the command and its options."""
+    parser = commands.add_parser("data", help="check the fetched images, or remove some")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser(
         "check",
@@ -29,9 +29,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     check.set_defaults(command=_check)
     remove = actions.add_parser(
         "remove",
-        help="remove pictures for good",
+        help="remove images for good",
         description=(
-            "Deletes pictures, keeps them from coming back through removed.csv, and says which "
+            "Deletes images, keeps them from coming back through removed.csv, and says which "
             "registered models were trained with them."
         ),
     )
@@ -52,7 +52,7 @@ def _check(parsed: argparse.Namespace) -> None:
         wrong += len(faults)
         for fault in faults:
             print(f"{folder / fault.file} {fault.what}")
-        print(f"{folder}: {count} pictures in the manifest, {len(faults)} faults")
+        print(f"{folder}: {count} images in the manifest, {len(faults)} faults")
     if wrong:
         raise DataError(f"{wrong} files do not fit. Delete their folder and run: dvc repro")
 

@@ -1,4 +1,4 @@
-"""`facesr enhance`: pictures in, enlarged pictures out."""
+"""`facesr enhance`: images in, enlarged images out."""
 
 import argparse
 import logging
@@ -21,14 +21,14 @@ SCALE = 4.0
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "enhance",
-        help="enlarge and restore pictures",
+        help="enlarge and restore images",
         description=(
-            "Enlarges and restores pictures: files, folders with all below them, patterns, or - "
+            "Enlarges and restores images: files, folders with all below them, patterns, or - "
             "for a pipe. What is done already is left alone, so a run that was stopped goes on "
-            "where it was. Results keep the modification times of their pictures. Of a folder, "
+            "where it was. Results keep the modification times of their images. Of a folder, "
             "hidden files and links to folders are left out. A video is enhanced frame by frame, "
             "its other streams are copied."
         ),
@@ -67,14 +67,14 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--colour",
         choices=("wavelet", "adain", "none"),
         default="wavelet",
-        help="holds the colours to those of the picture (default: wavelet)",
+        help="holds the colours to those of the image (default: wavelet)",
     )
     add(
         "--back-projections",
         type=whole(0),
         default=0,
         metavar="N",
-        help="corrections that make the reduced result equal the picture; for clean ones only",
+        help="corrections that make the reduced result equal the image; for clean ones only",
     )
     add(
         "--self-ensemble",
@@ -87,7 +87,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         choices=("bicubic", "model"),
         help="with --faces: what enlarges the rest (default: bicubic)",
     )
-    add("--format", choices=("jpeg", "png", "webp", "tiff"), help="default: that of each picture")
+    add("--format", choices=("jpeg", "png", "webp", "tiff"), help="default: that of each image")
     add("--quality", type=whole(1, 100), help="of JPEG and WebP, 1 to 100 (default: 95)")
     add(
         "--metadata",
@@ -100,13 +100,13 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--jobs",
         type=whole(1),
         metavar="N",
-        help="pictures at a time (default: 1; with --ray one for each GPU or processor)",
+        help="images at a time (default: 1; with --ray one for each GPU or processor)",
     )
     add(
         "--ray",
         type=text,
         metavar="ADDRESS",
-        help="share the pictures among the machines of a Ray cluster; local starts one here",
+        help="share the images among the machines of a Ray cluster; local starts one here",
     )
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     add(
@@ -115,17 +115,17 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default="auto",
         help="of the networks' arithmetic (default: auto)",
     )
-    add("--tile", type=whole(1), metavar="PIXELS", help="side of the parts of a large picture")
-    add("--max-pixels", type=whole(1), metavar="N", help="refuse larger pictures and results")
-    add("--sheet", type=Path, metavar="PNG", help="write the first pictures before and after")
+    add("--tile", type=whole(1), metavar="PIXELS", help="side of the parts of a large image")
+    add("--max-pixels", type=whole(1), metavar="N", help="refuse larger images and results")
+    add("--sheet", type=Path, metavar="PNG", help="write the first images before and after")
     add(
         "--report",
         type=Path,
         metavar="CSV",
-        help="write sizes, seconds, clipped fraction and luma shift of every picture; "
+        help="write sizes, seconds, clipped fraction and luma shift of every image; "
         "rows that are there already stay",
     )
-    add("--json", action="store_true", help="one JSON object per picture, and one for the summary")
+    add("--json", action="store_true", help="one JSON object per image, and one for the summary")
     add("-q", "--quiet", action="store_true", help="print what goes wrong, and nothing else")
     parser.set_defaults(command=_enhance)
 
@@ -162,9 +162,9 @@ def _enhance(parsed: argparse.Namespace) -> None:
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
     if through_pipe and len(parsed.inputs) > 1:
-        raise ParamsError("- stands for the only picture. Leave the other inputs away.")
+        raise ParamsError("- stands for the only image. Leave the other inputs away.")
     if parsed.output == PIPE and not through_pipe:
-        raise ParamsError("Only a picture from a pipe goes to a pipe: give - as the input too.")
+        raise ParamsError("Only an image from a pipe goes to a pipe: give - as the input too.")
     output = stores.parse(parsed.output)
     if through_pipe:
         jobs = []
@@ -188,7 +188,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
 
 
 def _refuse_idle_options(parsed: argparse.Namespace) -> None:
-    """Refuses what would change nothing.
+    """Refuse what would change nothing.
 
     Raises:
         ParamsError: Such an option was given.
@@ -206,7 +206,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
         refuse(("sheet",), "no images come back with --ray")
     if all(Path(each).suffix.lower() in video_streams.SUFFIXES for each in parsed.inputs):
         pictures_only = ("ray", "sheet", "jobs", "format", "quality")
-        refuse(pictures_only, "these are for pictures, not for a video")
+        refuse(pictures_only, "these are for images, not for a video")
     if not parsed.faces:
         refuse(("background",), "it says what is around faces, and --faces is not given")
     if parsed.metadata == "strip":
@@ -214,7 +214,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:
-    """Refuses what cannot work before the weights are loaded.
+    """Refuse what cannot work before the weights are loaded.
 
     Raises:
         ParamsError: There is no such stream, or the target is no file that may be written.

@@ -1,4 +1,4 @@
-"""Pictures from files to files: what `facesr enhance` shows and writes beside the results."""
+"""Images from files to files: what `facesr enhance` shows and writes beside the results."""
 
 import argparse
 import csv
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHEET_PICTURES, SHEET_CELL = 6, 512
 REPORT_COLUMNS = (
-    "picture",
+    "image",
     "result",
     "model",
     "seconds",
@@ -35,7 +35,7 @@ _STALE = {"older": "older than their image", "options": "made with other options
 
 
 def check_files(parsed: argparse.Namespace) -> None:
-    """Refuses a report or sheet that could not be written, before the weights are loaded.
+    """Refuse a report or sheet that could not be written, before the weights are loaded.
 
     Raises:
         ParamsError: One has the name of a folder or of another kind of file.
@@ -49,7 +49,7 @@ def check_files(parsed: argparse.Namespace) -> None:
 def enhance_files(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> None:
-    """Enhances the pictures under a progress bar and says what became of them.
+    """Enhance the images under a progress bar and say what became of them.
 
     Raises:
         DataError: Some could not be enhanced; all others were.
@@ -74,7 +74,9 @@ def enhance_files(
             if report and outcome.status != "failed":
                 report.add(values)
             if outcome.before and outcome.after:
-                seen = (photos.lay_on_white(photo) for photo in (outcome.before, outcome.after))
+                seen = (
+                    photos.composite_on_white(photo) for photo in (outcome.before, outcome.after)
+                )
                 before, after = _middles(*seen)
                 shown["before"].append(before)
                 shown["after"].append(after)
@@ -103,7 +105,7 @@ def enhance_files(
         )
     if counts["failed"]:
         raise DataError(
-            f"{counts['failed']} of {len(jobs)} pictures could not be enhanced, for the reasons "
+            f"{counts['failed']} of {len(jobs)} images could not be enhanced, for the reasons "
             "named above."
         )
 
@@ -114,10 +116,10 @@ def _in_words(stale: dict[str, int]) -> str:
 
 
 class _Report:
-    """A table with a row for each picture, also of earlier runs; what is added is there at once."""
+    """A table with a row for each image, also of earlier runs; what is added is there at once."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the rows of earlier runs.
+        """Read the rows of earlier runs.
 
         Raises:
             ParamsError: The file is not such a table.
@@ -139,15 +141,15 @@ class _Report:
         for row in rows:
             # A process that was killed may have left half a line.
             if None not in row and None not in row.values():
-                self.rows[row["picture"], row["result"]] = row
+                self.rows[row["image"], row["result"]] = row
 
     def add(self, values: dict[str, Any]) -> None:
-        """Appends a row; of a picture that was there already it is empty, or stays."""
+        """Append a row; of an image that was there already it is empty, or stays."""
         row = {name: values.get(name, "") for name in REPORT_COLUMNS}
-        for name in ("picture", "result"):
+        for name in ("image", "result"):
             # Names of files may hold bytes that are no text.
             row[name] = row[name].encode(errors="backslashreplace").decode()
-        key = row["picture"], row["result"]
+        key = row["image"], row["result"]
         if values["status"] == "skipped" and key in self.rows:
             return
         self.rows[key] = row
@@ -160,7 +162,7 @@ class _Report:
             writer.writerow(row)
 
     def tidy(self) -> None:
-        """Leaves one row of each picture, also of what another process has added."""
+        """Leave one row of each image, also of what another process has added."""
         from facesr import reports
 
         own = self.rows
@@ -174,7 +176,7 @@ class _Report:
 def _with_bar(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> "Iterator[Outcome]":
-    """Runs the jobs under a progress bar: of pictures, or of the tiles of a single one."""
+    """Run the jobs under a progress bar: of images, or of the tiles of a single one."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -222,18 +224,18 @@ def _with_bar(
 
 
 def _middles(before: "Tensor", after: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Cuts the same middle from both, so that the result is seen pixel by pixel."""
+    """Cut the same middle from both, so that the result is seen pixel by pixel."""
     from facesr import images
 
     side = min(SHEET_CELL, *after.shape[-2:])
     own = max(1, round(side * before.shape[-1] / after.shape[-1]))
-    # Copies, so that the whole pictures are not kept for them.
+    # Copies, so that the whole images are not kept for them.
     return images.centre_square(before, own).clone(), images.centre_square(after, side).clone()
 
 
 def _as_dict(outcome: "Outcome") -> dict[str, Any]:
     values = {
-        "picture": str(outcome.job.source),
+        "image": str(outcome.job.source),
         "result": str(outcome.job.target),
         "status": outcome.status,
         "error": outcome.error,

@@ -7,7 +7,7 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "export",
         help="write a model's weights as one file",
@@ -20,7 +20,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "weights",
         type=text,
         nargs="+",
-        help="files in the order of a picture's way, or one model: facesr@ALIAS, facesr/NUMBER",
+        help="files in the order of an image's way, or one model: facesr@ALIAS, facesr/NUMBER",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
     parser.add_argument("--fidelity", type=Path, help="the first network before its GAN training")

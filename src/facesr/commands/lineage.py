@@ -7,12 +7,12 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "lineage",
-        help="tell where a registered model comes from",
+        help="show where a registered model comes from",
         description=(
-            "Tells code revision, parameters, pictures with their licences, environment and "
+            "Tells code revision, parameters, images with their licences, environment and "
             "measurement of a version, and the commands that make it again."
         ),
     )
@@ -28,7 +28,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--picture",
+        "--image",
+        "--picture",  # its name in earlier checkouts
         type=text,
         metavar="SHA256",
         help="instead: say which versions have seen an image; SHA-256 as in manifest.csv, or its "
@@ -46,14 +47,14 @@ def _lineage(parsed: argparse.Namespace) -> None:
     from facesr.tracking import as_lines, champion_or_challenger, versions_that_saw
 
     root = Path.cwd()
-    if parsed.picture:
+    if parsed.image:
         if parsed.json:
-            raise ParamsError("--json is of one version: leave it or --picture away.")
-        if len(parsed.picture) < FEWEST_DIGITS:
+            raise ParamsError("--json describes one version: leave out --json or --image.")
+        if len(parsed.image) < FEWEST_DIGITS:
             raise ParamsError(
-                f"{parsed.picture} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."
+                f"{parsed.image} has fewer than {FEWEST_DIGITS} digits. Give more of the SHA-256."
             )
-        print("\n".join(as_lines(*versions_that_saw(root, sha256=[parsed.picture.lower()]))))
+        print("\n".join(as_lines(*versions_that_saw(root, sha256=[parsed.image.lower()]))))
         return
     lineage = describe(root, parsed.version or champion_or_challenger(root))
     print(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "profile",
         help="write a profile's parameters to params.yaml",
@@ -22,7 +22,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _profile(parsed: argparse.Namespace) -> None:
     from facesr.config import PARAMS_FILE
     from facesr.errors import ParamsError
-    from facesr.files import written_whole
+    from facesr.files import atomic_write
     from facesr.profiles import compose
 
     text = compose(parsed.name)
@@ -31,7 +31,7 @@ def _profile(parsed: argparse.Namespace) -> None:
             f"{PARAMS_FILE} has edits that are not committed. Commit them, or overwrite them: "
             f"make profile NAME={parsed.name} FORCE=1"
         )
-    with written_whole(PARAMS_FILE) as temporary:
+    with atomic_write(PARAMS_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     print(f"{PARAMS_FILE} is profile {parsed.name}. Next: make repro")
 

@@ -7,7 +7,7 @@ from facesr.commands.arguments import text, whole
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "score",
         help="measure a registered model on a folder of photographs",

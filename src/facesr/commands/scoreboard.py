@@ -7,15 +7,15 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describes the command and its options."""
+    """Describe the command and its options."""
     parser = commands.add_parser(
         "scoreboard",
         help="compare models on fixed inputs made from photographs",
         description=(
             "Makes the inputs that scoreboard.yaml describes, once, measures every "
             "model and enlargement without learning on them, and writes a table, all single values "
-            "and sheets: the pictures on which the first model gains least, the places that it "
-            "restores worst by part of the face, and some pictures as they come."
+            "and sheets: the images on which the first model gains least, the places that it "
+            "restores worst by part of the face, and some images as they come."
         ),
     )
     parser.add_argument(

@@ -18,7 +18,7 @@ from facesr.data.degradation import Degradation
 from facesr.data.manifest import Entry, may_be_shown, notice, read_manifest
 from facesr.data.pairs import FRESH, HR, LR, FreshViews
 from facesr.errors import DataError
-from facesr.files import folder_written_whole, told_where_unwritable
+from facesr.files import as_write_error, atomic_folder
 from facesr.parallel import map_in_processes
 from facesr.reports import sheets
 
@@ -43,7 +43,7 @@ class _Shown(NamedTuple):
     split: str
     output: Path
     allowed: Mapping[str, Entry]
-    """By stem: the first pictures that may be shown."""
+    """By stem: the first images that may be shown."""
 
 
 class _Work(NamedTuple):
@@ -72,7 +72,7 @@ def write_pairs(
     report: Path,
     workers: int | None = None,
 ) -> None:
-    """Writes the pairs of fetched folders: the packs `OUTPUT/lr` and `OUTPUT/hr`.
+    """Write the pairs of fetched folders: the packs `OUTPUT/lr` and `OUTPUT/hr`.
 
     The result does not depend on the number of processes.
 
@@ -85,13 +85,13 @@ def write_pairs(
         sizes: `lr` holds lr_size, `hr` holds generator_size and hr_size.
         validation_sets: Gets a pack NAME of the validation faces' views by each recipe of
             `suite`, in the order of the pairs.
-        seed: Every picture has a random generator of its own, from the seed and its content.
+        seed: Every image has a random generator of its own, from the seed and its content.
         report: Gets `sheet.png` with the first pairs of each split, and a sheet for each recipe
             that is used.
         workers: Processes; None takes one for each core.
 
     Raises:
-        DataError: A manifest is missing, or a picture in it is, or one stands in two splits, or
+        DataError: A manifest is missing, or an image in it is, or one stands in two splits, or
             the disk is too small.
     """
     entries = [(folder, entry) for folder in sources for entry in read_manifest(folder)]
@@ -100,10 +100,10 @@ def write_pairs(
     hr_sides = tuple(sorted({sizes.generator_size, sizes.hr_size}))
     shown: list[_Shown] = []
     jobs: list[tuple[_Work, _Face]] = []
-    with told_where_unwritable(validation_sets.parent), ExitStack() as stack:
-        sets = stack.enter_context(folder_written_whole(validation_sets))
+    with as_write_error(validation_sets.parent), ExitStack() as stack:
+        sets = stack.enter_context(atomic_folder(validation_sets))
         for split, output in outputs.items():
-            # Sorted by stem, as a folder of pictures is read.
+            # Sorted by stem, as a folder of images is read.
             chosen = sorted(
                 (Path(entry.file).stem, folder, entry)
                 for folder, entry in entries
@@ -112,7 +112,7 @@ def write_pairs(
             if not chosen:
                 shutil.rmtree(output, ignore_errors=True)
                 continue
-            part = stack.enter_context(folder_written_whole(output))
+            part = stack.enter_context(atomic_folder(output))
             stems = [stem for stem, _, _ in chosen]
             faces = [
                 _Face(position, folder / entry.file, entry.sha256)
@@ -141,7 +141,7 @@ def write_pairs(
         results = map_in_processes(_write_face, jobs, workers=workers)
         for _ in tqdm(results, total=len(jobs), unit="view", desc="degrade", disable=None):
             pass
-    with told_where_unwritable(report):
+    with as_write_error(report):
         used = {*degradation.recipes, *suite}
         _write_sheets(
             report, shown, {n: recipes[n] for n in recipes if n in used}, sizes=sizes, seed=seed
@@ -151,7 +151,7 @@ def write_pairs(
 def _write_face(job: tuple[_Work, _Face]) -> None:
     work, face = job
     hr = images.read(face.file)
-    # Seeded by content: adding a picture changes no other pair.
+    # Seeded by content: adding an image changes no other pair.
     rng = np.random.default_rng((*work.seed, int(face.sha256[:16], 16)))
     needed = work.degradation.base_scale * work.lr_size
     start = hr

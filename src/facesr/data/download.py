@@ -19,7 +19,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from facesr.errors import DataError
-from facesr.files import digest, told_where_unwritable, written_whole
+from facesr.files import as_write_error, atomic_write, digest
 
 WORKERS = 8  # files at the same time; a session of requests keeps up to ten connections
 TIMEOUT = 30.0  # seconds without an answer or another byte
@@ -60,7 +60,7 @@ def download(files: Sequence[RemoteFile], *, folder: Path, label: str) -> None:
     needed = sum(file.size or 0 for file in missing)
     failures: list[str] = []
     stopped = threading.Event()
-    with told_where_unwritable(folder):
+    with as_write_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if needed > (free := shutil.disk_usage(folder).free):
             raise DataError(
@@ -129,7 +129,7 @@ def _fetch(file: RemoteFile, session: Any, bar: Any, stopped: threading.Event) -
 def _attempt(file: RemoteFile, session: Any, bar: Any, stopped: threading.Event) -> None:
     md5, size = hashlib.md5(), 0
     try:
-        with _open(session, file.url) as response, written_whole(file.path) as part:
+        with _open(session, file.url) as response, atomic_write(file.path) as part:
             with part.open("wb") as target:
                 for chunk in response.iter_content(1 << 16):
                     if stopped.is_set():

@@ -1,6 +1,6 @@
-"""Where pictures come from: one way in, one manifest out.
+"""Where images come from: one way in, one manifest out.
 
-`fetch` draws or reads square pictures of one size, writes them as PNG, splits them, and records
+`fetch` draws or reads square images of one size, writes them as PNG, splits them, and records
 every file in `manifest.csv` and every refused one in the report.
 """
 
@@ -27,16 +27,16 @@ from facesr.data.splitting import Item, split
 from facesr.drawing import describe, draw
 from facesr.errors import DataError
 from facesr.files import (
+    as_write_error,
+    atomic_folder,
+    atomic_write,
     digest,
-    folder_written_whole,
     scratch_folder,
-    told_where_unwritable,
-    written_whole,
 )
 from facesr.parallel import map_in_processes
 from facesr.reports import sheets
 
-# Generated faces and generated selfies must not be the same pictures.
+# Generated faces and generated selfies must not be the same images.
 SELFIE_SEED_OFFSET = 1_000_003
 
 
@@ -58,37 +58,37 @@ def fetch(
     report: Path,
     removed: Path,
 ) -> None:
-    """Fills `output` with square PNG pictures and their manifest.
+    """Fill `output` with square PNG images and their manifest.
 
     Args:
         params: Source and count.
-        size: Side of the pictures in pixels.
-        seed: Chooses among a source's pictures, draws the generated ones, and splits.
+        size: Side of the images in pixels.
+        seed: Chooses among a source's images, draws the generated ones, and splits.
         splits: Names and shares; the first one takes what the others leave.
         output: Is replaced once all is there.
-        report: Gets `set_aside.csv`, `summary.json`, `pictures.csv` and, where the pictures may be
+        report: Gets `set_aside.csv`, `summary.json`, `images.csv` and, where the images may be
             shown, `sheet.png`.
-        removed: List of the pictures that must not be taken.
+        removed: List of the images that must not be taken.
 
     Raises:
-        DataError: The source is missing, damaged or shares pictures with `output`, there are too
-            few usable pictures to fill every split, or the disk is full.
+        DataError: The source is missing, damaged or shares images with `output`, there are too
+            few usable images to fill every split, or the disk is full.
     """
     if params.count < len(splits):
         raise DataError(
-            f"{params.count} pictures cannot fill the splits {', '.join(splits)}. Raise count in "
+            f"{params.count} images cannot fill the splits {', '.join(splits)}. Raise count in "
             "params.yaml."
         )
     _check_apart(params, output)
-    with told_where_unwritable(output), scratch_folder(output) as scratch:
+    with as_write_error(output), scratch_folder(output) as scratch:
         offer = _offer(params, size=size, seed=seed, splits=splits, scratch=scratch)
-        with folder_written_whole(output) as part:
+        with atomic_folder(output) as part:
             made, refused = _take(offer, params.count, part, read_removed(removed))
             if len(made) < len(splits):
                 _refuse_too_few(params, made, refused, offer, splits)
             entries = _entries(made, splits=splits, size=size, seed=seed)
             write_manifest(part, entries)
-    with told_where_unwritable(report):
+    with as_write_error(report):
         _report(report, entries, made, refused, offer, output)
 
 
@@ -99,7 +99,7 @@ def _check_apart(params: FetchParams, output: Path) -> None:
     if source.is_relative_to(target) or target.is_relative_to(source):
         raise DataError(
             f"{params.path} and {output} lie in each other, and {output} is replaced. Move the "
-            "pictures to a folder of their own."
+            "images to a folder of their own."
         )
 
 
@@ -141,7 +141,7 @@ def _draw_softly(seed: int, index: int, size: int, softness: tuple[float, float]
 def _take(
     offer: Offer, count: int, part: Path, removed: Removed
 ) -> tuple[list[_Made], list[tuple[str, str]]]:
-    """Makes pictures until there are enough; gives them and what was set aside."""
+    """Make images until there are enough; return them and what was set aside."""
     made: list[_Made] = []
     refused = list(offer.set_aside)
     wanted = []
@@ -152,7 +152,7 @@ def _take(
             wanted.append(candidate)
     seen: set[str] = set()
     with (
-        tqdm(total=min(count, len(wanted)), unit="picture", desc="fetch", disable=None) as bar,
+        tqdm(total=min(count, len(wanted)), unit="image", desc="fetch", disable=None) as bar,
         closing(map_in_processes(partial(_make, part), wanted)) as results,
     ):
         for one in results:
@@ -160,7 +160,7 @@ def _take(
             if not refusal and removed.has(sha256=one.sha256, source_sha256=one.source_sha256):
                 refusal = "removed on request"
             if not refusal and one.sha256 in seen:
-                refusal = "the same picture was taken already"
+                refusal = "the same image was taken already"
             if refusal:
                 refused.append((one.candidate.origin, refusal))
                 continue
@@ -184,16 +184,16 @@ def _make(part: Path, candidate: Candidate) -> _Made:
     except DataError as error:
         return _Made(_described(candidate), "", {}, str(error))
     if made.png:
-        with written_whole(file) as beside:
-            beside.write_bytes(made.png)
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(made.png)
     else:
-        images.write(file, made.picture)
+        images.write(file, made.image)
     sha256 = digest(file, "sha256")
     return _Made(_described(candidate), sha256, made.attributes, "", made.source_sha256)
 
 
 def _described(candidate: Candidate) -> Candidate:
-    # What makes the picture need not travel back to the first process.
+    # What makes the image need not travel back to the first process.
     return candidate._replace(make=_nothing)
 
 
@@ -235,8 +235,8 @@ def _refuse_too_few(
 ) -> None:
     reasons = "; ".join(f"{n} x {reason}" for reason, n in _reasons(refused).most_common(3))
     raise DataError(
-        f"{params.path} gives {len(made)} usable pictures of {len(offer.candidates)} where "
-        f"{len(splits)} or more are needed ({reasons or 'no picture files'}). Add pictures."
+        f"{params.path} gives {len(made)} usable images of {len(offer.candidates)} where "
+        f"{len(splits)} or more are needed ({reasons or 'no image files'}). Add images."
     )
 
 
@@ -257,7 +257,7 @@ def _report(
         [{"origin": origin, "reason": reason} for origin, reason in refused],
         header=("origin", "reason"),
     )
-    # Stored with the run: tells later which models have seen a picture, without showing it.
+    # Stored with the run: shows later which models have seen an image, without showing it.
     reports.write_csv(
         report / "pictures.csv",
         [
@@ -293,5 +293,5 @@ def _report(
         report / "sheet.png",
         {name: column for name, column in columns.items() if column},
         cell=192,
-        title=f"{len(entries)} pictures{notice(allowed)}",
+        title=f"{len(entries)} images{notice(allowed)}",
     )

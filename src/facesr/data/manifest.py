@@ -1,4 +1,4 @@
-"""The list of a fetched folder's pictures: what each is, where it came from, what it is for."""
+"""The list of a fetched folder's images: what each is, where it came from, what it is for."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from facesr.parallel import map_in_threads
 
 FILE = "manifest.csv"
 GENERATED = "generated"
-# In the licence of pictures that no sheet may show.
+# In the licence of images that no sheet may show.
 NOT_TO_BE_SHOWN = "not to be shown"
 
 
@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     file: str
     split: str
     origin: str
-    """Where the picture was taken from: a path below the source's folder, or `SOURCE:NAME`."""
+    """Where the image was taken from: a path below the source's folder, or `SOURCE:NAME`."""
     size: str
     """Side in pixels, as a decimal number."""
     sha256: str
@@ -38,11 +38,11 @@ class Entry(NamedTuple):
     attributes: str = "{}"
     """What else is known, as JSON of names and values."""
     source_sha256: str = ""
-    """Of the file that the picture was made from, where its origin is only a name in a folder."""
+    """Of the file that the image was made from, where its origin is only a name in a folder."""
 
 
 def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yields names and values of the groups that a picture belongs to: its source, its attributes.
+    """Yield names and values of the groups that an image belongs to: its source, its attributes.
 
     Attributes in fractions, such as a popularity, are measurements and part nothing.
     """
@@ -53,18 +53,18 @@ def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def source_of(entry: Entry) -> str:
-    """Names the source of a picture: `generated`, `ffhq`, `selfie` or `folder`."""
+    """Name the source of an image: `generated`, `ffhq`, `selfie` or `folder`."""
     source, colon, _ = entry.origin.partition(":")
     return source if colon else "folder"
 
 
 def may_be_shown(entry: Entry) -> bool:
-    """Tells whether a picture may stand on a sheet; the Selfie Data Set's may not."""
+    """Tells whether an image may stand on a sheet; the Selfie Data Set's may not."""
     return NOT_TO_BE_SHOWN not in entry.licence
 
 
 def notice(entries: Iterable[Entry]) -> str:
-    """Gives the words that a sheet of these pictures carries; none for drawn ones."""
+    """Return the words that a sheet of these images carries; none for drawn ones."""
     if all(source_of(entry) == GENERATED for entry in entries):
         return ""
     return " (photographs of others: look, do not pass on)"
@@ -78,16 +78,16 @@ class Fault(NamedTuple):
 
 
 def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
-    """Writes `manifest.csv` into the folder."""
+    """Write `manifest.csv` into the folder."""
     rows = [entry._asdict() for entry in entries]
     reports.write_csv(folder / FILE, rows, header=Entry._fields)
 
 
 def check_folder(folder: Path) -> tuple[int, list[Fault]]:
-    """Compares every file of a fetched folder with the manifest.
+    """Compare every file of a fetched folder with the manifest.
 
     Returns:
-        How many pictures the manifest names, and what is missing, changed or not named by it.
+        How many images the manifest names, and what is missing, changed or not named by it.
 
     Raises:
         DataError: There is no manifest, or it is damaged.
@@ -113,7 +113,7 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
 
 
 def read_by_stem(folder: Path) -> dict[str, Entry]:
-    """Reads the rows of a folder's manifest by the name that its pairs have.
+    """Read the rows of a folder's manifest by the name that its pairs have.
 
     Raises:
         DataError: As `read_manifest`.
@@ -122,7 +122,7 @@ def read_by_stem(folder: Path) -> dict[str, Entry]:
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """Reads the manifest of a fetched folder.
+    """Read the manifest of a fetched folder.
 
     Raises:
         DataError: There is none, or it is damaged.

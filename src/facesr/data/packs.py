@@ -1,9 +1,9 @@
-"""Packs: pictures of equal size in one array, which a training reads without decoding anything.
+"""Packs: images of equal size in one array, which a training reads without decoding anything.
 
-A pack is a folder: `stems.txt` names the pictures in order, one a line, and `SIDE.npy` holds them
+A pack is a folder: `stems.txt` names the images in order, one a line, and `SIDE.npy` holds them
 as uint8 (N, 3, SIDE, SIDE). The arrays are memory-mapped: opening one costs nothing, and only the
-pictures that are looked at are read. `SIDE.digests` holds 16 bytes for each image, (N, 16), which
-tell whether two packs are the same without reading them. Seventy thousand faces are five files.
+images that are looked at are read. `SIDE.digests` holds 16 bytes for each image, (N, 16), which
+show whether two packs are the same without reading them. Seventy thousand faces are five files.
 """
 
 import errno
@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr.errors import DataError
-from facesr.files import folder_written_whole
+from facesr.files import atomic_folder
 from facesr.parallel import cores
 
 STEMS = "stems.txt"
@@ -31,7 +31,7 @@ DIGEST_SIZE = 16  # bytes
 
 
 def is_pack(folder: Path) -> bool:
-    """Tells a pack from a folder of picture files."""
+    """Tells a pack from a folder of image files."""
     return (folder / STEMS).is_file()
 
 
@@ -39,12 +39,12 @@ def is_pack(folder: Path) -> bool:
 def new_pack(
     folder: Path, stems: Sequence[str], sides: Sequence[int], *, name: Path | None = None
 ) -> Iterator[Path]:
-    """Makes room for a pack; `folder` appears whole at the end, or not at all.
+    """Make room for a pack; `folder` appears whole at the end, or not at all.
 
     Args:
         folder: Is replaced.
-        stems: Names of the pictures, in the order of the arrays.
-        sides: Sides of the square pictures in pixels, one array each.
+        stems: Names of the images, in the order of the arrays.
+        sides: Sides of the square images in pixels, one array each.
         name: For messages, where it is not the folder.
 
     Yields:
@@ -53,7 +53,7 @@ def new_pack(
     Raises:
         DataError: The disk has no room for it.
     """
-    with folder_written_whole(folder) as part:
+    with atomic_folder(folder) as part:
         (part / STEMS).write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
         for side in sides:
             array = part / f"{side}.npy"
@@ -65,7 +65,7 @@ def new_pack(
 
 
 def writable(folder: Path, side: int) -> "np.ndarray[Any, Any]":
-    """Opens an array of a pack that `new_pack` has made room for."""
+    """Open an array of a pack that `new_pack` has made room for."""
     return np.asarray(np.load(folder / f"{side}.npy", mmap_mode="r+"))
 
 
@@ -124,12 +124,12 @@ def _complete(array: Path) -> None:
 
 
 def read_stems(folder: Path) -> tuple[str, ...]:
-    """Returns the names of a pack's pictures, in order."""
+    """Return the names of a pack's images, in order."""
     return tuple((folder / STEMS).read_text(encoding="utf-8").splitlines())
 
 
 def read_pack(folder: Path, side: int | None = None) -> Tensor:
-    """Opens a pack's pictures of one side.
+    """Open a pack's images of one side.
 
     Args:
         folder: The pack.
@@ -146,7 +146,7 @@ def read_pack(folder: Path, side: int | None = None) -> Tensor:
         side = held[0]
     if side not in held:
         raise DataError(
-            f"{folder} holds pictures of {', '.join(map(str, held)) or 'no'} px where "
+            f"{folder} holds images of {', '.join(map(str, held)) or 'no'} px where "
             f"{side or 'one size'} is needed. Run: dvc repro -f degrade"
         )
     try:
@@ -158,7 +158,7 @@ def read_pack(folder: Path, side: int | None = None) -> Tensor:
         ) from error
     if len(array) != len(read_stems(folder)):
         raise DataError(
-            f"{folder} names {len(read_stems(folder))} pictures and holds {len(array)}. "
+            f"{folder} names {len(read_stems(folder))} images and holds {len(array)}. "
             "Delete it and run: dvc repro"
         )
     return torch.from_numpy(array)

@@ -39,20 +39,20 @@ class FreshViews(NamedTuple):
     sees large faces and small ones, which have other detail."""
 
     def to_json(self) -> str:
-        """Writes down all of its numbers."""
+        """Write down all of its numbers."""
         recipes = json.loads(self.degradation.to_json())
         return json.dumps({"sizes": self.sizes, "recipes": recipes}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         content = json.loads(text)
         least, most = content["sizes"]
         return cls(Degradation.from_json(json.dumps(content["recipes"])), (least, most))
 
 
 class Pairs(NamedTuple):
-    """Pictures of one size each, matched by file stem."""
+    """Images of one size each, matched by file stem."""
 
     stems: tuple[str, ...]
     lr: Tensor
@@ -69,15 +69,15 @@ class Pairs(NamedTuple):
 
 
 def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
-    """Opens two packs, or reads two folders of picture files, with equal stems.
+    """Open two packs, or reads two folders of image files, with equal stems.
 
     Args:
         lr: The networks' inputs.
         hr: The originals.
-        hr_size: Side of the originals in pixels; picture files are reduced to it (bicubic, 8 bit).
+        hr_size: Side of the originals in pixels; image files are reduced to it (bicubic, 8 bit).
 
     Raises:
-        DataError: There are no pictures, the stems differ, or a size does not fit.
+        DataError: There are no images, the stems differ, or a size does not fit.
     """
     stems, small = _open(lr, None)
     hr_stems, large = _open(hr, hr_size)
@@ -89,7 +89,7 @@ def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
         )
     if hr_size % small.shape[-1]:
         raise DataError(
-            f"The pictures in {lr} have sides of {small.shape[-1]} px, which does not divide "
+            f"The images in {lr} have sides of {small.shape[-1]} px, which does not divide "
             f"{hr_size}. Run: dvc repro -f degrade"
         )
     file = lr / FRESH
@@ -101,16 +101,16 @@ def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
     if packs.is_pack(folder):
         return packs.read_stems(folder), packs.read_pack(folder, side)
     if not folder.is_dir() or not (files := {path.stem: path for path in images.find(folder)}):
-        raise DataError(f"{folder} holds no pictures. Run: dvc repro degrade")
+        raise DataError(f"{folder} holds no images. Run: dvc repro degrade")
     stems = tuple(sorted(files))
     pictures = []
-    for stem in tqdm(stems, unit="picture", desc="load", disable=None):
-        picture = images.read(files[stem])
+    for stem in tqdm(stems, unit="image", desc="load", disable=None):
+        image = images.read(files[stem])
         if side is not None:
-            picture = images.resize(picture, (side, side), "bicubic")
-        pictures.append(images.to_uint8(picture))
-    if len({picture.shape for picture in pictures}) > 1:
-        raise DataError(f"The pictures in {folder} differ in size. Run: dvc repro -f degrade")
+            image = images.resize(image, (side, side), "bicubic")
+        pictures.append(images.to_uint8(image))
+    if len({image.shape for image in pictures}) > 1:
+        raise DataError(f"The images in {folder} differ in size. Run: dvc repro -f degrade")
     return stems, images.stack(pictures)
 
 
@@ -127,10 +127,10 @@ class Crop(NamedTuple):
 def draw_crops(
     pairs: Pairs, indices: np.ndarray, *, crop_size: int, rng: np.random.Generator
 ) -> list[Crop]:
-    """Draws one square from each chosen pair, at a random place and mirrored by chance.
+    """Draw one square from each chosen pair, at a random place and mirrored by chance.
 
     Args:
-        pairs: The pictures.
+        pairs: The images.
         indices: (N,) positions in `pairs`.
         crop_size: Side in low-resolution pixels; squares that are to be reduced are larger.
         rng: Source of place, size and mirroring.
@@ -151,7 +151,7 @@ def _draw_size(fresh: FreshViews | None, rng: np.random.Generator) -> float:
 
 
 def cut(pairs: Pairs, crops: list[Crop]) -> tuple[Tensor, Tensor]:
-    """Gives crops of one side as lr (N, 3, h, h) and hr (N, 3, H, H), float32 in [0, 1]."""
+    """Return crops of one side as lr (N, 3, h, h) and hr (N, 3, H, H), float32 in [0, 1]."""
     return (
         images.from_uint8(torch.stack([_square(pairs.lr, crop, 1) for crop in crops])),
         images.from_uint8(torch.stack([_square(pairs.hr, crop, pairs.scale) for crop in crops])),
@@ -211,7 +211,7 @@ class TrainBatches:
         self.go_to(0, 0)
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Makes the next iteration that of `epoch`, from its batch number `batch` on."""
+        """Make the next iteration that of `epoch`, from its batch number `batch` on."""
         self.epoch, self._start = epoch, batch
 
     def __len__(self) -> int:
@@ -258,7 +258,7 @@ def draw_views(
     start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gives an epoch's batches with new low-resolution views, as `cut` does with the stored ones.
+    """Return an epoch's batches with new low-resolution views, as `cut` does with the stored ones.
 
     Args:
         pairs: With fresh views.

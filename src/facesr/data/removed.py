@@ -1,8 +1,8 @@
-"""The list of pictures that must not come back, because someone asked for it.
+"""The list of images that must not come back, because someone asked for it.
 
 `removed.csv` is kept under version control, so that every clone obeys it. It holds hashes only: of
-the PNG file, and of the origin, which stays the same when the picture's size is changed: a data
-set's name of the picture, or of pictures in folders, whose names tell little, the file itself.
+the PNG file, and of the origin, which stays the same when the image's size is changed: a data
+set's name of the image, or of images in folders, whose names say little, the file itself.
 """
 
 import csv
@@ -16,7 +16,7 @@ from facesr.data.manifest import Entry, read_manifest, write_manifest
 from facesr.errors import DataError
 
 HEADER = ("sha256", "origin_sha256")
-# Fewer digits could mean another picture.
+# Fewer digits could mean another image.
 FEWEST_DIGITS = 12
 
 
@@ -27,14 +27,14 @@ class Removed(NamedTuple):
     origins: frozenset[str]
 
     def has(self, *, sha256: str = "", origin: str = "", source_sha256: str = "") -> bool:
-        """Tells whether a picture with that content, from that place or file is on the list."""
+        """Tells whether an image with that content, from that place or file is on the list."""
         return sha256 in self.files or not self.origins.isdisjoint(
             (hash_origin(origin), source_sha256)
         )
 
 
 def read_removed(path: Path) -> Removed:
-    """Reads the list; a missing file is an empty one.
+    """Read the list; a missing file is an empty one.
 
     Raises:
         DataError: It is damaged.
@@ -46,7 +46,7 @@ def read_removed(path: Path) -> Removed:
 
 
 def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[Entry]:
-    """Deletes pictures from fetched folders and puts them on the list.
+    """Delete images from fetched folders and put them on the list.
 
     Args:
         digests: SHA-256 of PNG files as in the manifests, or their first digits.
@@ -57,7 +57,7 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
         The manifests' entries of what was deleted.
 
     Raises:
-        DataError: A digest is too short, or belongs to no picture or to several; nothing has been
+        DataError: A digest is too short, or belongs to no image or to several; nothing has been
             deleted then.
     """
     entries = {folder: read_manifest(folder) for folder in folders if folder.is_dir()}
@@ -76,12 +76,12 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
         if len({entry.sha256 for _, entry in hits}) != 1:
             where = ", ".join(map(str, entries)) or "any fetched folder"
             raise DataError(
-                f"{digest} belongs to {len(hits) or 'no'} pictures of {where}. Look into "
+                f"{digest} belongs to {len(hits) or 'no'} images of {where}. Look into "
                 "manifest.csv for the column sha256."
             )
         found[digest] = hits
     gone = [hit for hits in found.values() for hit in hits]
-    # The list first: a picture that is on it and still there is deleted by the next run.
+    # The list first: an image that is on it and still there is deleted by the next run.
     rows = _rows(path) + [
         {"sha256": entry.sha256, "origin_sha256": digest_of_origin(entry)} for _, entry in gone
     ]
@@ -102,12 +102,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if any(set(row) != set(HEADER) or None in row.values() for row in rows):
-        raise DataError(f"{path} is damaged. Its columns are {', '.join(HEADER)}; mend it.")
+        raise DataError(f"{path} is damaged. Its columns are {', '.join(HEADER)}; fix it.")
     return rows
 
 
 def digest_of_origin(entry: Entry) -> str:
-    """Return what the list holds of where a picture came from."""
+    """Return what the list holds of where an image came from."""
     return entry.source_sha256 or hash_origin(entry.origin)
 
 

@@ -9,7 +9,7 @@ from facesr.errors import DataError
 
 
 class Item(NamedTuple):
-    """A picture as far as splitting looks at it."""
+    """An image as far as splitting looks at it."""
 
     name: str
     identity: str
@@ -19,10 +19,10 @@ class Item(NamedTuple):
 
 
 def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list[str]:
-    """Gives every picture a split, the pictures of one person the same.
+    """Assign a split to every image, the same to all images of one person.
 
     Args:
-        items: The pictures, in any order: the result does not depend on it.
+        items: The images, in any order: the result does not depend on it.
         shares: Names and shares; the first one takes what the others leave.
         seed: Chooses who goes where.
 
@@ -38,8 +38,8 @@ def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list
     ranked = sorted(groups, key=lambda person: hashlib.sha256(f"{seed}:{person}".encode()).digest())
     if free and len(ranked) < len(shares):
         raise DataError(
-            f"{len(free)} pictures of {len(ranked)} persons cannot fill the splits "
-            f"{', '.join(shares)}, which have no person in common. Add pictures of others."
+            f"{len(free)} images of {len(ranked)} persons cannot fill the splits "
+            f"{', '.join(shares)}, which have no person in common. Add images of others."
         )
     chosen: dict[str, str] = {}
     first, *others = shares
@@ -49,7 +49,7 @@ def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list
         # Every split gets a person, also the first one, which takes what is left.
         while taken < wanted and len(ranked) - len(chosen) > len(others) - position:
             person = ranked[len(chosen)]
-            # A person with more pictures than are wanted stays with the first split if possible.
+            # A person with more images than are wanted stays with the first split if possible.
             chosen[person] = name
             taken += groups[person]
     return [item.split or chosen.get(_person(item), first) for item in items]

@@ -1,6 +1,6 @@
-"""Generated pictures: dead leaves and drawn portraits, so that training needs no photograph.
+"""Generated images: dead leaves and drawn portraits, so that training needs no photograph.
 
-Achddou, Gousseau, Ladjal 2021 and 2023 (see `dead_leaves`): networks trained on such pictures
+Achddou, Gousseau, Ladjal 2021 and 2023 (see `dead_leaves`): networks trained on such images
 carry over to photographs.
 """
 
@@ -13,18 +13,18 @@ from facesr.drawing.dead_leaves import draw_dead_leaves
 from facesr.drawing.people import draw_person
 from facesr.drawing.portraits import draw_portrait
 
-# Smaller pictures are drawn at least this large and reduced, as a camera would: eyes and strands
+# Smaller images are drawn at least this large and reduced, as a camera would: eyes and strands
 # cannot be drawn with fewer pixels.
 _SMALLEST_DRAWN = 128
 
 
 def draw(seed: int, index: int, size: int) -> Tensor:
-    """Draws one picture: a portrait for odd indices, dead leaves for even ones.
+    """Draw one image: a portrait for odd indices, dead leaves for even ones.
 
     Args:
         seed: Of the whole set.
-        index: Number of the picture; each has a random generator of its own, so that neither the
-            order of the calls nor their number changes a picture.
+        index: Number of the image; each has a random generator of its own, so that neither the
+            order of the calls nor their number changes an image.
         size: Side in pixels, 32 to 1024 as a rule.
 
     Returns:
@@ -33,12 +33,12 @@ def draw(seed: int, index: int, size: int) -> Tensor:
     rng = np.random.default_rng((seed, index))
     drawn_size = size * -(-_SMALLEST_DRAWN // size)
     brush = draw_portrait if index % 2 else draw_dead_leaves
-    picture = torch.from_numpy(np.clip(brush(rng, drawn_size), 0, 1))
-    return images.resize(picture, (size, size), "lanczos").clamp(0, 1)
+    image = torch.from_numpy(np.clip(brush(rng, drawn_size), 0, 1))
+    return images.resize(image, (size, size), "lanczos").clamp(0, 1)
 
 
 def describe(seed: int, index: int) -> dict[str, str | int | float]:
-    """Says what `draw` draws: dead leaves, or a portrait of whom."""
+    """Say what `draw` draws: dead leaves, or a portrait of whom."""
     if index % 2 == 0:
         return {"kind": "dead leaves"}
     # The first that a portrait takes from its random generator.

@@ -1,4 +1,4 @@
-"""Brushes of the drawn pictures: anti-aliased shapes, smooth curves, noise, shading.
+"""Brushes of the drawn images: anti-aliased shapes, smooth curves, noise, shading.
 
 A canvas is a (3, H, W) float32 array, gamma-encoded RGB, nominally in [0, 1]; a colour is (3, 1, 1)
 or has the canvas's or the box's sides. Points are (x, y) in pixels, (0, 0) being the corner of the
@@ -17,12 +17,12 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Box: TypeAlias = tuple[int, int, int, int]
 
 GAMMA = 2.2
-# Blurs of at least this many pixels are made on a reduced picture: nobody can tell, and it is fast.
+# Blurs of at least this many pixels are made on a reduced image: no visible difference, and fast.
 _WIDE_BLUR = 4.0
 
 
 def rgb(red: float, green: float, blue: float) -> Array:
-    """Returns a colour, (3, 1, 1)."""
+    """Return a colour, (3, 1, 1)."""
     return np.array([red, green, blue], np.float32)[:, None, None]
 
 
@@ -33,7 +33,7 @@ class Stencil:
     """
 
     def __init__(self, box: Box, supersampling: int = 4) -> None:
-        """Opens an empty mask.
+        """Open an empty mask.
 
         Args:
             box: Left, top, right, bottom in pixels; at least one pixel each way.
@@ -52,19 +52,19 @@ class Stencil:
         return flat
 
     def polygon(self, points: npt.ArrayLike, value: int = 255) -> "Stencil":
-        """Fills the polygon through `points`, (K, 2)."""
+        """Fill the polygon through `points`, (K, 2)."""
         self._draw.polygon(self._fine(points), fill=value)
         return self
 
     def line(self, points: npt.ArrayLike, width: float, value: int = 255) -> "Stencil":
-        """Draws a line of `width` pixels through `points`, (K, 2)."""
+        """Draw a line of `width` pixels through `points`, (K, 2)."""
         fine_width = max(1, round(width * self.supersampling))
         joint = "curve" if fine_width > 3 else None
         self._draw.line(self._fine(points), fill=value, width=fine_width, joint=joint)
         return self
 
     def lines(self, strokes: Array, width: float, values: Iterable[int]) -> "Stencil":
-        """Draws many thin lines, (N, K, 2), with a value each."""
+        """Draw many thin lines, (N, K, 2), with a value each."""
         fine_width = max(1, round(width * self.supersampling))
         flat = self._fine(strokes)
         step = 2 * strokes.shape[1]
@@ -73,7 +73,7 @@ class Stencil:
         return self
 
     def discs(self, centres: npt.ArrayLike, radii: npt.ArrayLike, value: int = 255) -> "Stencil":
-        """Fills discs, centres (N, 2) or (2,), radii (N,) or one for all, in pixels."""
+        """Fill discs, centres (N, 2) or (2,), radii (N,) or one for all, in pixels."""
         middle = np.asarray(centres, np.float64).reshape(-1, 2)
         radius = np.broadcast_to(np.asarray(radii, np.float64), (len(middle),))[:, None]
         flat = self._fine(np.stack([middle - radius, middle + radius], 1))
@@ -82,7 +82,7 @@ class Stencil:
         return self
 
     def mask(self, softness: float = 0.0) -> Array:
-        """Returns the coverage, (bottom - top, right - left) in [0, 1].
+        """Return the coverage, (bottom - top, right - left) in [0, 1].
 
         Args:
             softness: Standard deviation, in pixels, of a blur of the edges.
@@ -103,7 +103,7 @@ def lay(canvas: Array, box: Box, mask: Array, colour: Array) -> None:
 def paint(
     canvas: Array, stencil: Stencil, colour: Array, *, opacity: float = 1.0, softness: float = 0.0
 ) -> None:
-    """Lays a colour on the canvas, in place, where the stencil is open.
+    """Lay a colour on the canvas, in place, where the stencil is open.
 
     Args:
         canvas: Changed in place.
@@ -118,7 +118,7 @@ def paint(
 def fill(
     canvas: Array, outline: Array, colour: Array, *, opacity: float = 1.0, softness: float = 0.0
 ) -> None:
-    """Fills the polygon through `outline`, (K, 2); see `paint`."""
+    """Fill the polygon through `outline`, (K, 2); see `paint`."""
     box = box_around(outline, 2 + 3 * softness, canvas.shape)
     if box:
         paint(canvas, Stencil(box).polygon(outline), colour, opacity=opacity, softness=softness)
@@ -133,19 +133,19 @@ def stroke(
     opacity: float = 1.0,
     softness: float = 0.0,
 ) -> None:
-    """Draws a line of `width` pixels through `curve`, (K, 2); see `paint`."""
+    """Draw a line of `width` pixels through `curve`, (K, 2); see `paint`."""
     box = box_around(curve, 2 + width + 3 * softness, canvas.shape)
     if box:
         paint(canvas, Stencil(box).line(curve, width), colour, opacity=opacity, softness=softness)
 
 
 def whole(canvas: Array) -> Box:
-    """Returns the box that covers the canvas."""
+    """Return the box that covers the canvas."""
     return (0, 0, canvas.shape[-1], canvas.shape[-2])
 
 
 def box_around(points: npt.ArrayLike, margin: float, shape: tuple[int, ...]) -> Box | None:
-    """Returns the part of the canvas within `margin` pixels of the points; None where empty."""
+    """Return the part of the canvas within `margin` pixels of the points; None where empty."""
     flat = np.asarray(points, np.float64).reshape(-1, 2)
     low = np.floor(flat.min(axis=0) - margin).astype(int)
     high = np.ceil(flat.max(axis=0) + margin).astype(int)
@@ -155,7 +155,7 @@ def box_around(points: npt.ArrayLike, margin: float, shape: tuple[int, ...]) -> 
 
 
 def smooth_curve(points: npt.ArrayLike, count: int, *, closed: bool = False) -> Array:
-    """Returns `count` points of a Catmull-Rom spline through the given ones.
+    """Return `count` points of a Catmull-Rom spline through the given ones.
 
     Args:
         points: (..., K, 2); leading axes are separate curves.
@@ -182,12 +182,12 @@ def smooth_curve(points: npt.ArrayLike, count: int, *, closed: bool = False) -> 
 
 
 def planes_of(image: Image.Image) -> Array:
-    """Returns an 8-bit Pillow image's channels, (C, H, W) in [0, 1]."""
+    """Return an 8-bit Pillow image's channels, (C, H, W) in [0, 1]."""
     return np.stack([np.asarray(band, np.float32) for band in image.split()]) / np.float32(255)
 
 
 def resize(plane: Array, shape: tuple[int, int]) -> Array:
-    """Resizes (h, w) or (C, h, w) to (C,) + `shape` by Pillow's bicubic filter."""
+    """Resize (h, w) or (C, h, w) to (C,) + `shape` by Pillow's bicubic filter."""
     if plane.shape[-2:] == shape:
         return plane
     if plane.ndim == 3:
@@ -198,7 +198,7 @@ def resize(plane: Array, shape: tuple[int, int]) -> Array:
 
 
 def blur(plane: Array, sigma: float) -> Array:
-    """Blurs (h, w) or (C, h, w) by a Gaussian of `sigma` pixels."""
+    """Blur (h, w) or (C, h, w) by a Gaussian of `sigma` pixels."""
     height, width = plane.shape[-2:]
     reduction = min(int(sigma / (_WIDE_BLUR / 2)), height // 4, width // 4)
     if sigma >= _WIDE_BLUR and reduction > 1:
@@ -208,11 +208,11 @@ def blur(plane: Array, sigma: float) -> Array:
     return _blur_directly(plane, sigma)
 
 
-def lens_blur(rng: np.random.Generator, picture: Array) -> Array:
-    """Blurs a picture by less than a pixel, as lenses and reductions differ in sharpness."""
+def lens_blur(rng: np.random.Generator, image: Array) -> Array:
+    """Blur an image by less than a pixel, as lenses and reductions differ in sharpness."""
     sigma = float(rng.uniform(0, 0.65))
     # Below a quarter pixel the filter has one tap.
-    return blur(picture, sigma) if sigma > 0.25 else picture
+    return blur(image, sigma) if sigma > 0.25 else image
 
 
 def _blur_directly(plane: Array, sigma: float) -> Array:
@@ -230,7 +230,7 @@ def fractal_noise(
     finest: float = 1.0,
     persistence: float = 0.5,
 ) -> Array:
-    """Makes band-limited noise: octaves of smooth noise, the coarser the stronger.
+    """Make band-limited noise: octaves of smooth noise, the coarser the stronger.
 
     Args:
         rng: Source of randomness.
@@ -258,7 +258,7 @@ def fractal_noise(
 
 
 def emboss(height: Array, light: Sequence[float]) -> Array:
-    """Returns how much brighter the slopes of a shallow relief are that face the light.
+    """Return how much brighter the slopes of a shallow relief are that face the light.
 
     Args:
         height: (H, W), in pixels.
@@ -271,7 +271,7 @@ def emboss(height: Array, light: Sequence[float]) -> Array:
 
 
 def facing(height: Array, direction: Sequence[float]) -> Array:
-    """Returns the cosine between a surface's normals and a direction.
+    """Return the cosine between a surface's normals and a direction.
 
     Args:
         height: (H, W), in pixels, towards the viewer.
@@ -300,5 +300,5 @@ def lambert(height: Array, light: Sequence[float], ambient: float) -> Array:
 
 
 def encode(linear: Array) -> Array:
-    """Turns linear light into a factor for gamma-encoded colours."""
+    """Turn linear light into a factor for gamma-encoded colours."""
     return np.asarray(np.clip(linear, 0, None) ** np.float32(1 / GAMMA), np.float32)

@@ -24,7 +24,7 @@ _SHADING_SIDE = 96
 
 
 def draw_neck(canvas: Array, person: Person, frame: Frame) -> None:
-    """Draws the neck under the head's shadow, in place."""
+    """Draw the neck under the head's shadow, in place."""
     width = (0.82 if person.is_masculine else 0.68) * person.jaw
     right = [(width, 0.9), (width, 1.6), (width * 1.04, 1.95), (width * 1.5, 2.25), (2.4, 2.6)]
     points = [(-u, v) for u, v in right] + [(-2.4, 4.0), (2.4, 4.0)] + right[::-1]
@@ -45,7 +45,7 @@ def draw_neck(canvas: Array, person: Person, frame: Frame) -> None:
 
 
 def draw_clothes(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws a suit, a shirt, a round neck or a high collar, in place."""
+    """Draw a suit, a shirt, a round neck or a high collar, in place."""
     palette = Palette(rng)
     outer, inner, accent = (palette.colour(rng) * np.float32(0.95) for _ in range(3))
     kind = str(rng.choice(["suit", "round", "open", "high"], p=(0.4, 0.3, 0.15, 0.15)))
@@ -128,7 +128,7 @@ def _draw_collar(canvas: Array, frame: Frame, colour: Array, shoulder: float) ->
 
 
 def draw_hat(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws a knitted cap, in place."""
+    """Draw a knitted cap, in place."""
     colour = Palette(rng).colour(rng) * np.float32(0.8)
     brim = float(rng.uniform(-0.95, -0.7))
     dome = [(-1.34, brim), (-1.38, -1.4), (-0.9, -2.15), (0, -2.4), (0.9, -2.15), (1.38, -1.4)]
@@ -148,7 +148,7 @@ def draw_hat(canvas: Array, rng: np.random.Generator, person: Person, frame: Fra
 
 
 def _rounded(frame: Frame, person: Person, half_width: float, *, depth: float) -> Array:
-    """Returns the light on an upright cylinder, (size, size) factors for encoded colours."""
+    """Return the light on an upright cylinder, (size, size) factors for encoded colours."""
     side = min(frame.size, _SHADING_SIDE)
     u, v = frame.grid(side)
     relief = depth * np.sqrt(np.clip(half_width**2 - u**2, 0.02, None)) - 0.1 * v
@@ -158,7 +158,7 @@ def _rounded(frame: Frame, person: Person, half_width: float, *, depth: float) -
 
 
 def _fabric(rng: np.random.Generator, box: Box, unit: float) -> Array:
-    """Returns the texture of a cloth with its folds, (h, w) factors."""
+    """Return the texture of a cloth with its folds, (h, w) factors."""
     left, top, right, bottom = box
     shape = (bottom - top, right - left)
     folds = fractal_noise(rng, shape, coarsest=0.9 * unit, finest=0.1 * unit)

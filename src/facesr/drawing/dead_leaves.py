@@ -1,8 +1,8 @@
-"""Dead leaves: pictures of occluding shapes whose sizes follow a power law, as in photographs.
+"""Dead leaves: images of occluding shapes whose sizes follow a power law, as in photographs.
 
 Achddou, Gousseau, Ladjal, "Synthetic images as a regularity prior for image restoration neural
 networks", SSVM 2021, and "Fully synthetic training for image restoration tasks", CVIU 2023: a
-restoration network trained on such pictures carries over to photographs. Textures, relief,
+restoration network trained on such images carries over to photographs. Textures, relief,
 shadows, blur and strands are additions for hair, cloth and skin.
 """
 
@@ -24,7 +24,7 @@ from facesr.drawing.brushes import (
     smooth_curve,
 )
 
-# Ids are drawn this many times finer than the picture and reduced by Lanczos, as a photograph is
+# Ids are drawn this many times finer than the image and reduced by Lanczos, as a photograph is
 # reduced from a larger original.
 SUPERSAMPLING = 2
 Ids: TypeAlias = npt.NDArray[np.int32]
@@ -34,7 +34,7 @@ _PLAIN, _NOISE, _STRIPES, _WEAVE, _GRAIN = range(5)
 
 
 def draw_dead_leaves(rng: np.random.Generator, size: int) -> Array:
-    """Draws a picture of dead leaves in up to two depths, strands among them.
+    """Draw an image of dead leaves in up to two depths, strands among them.
 
     Args:
         rng: Source of all randomness.
@@ -48,37 +48,37 @@ def draw_dead_leaves(rng: np.random.Generator, size: int) -> Array:
     has_front = rng.random() < 0.5
     is_blurred = has_front and rng.random() < 0.6
     if is_blurred:
-        picture = blurred_backdrop(rng, size, float(rng.uniform(0.002, 0.03)) * size, palette)
+        image = blurred_backdrop(rng, size, float(rng.uniform(0.002, 0.03)) * size, palette)
     else:
-        picture, _ = leaves(rng, size, palette, smallest=smallest)
+        image, _ = leaves(rng, size, palette, smallest=smallest)
     if rng.random() < 0.3:
-        _lay_strands(rng, picture, palette)
+        _lay_strands(rng, image, palette)
     if has_front:
         cover = float(rng.uniform(0.2, 0.8))
         front, mask = leaves(rng, size, palette, smallest=smallest, cover=cover)
         step = rng.integers(-size // 40, size // 40 + 1, 2)
         shadow = blur(np.roll(mask, step, (0, 1)), float(rng.uniform(0.004, 0.03)) * size)
-        picture *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow
+        image *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow
         if rng.random() < 0.2:
             edge = float(rng.uniform(0.4, 2.0))
             front, mask = blur(front, edge), blur(mask, edge)
-        picture += mask * (front - picture)
+        image += mask * (front - image)
     if rng.random() < 0.4:
-        _lay_strands(rng, picture, palette)
+        _lay_strands(rng, image, palette)
     light = fractal_noise(rng, (size, size), coarsest=size / 1.5, finest=size / 3)
-    picture *= 1 + np.float32(rng.uniform(0, 0.15)) * light
-    return lens_blur(rng, picture)
+    image *= 1 + np.float32(rng.uniform(0, 0.15)) * light
+    return lens_blur(rng, image)
 
 
 class Palette:
-    """Colours with the statistics of natural pictures, drawn from a model and no photograph.
+    """Colours with the statistics of natural images, drawn from a model and no photograph.
 
     Encoded luminance is a squashed normal variable (log-luminance of scenes is near normal),
     chroma is heavy-tailed, wider along blue-yellow than along red-green, and shares a cast.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Chooses the picture's exposure, contrast, cast and saturation."""
+        """Choose the image's exposure, contrast, cast and saturation."""
         self._exposure = rng.normal(-0.3, 0.5)
         self._contrast = rng.uniform(0.6, 1.5)
         self._cast = rng.normal((0.02, 0.01), (0.035, 0.02))
@@ -87,12 +87,12 @@ class Palette:
     def colours(
         self, rng: np.random.Generator, count: int, *, weights: Array | None = None
     ) -> Array:
-        """Returns (count, 3) colours in [0, 1].
+        """Return (count, 3) colours in [0, 1].
 
         Args:
             rng: Source of randomness.
             count: Number of colours.
-            weights: How far each may stray from the picture's mean colour; 1 where left out.
+            weights: How far each may stray from the image's mean colour; 1 where left out.
         """
         weight = np.ones(count) if weights is None else weights
         luminance = 1 / (
@@ -110,21 +110,21 @@ class Palette:
         return np.asarray(np.clip(colours, 0.01, 0.99), np.float32)
 
     def colour(self, rng: np.random.Generator) -> Array:
-        """Returns one colour, (3, 1, 1) in [0, 1]."""
+        """Return one colour, (3, 1, 1) in [0, 1]."""
         return rgb(*self.colours(rng, 1)[0])
 
 
 def leaves(
     rng: np.random.Generator, size: int, palette: Palette, *, smallest: float, cover: float = 1.0
 ) -> tuple[Array, Array]:
-    """Draws one layer of leaves.
+    """Draw one layer of leaves.
 
     Args:
         rng: Source of randomness.
         size: Side in pixels.
         palette: Gives the leaves' colours.
         smallest: Radius of the smallest leaf, in pixels.
-        cover: Area of all leaves relative to the picture's; below 1 the layer has holes.
+        cover: Area of all leaves relative to the image's; below 1 the layer has holes.
 
     Returns:
         Colours (3, size, size) and coverage (size, size) in [0, 1].
@@ -160,7 +160,7 @@ def _radii(rng: np.random.Generator, size: int, smallest: float, cover: float) -
 
 
 def _weights(radii: npt.NDArray[np.floating]) -> Array:
-    """Contrast of leaves by their radius, relative to the picture's side.
+    """Contrast of leaves by their radius, relative to the image's side.
 
     With equal contrast at every size the spectrum falls as 1/f^2.2; portraits fall as 1/f^3.
     """
@@ -168,7 +168,7 @@ def _weights(radii: npt.NDArray[np.floating]) -> Array:
 
 
 def _draw_ids(rng: np.random.Generator, radii: Array, fine: int, *, nothing: int) -> Ids:
-    """Returns (fine, fine) numbers of the topmost leaves, `nothing` where there is none."""
+    """Return (fine, fine) numbers of the topmost leaves, `nothing` where there is none."""
     image = Image.new("I", (fine, fine), nothing)
     drawing = ImageDraw.Draw(image)
     count = len(radii)
@@ -205,7 +205,7 @@ def _draw_ids(rng: np.random.Generator, radii: Array, fine: int, *, nothing: int
 
 
 def _shading(rng: np.random.Generator, ids: Ids, count: int) -> Array:
-    """Returns factors of the shape of `ids`: each leaf's linear gradient and texture."""
+    """Return factors of the shape of `ids`: each leaf's linear gradient and texture."""
     fine = ids.shape[0]
     axis = np.arange(fine, dtype=np.float32) - np.float32(fine / 2)
     y, x = axis[:, None], axis[None, :]
@@ -221,7 +221,7 @@ def _shading(rng: np.random.Generator, ids: Ids, count: int) -> Array:
     kind = rng.choice(5, count, p=(0.3, 0.25, 0.12, 0.08, 0.25)).astype(np.uint8)
     strength = rng.gamma(1.5, 0.06, count).astype(np.float32)
     strength[kind == _PLAIN] *= 0.15
-    # Noise is made at the picture's own resolution: finer grain would not survive the reduction.
+    # Noise is made at the image's own resolution: finer grain would not survive the reduction.
     half = (fine // SUPERSAMPLING, fine // SUPERSAMPLING)
     rough = fractal_noise(rng, half, coarsest=fine / 12, finest=1.0, persistence=0.75)
     grain = fractal_noise(rng, half, coarsest=3, finest=1.0, persistence=0.9)
@@ -232,7 +232,7 @@ def _shading(rng: np.random.Generator, ids: Ids, count: int) -> Array:
     rows, columns = np.nonzero((where == _STRIPES) | (where == _WEAVE))
     if len(rows):
         own = ids[rows, columns]
-        # Waves between 2.5 pixels of the reduced picture and a tenth of its side.
+        # Waves between 2.5 pixels of the reduced image and a tenth of its side.
         longest = max(fine / 10, 12.0)
         wave = np.exp(rng.uniform(np.log(2.5 * SUPERSAMPLING), np.log(longest), count))
         turn = rng.uniform(0, np.pi, count)
@@ -257,9 +257,9 @@ def _enlarge(plane: Array) -> Array:
     return plane.repeat(SUPERSAMPLING, 0).repeat(SUPERSAMPLING, 1)
 
 
-def _lay_strands(rng: np.random.Generator, picture: Array, palette: Palette) -> None:
-    """Draws bundles of thin curved lines, in place."""
-    size = picture.shape[-1]
+def _lay_strands(rng: np.random.Generator, image: Array, palette: Palette) -> None:
+    """Draw bundles of thin curved lines, in place."""
+    size = image.shape[-1]
     for _ in range(int(rng.integers(1, 4))):
         fine = size * SUPERSAMPLING
         number = int(rng.integers(30, 160) * max(1.0, size / 384))
@@ -288,13 +288,13 @@ def _lay_strands(rng: np.random.Generator, picture: Array, palette: Palette) -> 
         mask = np.asarray(cover.reduce(SUPERSAMPLING), np.float32) / np.float32(255)
         ink = planes_of(colour.reduce(SUPERSAMPLING))
         # `ink` is already weighted by its coverage.
-        picture += ink - mask * picture
+        image += ink - mask * image
 
 
 def blurred_backdrop(
     rng: np.random.Generator, size: int, sigma: float, palette: Palette | None = None
 ) -> Array:
-    """Draws dead leaves out of focus, at the resolution that the blur leaves.
+    """Draw dead leaves out of focus, at the resolution that the blur leaves.
 
     Args:
         rng: Source of randomness.
@@ -308,5 +308,5 @@ def blurred_backdrop(
     reduction = max(1, min(int(sigma / 1.5), size // 32))
     small = -(-size // reduction)
     smallest = max(1.5, small / 30)
-    picture, _ = leaves(rng, small, palette or Palette(rng), smallest=smallest)
-    return resize(blur(picture, max(0.3, sigma / reduction)), (size, size))
+    image, _ = leaves(rng, small, palette or Palette(rng), smallest=smallest)
+    return resize(blur(image, max(0.3, sigma / reduction)), (size, size))

@@ -26,7 +26,7 @@ def _light_at(canvas: Array, box: Box, person: Person) -> np.float32:
 
 
 def draw_ear(canvas: Array, person: Person, frame: Frame, side: int) -> None:
-    """Draws one ear, side -1 or 1, behind the head's outline, in place."""
+    """Draw one ear, side -1 or 1, behind the head's outline, in place."""
     reach = 0.85 - 1.2 * max(side * frame.yaw, 0.0)
 
     def place(points: list[tuple[float, float]]) -> Array:
@@ -69,7 +69,7 @@ def draw_ear(canvas: Array, person: Person, frame: Frame, side: int) -> None:
 
 
 def draw_nose(canvas: Array, person: Person, frame: Frame) -> None:
-    """Draws the wings' creases and the nostrils, in place; the relief is the skin's."""
+    """Draw the wings' creases and the nostrils, in place; the relief is the skin's."""
     unit = frame.unit
     dark = person.skin * rgb(0.4, 0.26, 0.24) * np.float32(0.7 + 0.3 * person.ambient)
     for s in (-1, 1):
@@ -83,7 +83,7 @@ def draw_nose(canvas: Array, person: Person, frame: Frame) -> None:
 
 
 def draw_mouth(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws lips, and teeth where the mouth is open, in place."""
+    """Draw lips, and teeth where the mouth is open, in place."""
     unit, smile, gap = frame.unit, person.smile, person.mouth_gap
     half = (0.38 + 0.12 * max(smile, 0)) * person.mouth_width
     lift = 0.12 * smile
@@ -179,7 +179,7 @@ def _draw_teeth(
 def draw_eye(
     canvas: Array, rng: np.random.Generator, person: Person, frame: Frame, side: int
 ) -> None:
-    """Draws one eye, side -1 or 1, with its lids and lashes, in place."""
+    """Draw one eye, side -1 or 1, with its lids and lashes, in place."""
     unit, opening, size = frame.unit, person.eye_opening, person.eye_size
     # From the inner to the outer corner, relative to the pupil.
     top = np.array([(-0.23, 0.04), (-0.15, -0.055), (-0.01, -0.1), (0.13, -0.065), (0.24, 0.01)])
@@ -226,7 +226,7 @@ def draw_eye(
 def _iris(
     rng: np.random.Generator, person: Person, x: Array, y: Array, radius: Array, shade: Array
 ) -> Array:
-    """Returns the iris' colours: radial fibres, a dark rim, light gathered below."""
+    """Return the iris' colours: radial fibres, a dark rim, light gathered below."""
     fibres = rng.normal(0, 1, 72)
     position = (np.arctan2(y, x) / (2 * np.pi) % 1) * 72
     radial = np.interp(position, np.arange(73), np.append(fibres, fibres[0]))
@@ -275,7 +275,7 @@ def _draw_lids(
 
 
 def draw_brows(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws the eyebrows as strands, in place."""
+    """Draw the eyebrows as strands, in place."""
     height = float(rng.uniform(-0.36, -0.27))
     arch = float(rng.uniform(0.0, 0.07))
     start = float(rng.uniform(0.16, 0.25))
@@ -307,7 +307,7 @@ def draw_brows(canvas: Array, rng: np.random.Generator, person: Person, frame: F
 
 
 def draw_glasses(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws spectacles with their shadow and reflections, in place."""
+    """Draw spectacles with their shadow and reflections, in place."""
     unit = frame.unit
     half_width, half_height = rng.uniform(0.36, 0.44), rng.uniform(0.2, 0.33)
     squareness = float(rng.uniform(2.0, 4.5))

@@ -20,19 +20,19 @@ from facesr.drawing.brushes import (
 from facesr.drawing.hairstyles import POINTS, curls, guides_of, hanging, scalp_fuzz
 from facesr.drawing.people import Frame, Person
 
-# Strands are drawn this many times finer than the picture and reduced by Lanczos.
+# Strands are drawn this many times finer than the image and reduced by Lanczos.
 SUPERSAMPLING = 2
 _SHADING_SIDE = 96
 
 
 def draw_back_hair(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws what hangs behind the head and neck, in place."""
+    """Draw what hangs behind the head and neck, in place."""
     if person.style in ("long", "fringe"):
         _draw_locks(canvas, rng, person, frame, hanging(rng), 14, 0.06, brightness=0.6)
 
 
 def draw_front_hair(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws the hair on and around the head, in place."""
+    """Draw the hair on and around the head, in place."""
     if person.style == "cropped":
         count = round(2600 * max(0.5, frame.size / 384))
         _draw_short(canvas, rng, person, frame, scalp_fuzz(rng, count), under=0.8)
@@ -60,15 +60,15 @@ def _draw_locks(
     bed: float = 0.06,
     casts: bool = False,
 ) -> None:
-    """Draws locks over a dark bed, in place.
+    """Draw locks over a dark bed, in place.
 
     Args:
-        canvas: The picture.
+        canvas: The image.
         rng: Source of randomness.
         person: Gives colour and light.
         frame: Place of the head.
         guides: (G, K, 2) in face coordinates; each becomes a lock.
-        strands: Strands of a lock, in a picture of 384 pixels.
+        strands: Strands of a lock, in an image of 384 pixels.
         spread: Standard deviation of a lock's width at its root, in units.
         brightness: Of the whole layer.
         curl: Amplitude of the waves at the tips, in units.
@@ -105,7 +105,7 @@ def _draw_locks(
 
 
 def draw_beard(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws stubble, moustache, goatee or full beard, in place."""
+    """Draw stubble, moustache, goatee or full beard, in place."""
     if person.beard == "none":
         return
     u, v = rng.uniform(-1.1, 1.1, 7000), rng.uniform(0.6, 1.95, 7000)
@@ -153,7 +153,7 @@ def _draw_short(
     *,
     under: float,
 ) -> None:
-    """Draws short strokes, (N, K, 2) in face coordinates, over a tint of the skin below."""
+    """Draw short strokes, (N, K, 2) in face coordinates, over a tint of the skin below."""
     lines = frame.place(points)
     box = box_around(lines, 0.15 * frame.unit, canvas.shape)
     if box is None:
@@ -179,10 +179,10 @@ def _draw_layer(
     bed: tuple[Array, float, float] | None = None,
     casts: bool = False,
 ) -> None:
-    """Draws strands, lights them as one rounded mass and lays them on the canvas, in place.
+    """Draw strands, lights them as one rounded mass and lay them on the canvas, in place.
 
     Args:
-        canvas: The picture.
+        canvas: The image.
         person: Gives the light.
         frame: Place of the head.
         lines: (N, K, 2) pixels.
@@ -229,7 +229,7 @@ def _cast(canvas: Array, box: Box, mask: Array, frame: Frame) -> None:
 
 
 def _light(person: Person, frame: Frame) -> Array:
-    """Returns the light on the hair's mass, (size, size) factors for encoded colours."""
+    """Return the light on the hair's mass, (size, size) factors for encoded colours."""
     side = min(frame.size, _SHADING_SIDE)
     u, v = frame.grid(side)
     dome = 1.7**2 - u**2 - (0.85 * np.clip(v + 0.4, None, 0)) ** 2

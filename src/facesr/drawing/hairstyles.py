@@ -14,12 +14,12 @@ _Floats = npt.NDArray[np.float64]
 
 
 def guides_of(style: str, rng: np.random.Generator) -> Array:
-    """Returns the locks of a style, (G, POINTS, 2); later ones lie above; bald has few or none."""
+    """Return the locks of a style, (G, POINTS, 2); later ones lie above; bald has few or none."""
     return _STYLES[style](rng)
 
 
 def hanging(rng: np.random.Generator) -> Array:
-    """Returns the locks behind head and neck, (G, POINTS, 2)."""
+    """Return the locks behind head and neck, (G, POINTS, 2)."""
     length, bulge = rng.uniform(1.0, 3.2), rng.uniform(0.1, 0.35)
     t = np.linspace(-1, 1, 46)
     return _locks(
@@ -31,7 +31,7 @@ def hanging(rng: np.random.Generator) -> Array:
 
 
 def curls(rng: np.random.Generator, count: int) -> Array:
-    """Returns small coils over the scalp and around it, the outer ones first."""
+    """Return small coils over the scalp and around it, the outer ones first."""
     volume, drop = rng.uniform(0.1, 0.55), rng.uniform(-0.1, 1.2)
     angle = rng.uniform(-np.pi - drop * 0.6, drop * 0.6, 2 * count)
     radius = np.sqrt(rng.uniform(0.1, 1, 2 * count))
@@ -51,7 +51,7 @@ def curls(rng: np.random.Generator, count: int) -> Array:
 
 
 def scalp_fuzz(rng: np.random.Generator, count: int) -> _Floats:
-    """Returns very short strokes over the scalp, (N, 2, 2)."""
+    """Return very short strokes over the scalp, (N, 2, 2)."""
     length = rng.uniform(0.04, 0.12)
     angle = rng.uniform(-np.pi, 0.0, count)
     radius = np.sqrt(rng.uniform(0.0, 1, count))
@@ -69,7 +69,7 @@ def scalp_fuzz(rng: np.random.Generator, count: int) -> _Floats:
 
 
 def _locks(*stations: tuple[npt.ArrayLike, npt.ArrayLike]) -> Array:
-    """Lays smooth guides through stations (u, v), each of G values or one for all."""
+    """Lay smooth guides through stations (u, v), each of G values or one for all."""
     points = [np.stack(np.broadcast_arrays(u, v), -1) for u, v in stations]
     return smooth_curve(np.stack(np.broadcast_arrays(*points), -2), POINTS)
 

@@ -46,7 +46,7 @@ _CHEEK = _PAIRS[4]
 
 
 def draw_head(canvas: Array, rng: np.random.Generator, person: Person, frame: Frame) -> None:
-    """Draws ears, skin, eyes, nose and mouth, in place."""
+    """Draw ears, skin, eyes, nose and mouth, in place."""
     for side in (-1, 1):
         draw_ear(canvas, person, frame, side)
     outline = frame.place(person.head_outline())
@@ -71,7 +71,7 @@ def _bump(u: Array, v: Array, bump: tuple[float, ...], frame: Frame, side: int =
 
 
 def _relief(person: Person, frame: Frame, side: int) -> Array:
-    """Returns the head's depth, (side, side), in pixels of the grid."""
+    """Return the head's depth, (side, side), in pixels of the grid."""
     u, v = frame.grid(side)
     outline = person.head_outline()
     right = outline[: len(outline) // 2 + 1]
@@ -90,7 +90,7 @@ def _relief(person: Person, frame: Frame, side: int) -> Array:
 
 
 def _skin(rng: np.random.Generator, person: Person, frame: Frame) -> Array:
-    """Returns lit skin for the whole picture, (3, size, size)."""
+    """Return lit skin for the whole image, (3, size, size)."""
     size, unit = frame.size, frame.unit
     side = min(size, _SHADING_SIDE)
     u, v = frame.grid(side)
@@ -135,7 +135,7 @@ def _skin(rng: np.random.Generator, person: Person, frame: Frame) -> Array:
 
 
 def _tint(u: Array, v: Array, rng: np.random.Generator, person: Person, frame: Frame) -> Array:
-    """Returns factors (3, h, w): blood in cheeks and nose, blue of a shaved beard."""
+    """Return factors (3, h, w): blood in cheeks and nose, blue of a shaved beard."""
     blood = float(rng.uniform(0.02, 0.1)) * (1 - 0.6 * person.darkness)
     flush = _bump(u, v, (0.0, 0.55, 0.2, 0.16, blood), frame)
     for s in (-1, 1):
@@ -149,7 +149,7 @@ def _tint(u: Array, v: Array, rng: np.random.Generator, person: Person, frame: F
 
 
 def _furrows(rng: np.random.Generator, person: Person, frame: Frame) -> Array:
-    """Returns wrinkles, (size, size) in [0, 1]: deep is 1."""
+    """Return wrinkles, (size, size) in [0, 1]: deep is 1."""
     stencil = Stencil((0, 0, frame.size, frame.size), 2)
     width = 0.014 * frame.unit
 

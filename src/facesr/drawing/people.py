@@ -1,7 +1,7 @@
 """Who is drawn and how the camera sees them: the random traits of a portrait, and its geometry.
 
 Face coordinates (u, v) have their origin between the eyes and the distance of the pupils as unit;
-u points to the right of the picture, v down. Proportions follow adult anthropometry (Farkas,
+u points to the right of the image, v down. Proportions follow adult anthropometry (Farkas,
 "Anthropometry of the Head and Face", 1994): mouth at v = 1.1, chin at 1.85, crown at -1.85.
 """
 
@@ -49,10 +49,10 @@ _STYLES = ("swept", "parted", "long", "fringe", "curly", "cropped", "tied", "bal
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the face lies in the picture."""
+    """Where the face lies in the image."""
 
     size: int
-    """Side of the picture in pixels."""
+    """Side of the image in pixels."""
     centre: tuple[float, float]
     """Pixel of the point between the eyes, for a head seen from the front."""
     unit: float
@@ -65,7 +65,7 @@ class Frame:
     """Sine of the nod."""
 
     def place(self, points: npt.ArrayLike, depth: npt.ArrayLike = 0.0) -> Array:
-        """Returns the pixels, (..., 2), of points in face coordinates at a depth (towards us)."""
+        """Return the pixels, (..., 2), of points in face coordinates at a depth (towards us)."""
         uv = np.asarray(points, np.float32)
         u = uv[..., 0] * np.sqrt(1 - self.yaw**2) + np.asarray(depth) * self.yaw
         v = uv[..., 1] + np.asarray(depth) * self.pitch
@@ -75,13 +75,13 @@ class Frame:
         return np.stack([x, y], -1).astype(np.float32)
 
     def on_face(self, points: npt.ArrayLike) -> Array:
-        """Returns the pixels of points on the face's front, which bulges like a cylinder."""
+        """Return the pixels of points on the face's front, which bulges like a cylinder."""
         uv = np.asarray(points, np.float32)
         depth = 0.85 * np.sqrt(np.clip(1 - (uv[..., 0] / 1.2) ** 2, 0, 1))
         return self.place(uv, depth)
 
     def grid(self, side: int) -> tuple[Array, Array]:
-        """Returns the face coordinates u and v, (side, side), of a reduced picture's pixels."""
+        """Return the face coordinates u and v, (side, side), of a reduced image's pixels."""
         pixel = (np.arange(side, dtype=np.float32) + 0.5) * (self.size / side)
         x = (pixel[None, :] - self.centre[0]) / self.unit
         y = (pixel[:, None] - self.centre[1]) / self.unit
@@ -128,7 +128,7 @@ class Person:
     ambient: float
 
     def head_outline(self) -> Array:
-        """Returns the head's outline in face coordinates, (K, 2), clockwise from the crown."""
+        """Return the head's outline in face coordinates, (K, 2), clockwise from the crown."""
         length, jaw = self.face_length, self.jaw
         right = [
             (0.0, -1.88),
@@ -148,7 +148,7 @@ class Person:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Draws the traits of a person."""
+    """Draw the traits of a person."""
     darkness = float(rng.random())
     is_masculine = bool(rng.random() < 0.5)
     age = float(rng.beta(1.4, 1.6))
@@ -192,7 +192,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def draw_frame(rng: np.random.Generator, size: int) -> Frame:
-    """Draws the head's place: FFHQ's alignment (eyes at 47.5 % of the height) with jitter."""
+    """Draw the head's place: FFHQ's alignment (eyes at 47.5 % of the height) with jitter."""
     tilt, yaw, pitch = rng.normal(0, (0.06, 0.14, 0.06))
     unit = size * float(np.clip(rng.normal(0.232, 0.02), 0.18, 0.28))
     yaw, pitch = float(np.clip(yaw, -0.35, 0.35)), float(np.clip(pitch, -0.15, 0.15))

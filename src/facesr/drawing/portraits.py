@@ -13,7 +13,7 @@ from facesr.images import LUMA
 
 
 def draw_portrait(rng: np.random.Generator, size: int) -> Array:
-    """Draws a portrait.
+    """Draw a portrait.
 
     Args:
         rng: Source of all randomness.
@@ -81,22 +81,22 @@ def _draw_panels(rng: np.random.Generator, size: int, palette: Palette) -> Array
 
 
 def _develop(canvas: Array, rng: np.random.Generator) -> Array:
-    """Gives the picture a camera's exposure, contrast, white balance and, seldom, no colour."""
+    """Apply a camera's exposure, contrast, white balance and, seldom, a loss of colour."""
     exposure = np.exp(rng.normal(0.1, 0.14))
     balance = np.exp(rng.normal(0, 0.022, 3)) * exposure
-    picture = np.clip(canvas, 0, None) * rgb(*balance)
+    image = np.clip(canvas, 0, None) * rgb(*balance)
     # Light is nowhere quite even.
-    half = (picture.shape[1] // 2, picture.shape[2] // 2)
+    half = (image.shape[1] // 2, image.shape[2] // 2)
     light = fractal_noise(rng, half, coarsest=half[0] / 2, finest=2, persistence=0.62)
-    picture *= 1 + np.float32(rng.uniform(0.02, 0.07)) * resize(light, picture.shape[1:])
+    image *= 1 + np.float32(rng.uniform(0.02, 0.07)) * resize(light, image.shape[1:])
     # Highlights roll off above 0.75 instead of clipping.
-    picture = np.minimum(picture, 0.75 + 0.25 * np.tanh(4 * np.clip(picture - 0.75, 0, None)))
-    bounded = np.clip(picture, 0, 1)
+    image = np.minimum(image, 0.75 + 0.25 * np.tanh(4 * np.clip(image - 0.75, 0, None)))
+    bounded = np.clip(image, 0, 1)
     curve = bounded * bounded * (3 - 2 * bounded) - bounded
-    picture += np.float32(rng.uniform(0.0, 0.7)) * curve
+    image += np.float32(rng.uniform(0.0, 0.7)) * curve
     if rng.random() < 0.05:
-        picture[:] = (picture * rgb(*LUMA)).sum(0)
-    picture = lens_blur(rng, picture)
+        image[:] = (image * rgb(*LUMA)).sum(0)
+    image = lens_blur(rng, image)
     # A sensor's grain, as faint as a reduced photograph's.
-    grain = np.float32(rng.uniform(0, 0.006)) * rng.standard_normal(picture.shape[1:], np.float32)
-    return np.asarray(picture + grain, np.float32)
+    grain = np.float32(rng.uniform(0, 0.006)) * rng.standard_normal(image.shape[1:], np.float32)
+    return np.asarray(image + grain, np.float32)

@@ -1,7 +1,7 @@
-"""Many picture files through one Enhancer: which go where, and each of them once.
+"""Many image files through one Enhancer: which go where, and each of them once.
 
-A file that cannot be enhanced is told and never stops the others. A result appears whole or not at
-all, so that a run that was stopped goes on where it was.
+A file that cannot be enhanced is reported and does not stop the others. A result appears whole or
+not at all, so that a run that was stopped goes on where it was.
 """
 
 import logging
@@ -38,11 +38,11 @@ Status = Literal["enhanced", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Options:
-    """How pictures are read, enhanced and written."""
+    """How images are read, enhanced and written."""
 
     enhance: EnhanceOptions = DEFAULTS
     file_format: Format | None = None
-    """None keeps that of each picture."""
+    """None keeps that of each image."""
     quality: int = photos.QUALITY
     keep_metadata: bool = True
     keep_gps: bool = False
@@ -52,13 +52,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one picture."""
+    """What became of one image."""
 
     job: Job
     status: Status
     error: str = ""
     stale: Literal["", "older", "options"] = ""
-    """What a result that was there already seems to be: older than its picture, or made with other
+    """What a result that was there already seems to be: older than its image, or made with other
     options."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -70,7 +70,7 @@ class Outcome:
     """Share of the result's values at the ends of the range."""
     input_clipped_fraction: float | None = None
     luma_shift: float | None = None
-    """Mean brightness of the result less that of the picture, in grey levels of 255."""
+    """Mean brightness of the result less that of the image, in grey levels of 255."""
     before: Photo | None = None
     after: Photo | None = None
     """Where they were asked for."""
@@ -89,7 +89,7 @@ def run(
     keep_pictures: int = 0,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
-    """Enhances the pictures and yields what became of each, as it is known.
+    """Enhance the images and yield what became of each, as it is known.
 
     When the caller stops listening, what has begun is broken off and leaves nothing behind.
 
@@ -97,9 +97,9 @@ def run(
         enhancer: Shared by all workers.
         jobs: From `jobs.plan`.
         options: For all of them.
-        workers: Pictures that are worked on at a time.
-        keep_pictures: Of the first so many, the outcome holds the pictures themselves.
-        on_tile: Told the progress within a picture.
+        workers: Images that are worked on at a time.
+        keep_pictures: Of the first so many, the outcome holds the images themselves.
+        on_tile: Told the progress within an image.
     """
     stop = threading.Event()
 
@@ -140,13 +140,13 @@ def enhance_file(
     keep: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Enhances one file; whatever goes wrong with it is told in the outcome.
+    """Enhance one file; the outcome reports whatever goes wrong.
 
     Args:
         enhancer: The Enhancer.
         job: The file and its result.
         options: How.
-        keep: Gives the pictures back with the outcome.
+        keep: Gives the images back with the outcome.
         on_progress: As in `Enhancer.enhance`; raises `StoppedError` to break off.
 
     Raises:
@@ -178,11 +178,11 @@ def enhance_file(
     except OSError as error:
         return _failed(job, f"{job.target} cannot be written ({error.strerror or error}).")
     except Exception as error:
-        # One picture that shows a fault of ours must not take the other thousands with it.
+        # One image that shows a fault of ours must not take the other thousands with it.
         logger.debug("%s", job.source, exc_info=True)
         return _failed(job, f"{type(error).__name__}: {error}")
     # What lies beneath transparent pixels counts for nothing.
-    seen = photos.lay_on_white(before), photos.lay_on_white(after)
+    seen = photos.composite_on_white(before), photos.composite_on_white(after)
     return Outcome(
         job,
         "enhanced",
@@ -240,7 +240,7 @@ def _failed(job: Job, reason: str) -> Outcome:
 
 
 def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "options"]:
-    """Compares a result that is there with its picture and with how it would be made now."""
+    """Compare a result that is there with its image and with how it would be made now."""
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):
         return ""  # each would have to be fetched
     try:
@@ -288,10 +288,10 @@ def notes_on(photo: Photo, options: Options, target: Place | None = None) -> tup
 
 
 def encode(photo: Photo, model: str, options: Options, target: Place | None = None) -> bytes:
-    """Encodes a result in the format that options or the target's name ask for.
+    """Encode a result in the format that options or the target's name ask for.
 
     Raises:
-        DataError: The picture is too large for the format.
+        DataError: The image is too large for the format.
     """
     chosen = file_format(photo, options, target)
     return photos.encode(
@@ -305,5 +305,5 @@ def encode(photo: Photo, model: str, options: Options, target: Place | None = No
 
 def _luma_shift(before: Tensor, after: Tensor) -> float:
     weights = torch.tensor(images.LUMA)
-    means = [picture.mean((1, 2)) @ weights for picture in (before, after)]
+    means = [image.mean((1, 2)) @ weights for image in (before, after)]
     return 255 * float(means[1] - means[0])

@@ -1,4 +1,4 @@
-"""Several shots of one scene, made into one picture on a finer grid.
+"""Several shots of one scene, made into one image on a finer grid.
 
 A hand is never still: every shot of a burst samples the scene a fraction of a pixel away, and
 together they hold what none of them does. Shots are registered by phase correlation and fused by
@@ -41,7 +41,7 @@ class Registration(NamedTuple):
 
 
 def register(frames: Sequence[Tensor], names: Sequence[str]) -> Registration:
-    """Finds the shifts between the shots.
+    """Find the shifts between the shots.
 
     Args:
         frames: Two or more of (3, h, w) in [0, 1].
@@ -119,7 +119,7 @@ def fuse(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Makes one picture of registered shots, on a grid `scale` times finer.
+    """Make one image of registered shots, on a grid `scale` times finer.
 
     Args:
         frames: (3, h, w) in [0, 1].
@@ -173,7 +173,7 @@ class _Grid:
     def spread(
         self, plane: Tensor, shift: tuple[float, float], *, edge_goes_on: bool = True
     ) -> Tensor:
-        """Lays a shot's plane onto the grid: beyond it lies its edge, or nothing."""
+        """Lay a shot's plane onto the grid: beyond it lies its edge, or nothing."""
         pad = 2 * self.margin
         if edge_goes_on:
             padded = torch.nn.functional.pad(plane[None], [pad] * 4, mode="replicate")[0]

@@ -1,8 +1,8 @@
-"""Many picture files through many machines, with Ray Data.
+"""Many image files through many machines, with Ray Data.
 
-Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and pictures that all of them see: in
+Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and images that all of them see: in
 an object store, or a file system that they share. Each worker holds one model; Ray Data gives it
-the next pictures as it gets done and tries again what a dead worker had begun. A result appears
+the next images as it gets done and tries again what a dead worker had begun. A result appears
 whole under its name once, and who comes second leaves it alone, so nothing is lost and nothing is
 made twice.
 """
@@ -32,7 +32,7 @@ def run(
     address: str,
     workers: int | None = None,
 ) -> Iterator[Outcome]:
-    """Enhances the pictures on a cluster and yields what became of each, as `batch.run` does.
+    """Enhance the images on a cluster and yield what became of each, as `batch.run` does.
 
     Args:
         enhancer: Its weights are sent to the workers, which need no registry.

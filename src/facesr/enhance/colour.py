@@ -1,7 +1,7 @@
-"""Colours of a restored picture, held to those of the picture that it was made from.
+"""Colours of a restored image, held to those of the image that it was made from.
 
 Networks shift colours and brighten bright scenes; what was asked of them is detail. The detail
-stays theirs, the low band becomes the input's.
+stays that of the network, the low band becomes that of the input.
 """
 
 from typing import Literal
@@ -16,12 +16,12 @@ ColourFix = Literal["wavelet", "adain", "none"]
 
 # Side of the low band's cells in pixels of the input: colour and light, no facial feature.
 CELL = 8
-# Rows that are corrected at a time, so that a large picture needs no second copy of itself.
+# Rows that are corrected at a time, so that a large image needs no second copy of itself.
 STRIP = 512
 
 
 def fix_colour(restored: Tensor, reference: Tensor, method: ColourFix) -> Tensor:
-    """Moves the colours of `restored`, in place, to those of `reference`.
+    """Move the colours of `restored`, in place, to those of `reference`.
 
     `wavelet` exchanges the low band of a wavelet decomposition, as StableSR does (Wang et al. 2023,
     https://arxiv.org/abs/2305.07015); its band is decimated here, so that it costs next to nothing.
@@ -72,15 +72,15 @@ def _match_statistics(restored: Tensor, reference: Tensor) -> Tensor:
     return restored.clamp_(0, 1)
 
 
-def _reduce(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Reduces one channel at a time: Pillow copies what it is given."""
-    return torch.cat([images.resize(plane[None], size, "bilinear") for plane in picture])
+def _reduce(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Reduce one channel at a time: Pillow copies what it is given."""
+    return torch.cat([images.resize(plane[None], size, "bilinear") for plane in image])
 
 
 def back_project(
     restored: Tensor, reference: Tensor, times: int, method: images.Filter = "bicubic"
 ) -> Tensor:
-    """Adds to `restored`, in place, what its reduction lacks of `reference`, `times` times.
+    """Add to `restored`, in place, what its reduction lacks of `reference`, `times` times.
 
     Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It assumes that the
     reference was reduced bicubically; from JPEG it brings the artefacts back.

@@ -1,4 +1,4 @@
-"""The finished tool: picture in, picture out.
+"""The finished tool: image in, image out.
 
 The same Enhancer serves evaluation, command, page and registered model, so what is measured is
 what is served.
@@ -61,7 +61,7 @@ DEFAULTS = EnhanceOptions()
 
 
 class Result(NamedTuple):
-    """An enhanced picture and how it came about."""
+    """An enhanced image and how it came about."""
 
     image: Tensor
     """(3, H, W) float32 RGB in [0, 1], on the CPU."""
@@ -94,10 +94,10 @@ class Enhancer:
         model: str = "unnamed",
         precision: Precision = "auto",
     ) -> None:
-        """Takes networks over: they move to the device and to inference.
+        """Take networks over: they move to the device and to inference.
 
         Args:
-            networks: In the order in which a picture passes them.
+            networks: In the order in which an image passes them.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
             precision: See `facesr.enhance.precision`.
@@ -122,7 +122,7 @@ class Enhancer:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Loads the chain of a weights file, as stages and the registry hold them.
+        """Load the chain of a weights file, as stages and the registry hold them.
 
         Args:
             path: The file.
@@ -147,7 +147,7 @@ class Enhancer:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Chains the networks of several weights files, as `checkpoints.load_chain`.
+        """Chain the networks of several weights files, as `checkpoints.load_chain`.
 
         Raises:
             CheckpointError: A file is missing, damaged or does not fit.
@@ -162,7 +162,7 @@ class Enhancer:
         return cls([], "cpu", model="bicubic")
 
     def save(self, path: Path) -> None:
-        """Writes the whole chain as one safetensors file; equal weights give equal bytes."""
+        """Write the whole chain as one safetensors file; equal weights give equal bytes."""
         save_networks(path, self.networks)
 
     @property
@@ -190,7 +190,7 @@ class Enhancer:
 
     def enhance(
         self,
-        picture: Tensor,
+        image: Tensor,
         options: EnhanceOptions = DEFAULTS,
         *,
         on_progress: Progress | None = None,
@@ -202,7 +202,7 @@ class Enhancer:
         as it is, unless the networks were made to restore without enlarging.
 
         Args:
-            picture: (3, h, w) float32 RGB in [0, 1].
+            image: (3, h, w) float32 RGB in [0, 1].
             options: How.
             on_progress: Called with the tiles that are done and their number.
 
@@ -210,30 +210,30 @@ class Enhancer:
             ParamsError: A value does not fit, or the networks have one strength only.
             DataError: The memory does not suffice for the smallest tile.
         """
-        faces = find_faces(picture) if options.faces != "off" else []
+        faces = find_faces(image) if options.faces != "off" else []
         if not faces:
-            return self._enhance_whole(picture, options, on_progress)
+            return self._enhance_whole(image, options, on_progress)
         start = time.perf_counter()
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         target = self.target_size(height, width, options)
         if options.faces == "also":
-            image = self._enhance_whole(picture, options, None).image
+            restored = self._enhance_whole(image, options, None).image
         else:
-            image = images.resize(picture, target, "bicubic").clamp(0, 1)
+            restored = images.resize(image, target, "bicubic").clamp(0, 1)
         own = replace(options, size=None, scale=self.scale)
 
         def restore(crop: Tensor) -> Tensor:
             return self._enhance_whole(crop, own, on_progress).image
 
-        restore_faces(image, picture, faces, restore)
+        restore_faces(restored, image, faces, restore)
         seconds = time.perf_counter() - start
-        return Result(image, seconds, self.model, (height, width), target, len(faces))
+        return Result(restored, seconds, self.model, (height, width), target, len(faces))
 
     def _enhance_whole(
-        self, picture: Tensor, options: EnhanceOptions, on_progress: Progress | None
+        self, image: Tensor, options: EnhanceOptions, on_progress: Progress | None
     ) -> Result:
         start = time.perf_counter()
-        _, height, width = picture.shape
+        _, height, width = image.shape
         target = self.target_size(height, width, options)
         modules = self._choose(options.strength, target[1] / width)
         if modules:
@@ -241,15 +241,15 @@ class Enhancer:
                 modules, self.device, tile=options.tile, dtype=self._find_dtype(), lock=self._lock
             )
             run = partial(run_ensemble, tiler) if options.self_ensemble else tiler.run
-            image = fix_colour(run(picture, target, on_progress), picture, options.colour)
+            restored = fix_colour(run(image, target, on_progress), image, options.colour)
         else:
             method: images.Filter = "lanczos" if self.networks else "bicubic"
-            image = images.resize(picture, target, method).clamp(0, 1)
+            restored = images.resize(image, target, method).clamp(0, 1)
             if on_progress:
                 on_progress(1, 1)
-        back_project(image, picture, options.back_projections)
+        back_project(restored, image, options.back_projections)
         seconds = time.perf_counter() - start
-        return Result(image, seconds, self.model, (height, width), target)
+        return Result(restored, seconds, self.model, (height, width), target)
 
     def enhance_photo(
         self,
@@ -283,7 +283,7 @@ class Enhancer:
         if alpha is not None:
             alpha = images.resize(alpha, (height, width), "bicubic").clamp(0, 1)
         if options.faces != "off" and not result.faces:
-            notes = (*notes, "no face was found: the whole picture is enhanced")
+            notes = (*notes, "no face was found: the whole image is enhanced")
         return replace(photo, colour=result.image, alpha=alpha, notes=notes), result
 
     def target_size(self, height: int, width: int, options: EnhanceOptions) -> tuple[int, int]:
@@ -302,7 +302,7 @@ class Enhancer:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _choose(self, strength: float, factor: float) -> list[nn.Module]:
-        """Gives the first networks that reach the factor, or none where there is nothing to add."""
+        """Return the first networks that reach the factor; none where nothing is to be added."""
         modules = self._mix(strength)
         if factor <= 1 and self.scale > 1:
             return []
@@ -314,7 +314,7 @@ class Enhancer:
         return modules
 
     def _mix(self, strength: float) -> list[nn.Module]:
-        """Gives the modules of a strength; the last mixture is kept: most callers stay with it."""
+        """Return the modules of a strength; the last mixture is kept: most callers stay with it."""
         self.check_strength(strength)
         if strength == 1 or not self.networks:
             return [network.module for network in self.networks]

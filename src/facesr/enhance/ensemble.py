@@ -1,4 +1,4 @@
-"""The mean over a picture's eight mirrored and turned forms."""
+"""The mean over an image's eight mirrored and turned forms."""
 
 import itertools
 
@@ -12,7 +12,7 @@ FORMS = 2 * TURNS
 
 
 def run_ensemble(
-    tiler: Tiler, picture: Tensor, target: tuple[int, int], on_progress: Progress | None = None
+    tiler: Tiler, image: Tensor, target: tuple[int, int], on_progress: Progress | None = None
 ) -> Tensor:
     """As `tiler.run`, for every form of the image, turned back and averaged.
 
@@ -21,7 +21,7 @@ def run_ensemble(
 
     Args:
         tiler: Has the networks.
-        picture: (3, h, w) float32 in [0, 1].
+        image: (3, h, w) float32 in [0, 1].
         target: Height and width of the result in pixels.
         on_progress: Called with the tiles of all forms.
     """
@@ -32,7 +32,7 @@ def run_ensemble(
             if on_progress:
                 on_progress(before * count + done, FORMS * count)
 
-        form = torch.rot90(picture.flip(-1) if mirrored else picture, turns, (-2, -1)).contiguous()
+        form = torch.rot90(image.flip(-1) if mirrored else image, turns, (-2, -1)).contiguous()
         size = target if turns % 2 == 0 else (target[1], target[0])
         back = torch.rot90(tiler.run(form, size, report), -turns, (-2, -1))
         mean.add_(back.flip(-1) if mirrored else back, alpha=1 / FORMS)

@@ -1,4 +1,4 @@
-"""Which picture and video files are meant, and where the result of each belongs."""
+"""Which image and video files are meant, and where the result of each belongs."""
 
 import glob
 import importlib.util
@@ -20,7 +20,7 @@ from facesr.images.photos import Format
 
 logger = logging.getLogger(__name__)
 
-# By file name; those beside `photos.FORMATS` are kept where a picture comes with them.
+# By file name; those beside `photos.FORMATS` are kept where an image comes with them.
 ENDINGS: dict[str, Format] = {
     **photos.FORMATS,
     ".jpe": "jpeg",
@@ -48,7 +48,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or video file and where its result belongs."""
+    """One image or video file and where its result belongs."""
 
     source: Place
     target: Place
@@ -62,9 +62,9 @@ def plan(
     *,
     is_folder: bool = False,
 ) -> list[Job]:
-    """Finds pictures and videos and names their results; what else a folder holds is logged.
+    """Find images and videos and name their results; what else a folder holds is logged.
 
-    The name of a result depends on its picture alone: where the ending changes, the new one is
+    The name of a result depends on its image alone: where the ending changes, the new one is
     added to the old one.
 
     Args:
@@ -72,11 +72,11 @@ def plan(
             the bottom.
         output: A file where its name ends as that of a result and there is one input, else a folder
             in which the folders of the inputs are kept.
-        file_format: Of the pictures' results; None keeps that of each picture.
+        file_format: Of the images' results; None keeps that of each image.
         is_folder: `output` is meant as a folder, whatever its name.
 
     Raises:
-        DataError: An input does not exist, cannot be read, or holds no picture.
+        DataError: An input does not exist, cannot be read, or holds no image.
         ParamsError: A result would be written among or onto the inputs, two would share a name, or
             the output has the name of a file that is not written.
     """
@@ -89,13 +89,13 @@ def plan(
             continue
         if _lies_in(output, path):
             raise ParamsError(
-                f"{output} lies inside of {path}, whose pictures are read. Name a folder beside it."
+                f"{output} lies inside of {path}, whose images are read. Name a folder beside it."
             )
         # Of several folders each keeps its name, as with cp.
         below = PurePath(path.resolve().name) if len(folders) > 1 else PurePath()
         found += [(path / inside, below / inside) for inside in _pictures(path)]
     if not found:
-        raise DataError(f"{', '.join(inputs)}: no picture there. Name files, folders or patterns.")
+        raise DataError(f"{', '.join(inputs)}: no image there. Name files, folders or patterns.")
     videos = {source for source, _ in found if _is_video(source)}
     single = paths == [found[0][0]]
     if videos and single:
@@ -226,7 +226,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _walk(folder: Place) -> Iterator[tuple[PurePath, str]]:
-    """Yields what lies below a folder, and its kind where that is not a file to look at."""
+    """Yield what lies below a folder, and its kind where that is not a file to look at."""
     if isinstance(folder, StorePath):
         for inside in folder.find():
             if not any(map(_is_of_system, inside.parts)):

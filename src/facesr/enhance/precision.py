@@ -22,7 +22,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 AGREEMENT = 50.0
 """What bfloat16 may cost: dB between its result and that of float32."""
 SIDE = 64
-"""Of the test picture in pixels."""
+"""Of the test image in pixels."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def choose_dtype(
     *,
     lock: AbstractContextManager[object] | None = None,
 ) -> torch.dtype:
-    """Gives the type; `auto` may run the networks twice on a small picture to find out.
+    """Return the type; `auto` may run the networks twice on a small image to find out.
 
     Args:
         precision: What was asked for.
@@ -68,12 +68,12 @@ def measure_agreement(
     *,
     lock: AbstractContextManager[object] | None = None,
 ) -> float:
-    """Gives the PSNR in dB between both types on a picture of coarse and fine structure."""
+    """Return the PSNR in dB between both types on an image of coarse and fine structure."""
     noise = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     shapes = images.resize(noise[:, :8, :8], (SIDE, SIDE), "bicubic")
-    picture = (shapes + 0.2 * (noise - 0.5)).clamp(0, 1)
+    image = (shapes + 0.2 * (noise - 0.5)).clamp(0, 1)
     exact, rounded = (
-        tiler.run(picture, (SIDE * tiler.scale, SIDE * tiler.scale))
+        tiler.run(image, (SIDE * tiler.scale, SIDE * tiler.scale))
         for tiler in (
             Tiler(networks, device, dtype=dtype, lock=lock)
             for dtype in (torch.float32, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Pictures in object stores, named by addresses such as s3://bucket/holiday and gs://bucket/holiday.
+"""Images in object stores, named by addresses such as s3://bucket/holiday and gs://bucket/holiday.
 
 Through pyarrow's file systems, which know S3, Google's and Microsoft's stores and HDFS, and take
 region, endpoint and the like from the address (https://arrow.apache.org/docs/python/filesystems.html).
@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from facesr.errors import DataError
 from facesr.extras import import_extra
-from facesr.files import written_whole
+from facesr.files import atomic_write
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StorePath:
-    """A file or folder in a store, with that much of pathlib's interface which pictures need."""
+    """A file or folder in a store, with that much of pathlib's interface which images need."""
 
     address: str
     """May hold credentials; `str` leaves them and all that stands behind a question mark out."""
@@ -104,7 +104,7 @@ def parse(name: str) -> Place:
 
 
 def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
-    """Writes a file that appears whole or not at all.
+    """Write a file that appears whole or not at all.
 
     Args:
         place: The file.
@@ -124,7 +124,7 @@ def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
                     stream.write(content)
                 return
         place = Path(path)
-    with written_whole(place) as part:
+    with atomic_write(place) as part:
         part.write_bytes(content)
         if modified is not None:
             os.utime(part, ns=(modified, modified))

@@ -1,7 +1,7 @@
-"""A chain of networks over a picture of any size, in overlapping tiles.
+"""A chain of networks over an image of any size, in overlapping tiles.
 
 What a network sees beyond a tile's border is its own padding, so tiles overlap and fade into each
-other. Only one batch of tiles is on the device at a time, and no intermediate picture is ever held
+other. Only one batch of tiles is on the device at a time, and no intermediate image is ever held
 whole: each tile passes all networks and the final resize before it is laid down.
 """
 
@@ -33,11 +33,11 @@ Progress = Callable[[int, int], None]
 
 
 class Span(NamedTuple):
-    """A tile along one side of the picture."""
+    """A tile along one side of the image."""
 
     start: int
     stop: int
-    """Pixels of the picture."""
+    """Pixels of the image."""
     first: int
     """Where its result begins, in pixels of the target."""
     weights: Tensor
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 
 class Tiler:
-    """Runs networks one after the other over one picture."""
+    """Runs networks one after the other over one image."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Tiler:
         Args:
             networks: Each has `scale`, and `multiple`, the grid on which its tiles must start.
             device: Where the networks are.
-            tile: Side in pixels of the picture; None chooses it.
+            tile: Side in pixels of the image; None chooses it.
             dtype: Of the arithmetic; a result that is not finite is computed again in float32.
             lock: Held while networks compute.
         """
@@ -80,14 +80,14 @@ class Tiler:
         self.side = self._side(tile or max(RESULT // self.scale, TILE))
 
     def run(
-        self, picture: Tensor, target: tuple[int, int], on_progress: Progress | None = None
+        self, image: Tensor, target: tuple[int, int], on_progress: Progress | None = None
     ) -> Tensor:
-        """Enlarges a picture to a size.
+        """Enlarge an image to a size.
 
         Out of memory, the tile is halved and the work goes on from there.
 
         Args:
-            picture: (3, h, w) float32 in [0, 1], on the CPU.
+            image: (3, h, w) float32 in [0, 1], on the CPU.
             target: Height and width of the result in pixels.
             on_progress: Told after every batch of tiles.
 
@@ -97,7 +97,7 @@ class Tiler:
         Raises:
             DataError: The memory does not suffice for the smallest tile.
         """
-        return self._run([picture], target, on_progress)[0].clamp_(0, 1)
+        return self._run([image], target, on_progress)[0].clamp_(0, 1)
 
     def _run(
         self,
@@ -179,7 +179,7 @@ class Tiler:
 
 
 def _spans(side: int, target: int, tile: int, overlap: int) -> list[Span]:
-    """Divides a side; the last span may be shorter, so that all begin on the grid.
+    """Divide a side; the last span may be shorter, so that all begin on the grid.
 
     Two neighbours fade into each other along a raised cosine over the middle half of what they
     share. The outer quarters have weight zero: there a network has seen its own padding.
@@ -212,7 +212,7 @@ def _rise(centres: Tensor, start: int, overlap: int) -> Tensor:
 def _batches(
     count: int, rows: Sequence[Span], columns: Sequence[Span], limit: int
 ) -> Iterator[list[tuple[int, Span, Span]]]:
-    """Tiles in reading order, neighbours of one size together, those of all pictures among them."""
+    """Tiles in reading order, neighbours of one size together, those of all images among them."""
     for row in rows:
         for _, group in groupby(columns, key=lambda column: column.stop - column.start):
             equal = [(index, row, column) for column in group for index in range(count)]

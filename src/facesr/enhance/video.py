@@ -28,7 +28,7 @@ from facesr.enhance.remux import Remux, check_fits, container_options
 from facesr.enhance.video_streams import CONTAINERS, Survey, open_video, survey
 from facesr.errors import DataError, ParamsError
 from facesr.extras import import_extra
-from facesr.files import written_whole
+from facesr.files import atomic_write
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -58,14 +58,14 @@ class SteadyColour:
 
     What a model adds to the mean of each channel is compared with the running mean of that over the
     frames before; the difference is flicker and is taken out. What changes in the video itself, a
-    cut or a lamp, is in both pictures and stays.
+    cut or a lamp, is in both images and stays.
     """
 
     def __init__(self, shift: list[float] | None = None) -> None:
         self.shift = shift
 
     def steady(self, enhanced: Tensor, frame: Tensor) -> Tensor:
-        """Gives the enhanced frame, (3, H, W) in [0, 1], with the running shift."""
+        """Return the enhanced frame, (3, H, W) in [0, 1], with the running shift."""
         now = enhanced.mean((1, 2)) - frame.mean((1, 2))
         before = now if self.shift is None else torch.tensor(self.shift)
         running = torch.lerp(before, now, COLOUR_STEP)
@@ -173,9 +173,9 @@ def enhance_video(
                 notes = check_fits(av, container, found, target, **options)
             folder.mkdir(exist_ok=True)
             count = _write_segments(av, source, found, folder, enhance, tell)
-            with written_whole(target) as beside:
-                notes += _join(av, source, found, folder, beside, target, software, options)
-                os.utime(beside, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+            with atomic_write(target) as temporary:
+                notes += _join(av, source, found, folder, temporary, target, software, options)
+                os.utime(temporary, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
         except av.error.FFmpegError as error:
             if isinstance(error, OSError) and folder.is_dir():
                 raise DataError(
@@ -232,11 +232,14 @@ def _write_segments(
                 first = next(rest, None)
                 if first is None:
                     break
-                with written_whole(segment) as beside, av.open(str(beside), "w", "nut") as output:
+                with (
+                    atomic_write(segment) as temporary,
+                    av.open(str(temporary), "w", "nut") as output,
+                ):
                     batch = chain([first], rest)
                     done = _encode(output, stream, found, batch, enhance, colour, tell)
-                with written_whole(state) as beside:
-                    beside.write_text(json.dumps({"frames": done, "shift": colour.shift}))
+                with atomic_write(state) as temporary:
+                    temporary.write_text(json.dumps({"frames": done, "shift": colour.shift}))
             count += done
             tell(0)
             if done < SEGMENT_FRAMES:
@@ -263,8 +266,8 @@ def _encode(
     shape = stream.sample_aspect_ratio
     done = 0
     for done, frame in enumerate(frames, start=1):
-        picture = _to_tensor(frame)
-        enhanced = colour.steady(enhance(picture), picture)
+        image = _to_tensor(frame)
+        enhanced = colour.steady(enhance(image), image)
         height, width = (side // 2 * 2 for side in enhanced.shape[-2:])
         if encoder is None:
             encoder = output.add_stream("libx264", rate=found.rate)
@@ -291,12 +294,12 @@ def _to_tensor(frame: "VideoFrame") -> Tensor:
     # A file that does not name its matrix means that of its size.
     unsaid_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
     pixels = frame.to_ndarray(format="rgb24", **({"src_colorspace": "ITU709"} if unsaid_hd else {}))
-    picture = images.from_uint8(torch.from_numpy(pixels).permute(2, 0, 1))
-    return torch.rot90(picture, round(frame.rotation / 90), (1, 2)).contiguous()
+    image = images.from_uint8(torch.from_numpy(pixels).permute(2, 0, 1))
+    return torch.rot90(image, round(frame.rotation / 90), (1, 2)).contiguous()
 
 
-def _to_frame(picture: Tensor, like: "VideoFrame", found: Survey) -> "VideoFrame":
-    pixels = images.to_uint8(picture).permute(1, 2, 0).contiguous().numpy()
+def _to_frame(image: Tensor, like: "VideoFrame", found: Survey) -> "VideoFrame":
+    pixels = images.to_uint8(image).permute(1, 2, 0).contiguous().numpy()
     frame = type(like).from_ndarray(pixels, format="rgb24")
     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
     if like.pts is not None:
@@ -310,7 +313,7 @@ def _join(
     source: Path,
     found: Survey,
     folder: Path,
-    beside: Path,
+    temporary: Path,
     target: Path,
     software: str,
     options: dict[str, bool],
@@ -324,7 +327,7 @@ def _join(
         open_video(av, source) as original,
         av.open(str(_segment(folder, 0))) as first,
         av.open(
-            str(beside),
+            str(temporary),
             "w",
             CONTAINERS[target.suffix.lower()],
             container_options=container_options(av, original),
@@ -339,7 +342,7 @@ def _join(
         output.metadata.clear()
         output.metadata.update(tags)
         remux.write(_packets(av, folder, found.exact(found.end)))
-    with open_video(av, beside) as made:
+    with open_video(av, temporary) as made:
         lost = tags.keys() - {name.lower() for name in made.metadata}
     if not lost:
         return ()

@@ -48,7 +48,7 @@ class Survey:
     film: int
     """Position of the one that is enhanced among the video streams."""
     frames: int
-    """Of the film, as far as packets tell."""
+    """Of the film, by the times of its packets."""
     start: Fraction
     """Seconds that are taken from all times: a recording's clock need not start at 0."""
     first: Fraction

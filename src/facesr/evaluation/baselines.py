@@ -14,7 +14,7 @@ Method = Callable[[Tensor, int], Tensor]
 
 
 def enlarge(lr: Tensor, side: int, *, method: images.Filter) -> Tensor:
-    """Enlarges (3, h, h) to (3, side, side) with one of Pillow's filters, clamped to [0, 1]."""
+    """Enlarge (3, h, h) to (3, side, side) with one of Pillow's filters, clamped to [0, 1]."""
     return images.resize(lr, (side, side), method).clamp(0, 1)
 
 
@@ -24,7 +24,7 @@ def back_projected(lr: Tensor, side: int, *, method: images.Filter, times: int) 
 
 
 def build_baselines(back_projections: int) -> dict[str, Method]:
-    """Gives the rows that head every table, by name."""
+    """Return the rows that head every table, by name."""
     return {
         BICUBIC: partial(enlarge, method="bicubic"),
         "nearest": partial(enlarge, method="nearest"),

@@ -64,7 +64,7 @@ UNDRAWN = (BICUBIC, "nearest")
 
 
 class _Set(NamedTuple):
-    """Pictures to measure on."""
+    """Images to measure on."""
 
     name: str
     lr: Path
@@ -72,7 +72,7 @@ class _Set(NamedTuple):
     entries: Mapping[str, Entry]
     """Rows of the manifest by stem."""
     most: int | None
-    """Pictures of a validation set, at most; None takes all."""
+    """Images of a validation set, at most; None takes all."""
 
 
 class _Measured(NamedTuple):
@@ -98,7 +98,7 @@ def evaluate(
     report: Path,
     summary: Path,
 ) -> None:
-    """Measures the trained networks beside the baselines on held-out pairs.
+    """Measure the trained networks beside the baselines on held-out pairs.
 
     Args:
         params: Baselines, guards and counts.
@@ -107,15 +107,15 @@ def evaluate(
         valid: Pairs of the validation faces.
         validation_sets: Folder of packs: the validation faces' views by one recipe each, measured
             as the sets `valid RECIPE`.
-        fetched: Folders with the manifest of the sets' pictures, by the name of the set; that of
+        fetched: Folders with the manifest of the sets' images, by the name of the set; that of
             `faces` knows the validation faces as well.
         generator: Weights.
         gan: Weights.
         upsampler: Weights.
         starter: Weights of the network that ships with the package, which serves until a version
             is better.
-        report: Gets `per_image.csv`, `tables.md`, results by group of pictures as `groups.csv` and
-            `groups.md`, the gains as `gains.png`, and `sheets/SET.png` with pictures that may be
+        report: Gets `per_image.csv`, `tables.md`, results by group of images as `groups.csv` and
+            `groups.md`, the gains as `gains.png`, and `sheets/SET.png` with images that may be
             shown; those of the validation sets stand together in `sheets/valid.png`.
             `measurement.json` names device and number format.
         summary: Gets the means with their standard errors as JSON.
@@ -257,7 +257,7 @@ def _write_groups(measured: Sequence[_Measured], *, smallest: int, report: Path)
         groups = group(one.scores[FULL_SIZE], one.set.entries, smallest=smallest)
         rows += group_rows(one.set.name, groups)
         if groups:
-            title = f"## {one.set.name.capitalize()}, {len(one.pairs.stems)} pictures, {FULL_SIZE}"
+            title = f"## {one.set.name.capitalize()}, {len(one.pairs.stems)} images, {FULL_SIZE}"
             texts.append(f"{title}\n\n{group_table(groups, UPSAMPLED)}")
     reports.write_csv(report / "groups.csv", rows, header=GROUP_COLUMNS)
     reports.write_text(report / "groups.md", "\n\n".join(texts) + "\n")
@@ -296,7 +296,7 @@ def _write_pictures(
         gains,
         report / "gains.png",
         title=f"Gain in PSNR over bicubic, {sizes.lr_size} to {sizes.hr_size} px",
-        label="dB, mean over pictures ± standard error",
+        label="dB, mean over images ± standard error",
     )
 
 
@@ -304,9 +304,9 @@ INTRODUCTION = """\
 # Evaluation
 
 Bicubic comes first: a method below it has not learned anything. `Lanczos + back-projections` needs
-no learning either, but knows how clean pictures were reduced. Every result is rounded to 8 bits
-before it is measured. PSNR is the mean over pictures, peak 255, over all values of R, G and B. MSE
-and L1 are in grey levels of 0 to 255; "L1 sum" adds all values of a picture up, as the study did.
+no learning either, but knows how clean images were reduced. Every result is rounded to 8 bits
+before it is measured. PSNR is the mean over images, peak 255, over all values of R, G and B. MSE
+and L1 are in grey levels of 0 to 255; "L1 sum" adds all values of an image up, as the study did.
 "Clipped" is the share of values at 0 or 255 (over-exposure); "luma shift" the change of mean
 brightness; "gradient energy" that of the result over that of the original (below 1: smoother).
 
@@ -318,9 +318,9 @@ faces: the lists of results and originals were paired in unsorted order. Matched
 35 dB; unrelated faces, measured rightly, about 8 dB."""
 
 GROUPS_INTRODUCTION = """\
-# Results by group of pictures
+# Results by group of images
 
-By what the manifests say of each picture: the source's own words, measured by nobody here. Mean ±
-standard error; the gain is over bicubic, picture by picture. Groups of fewer than {smallest}
-pictures are left out, and so are those that hold every picture of a set. A difference between two
+By what the manifests say of each image: the source's own words, measured by nobody here. Mean ±
+standard error; the gain is over bicubic, image by image. Groups of fewer than {smallest}
+images are left out, and so are those that hold every image of a set. A difference between two
 groups below two standard errors says nothing. All metrics and methods: groups.csv."""

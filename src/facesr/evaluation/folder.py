@@ -35,7 +35,7 @@ def score_folder(
         names: Pattern of the file names to take.
         hr_size: Side of the originals in pixels.
         scale: hr_size over the side of the low-resolution view.
-        jpeg_quality: Bounds of the quality drawn for each picture, both included.
+        jpeg_quality: Bounds of the quality drawn for each image, both included.
         back_projections: Corrections of the row that knows the reduction.
         seed: Draws the qualities.
         label: Name of the Enhancer's row.
@@ -44,14 +44,14 @@ def score_folder(
         Markdown: mean PSNR in dB and mean gain over bicubic ± standard error.
 
     Raises:
-        DataError: No picture fits the pattern, or one cannot be read or is too small.
+        DataError: No image fits the pattern, or one cannot be read or is too small.
         ParamsError: scale does not divide hr_size.
     """
     if hr_size % scale:
         raise ParamsError(f"The scale {scale} does not divide the size {hr_size}.")
     files = [path for path in images.find(folder) if fnmatch(path.name, names)]
     if not files:
-        raise DataError(f"{folder} holds no picture named {names}. Name others.")
+        raise DataError(f"{folder} holds no image named {names}. Name others.")
     lr_size = (hr_size // scale, hr_size // scale)
     hrs = [images.round_to_8bit(images.read_square(path, hr_size)) for path in files]
     clean = [images.round_to_8bit(images.resize(hr, lr_size, "bicubic")) for hr in hrs]
@@ -76,7 +76,7 @@ def score_folder(
     header = ["method", "clean, dB", "gain", "JPEG, dB", "gain"]
     low, high = jpeg_quality
     return (
-        f"{len(files)} pictures of {hr_size} px in {folder} ({names}), x{scale}, "
+        f"{len(files)} images of {hr_size} px in {folder} ({names}), x{scale}, "
         f"JPEG quality {low} to {high}, mean PSNR RGB, gain over bicubic ± standard error\n\n"
         f"{reports.markdown_table(header, rows)}"
     )

@@ -1,4 +1,4 @@
-"""Results by group of pictures: by what their manifest says of each."""
+"""Results by group of images: by what their manifest says of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,12 +17,12 @@ GROUP_COLUMNS = (
 
 
 class Group(NamedTuple):
-    """Pictures of a set that have one attribute in common."""
+    """Images of a set that have one attribute in common."""
 
     name: str
     value: str
     scores: Sequence[Score]
-    """Of these pictures only, every method."""
+    """Of these images only, every method."""
 
     @property
     def pictures(self) -> int:
@@ -31,15 +31,15 @@ class Group(NamedTuple):
 
 
 def group(scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: int) -> list[Group]:
-    """Parts the scores of a set by the attributes of its pictures.
+    """Parts the scores of a set by the attributes of its images.
 
     Args:
         scores: Of one set at one size.
         entries: Rows of the manifest by stem.
-        smallest: Groups of fewer pictures are left out: their means say nothing.
+        smallest: Groups of fewer images are left out: their means say nothing.
 
     Returns:
-        Groups sorted by name and value, without those that hold every picture of the set.
+        Groups sorted by name and value, without those that hold every image of the set.
     """
     members: dict[tuple[str, str], set[str]] = {}
     stems = {score.stem for score in scores}
@@ -54,7 +54,7 @@ def group(scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: in
 
 
 def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str | int | float]]:
-    """Yields rows of groups.csv: mean and standard error of every metric by group and method."""
+    """Yield rows of groups.csv: mean and standard error of every metric by group and method."""
     for one in groups:
         for method in methods_of(one.scores):
             for metric in metrics.NAMES:
@@ -76,7 +76,7 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
 
 
 def group_table(groups: Sequence[Group], method: str) -> str:
-    """Renders a method beside bicubic, one row a group, as Markdown."""
+    """Render a method beside bicubic, one row a group, as Markdown."""
     header = ["group", "pictures"]
     for metric in SHOWN_METRICS:
         header += [f"{BICUBIC}, {LABELS[metric]}", method, "gain"]

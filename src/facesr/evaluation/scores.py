@@ -16,7 +16,7 @@ from facesr.names import BICUBIC
 
 
 class Score(NamedTuple):
-    """One picture, one method."""
+    """One image, one method."""
 
     stem: str
     method: str
@@ -41,7 +41,7 @@ def score(
     """
     side = pairs.hr.shape[-1]
     scores = []
-    for position, stem in enumerate(tqdm(pairs.stems, unit="picture", desc=label, disable=None)):
+    for position, stem in enumerate(tqdm(pairs.stems, unit="image", desc=label, disable=None)):
         lr = images.from_uint8(pairs.lr[position])
         hr = images.from_uint8(pairs.hr[position])
         restored = [images.round_to_8bit(method(lr, side)) for method in methods.values()]
@@ -54,7 +54,7 @@ def score(
 
 
 def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> None:
-    """Stops where the pictures of a pair show different faces.
+    """Stop where the images of a pair show different faces.
 
     Unrelated faces score about 8 dB, bicubic on matched pairs 21 and more.
 
@@ -70,7 +70,7 @@ def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> 
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, object]:
-    """Gives mean and standard error of every metric by method, with the gain over bicubic."""
+    """Return mean and standard error of every metric by method, with the gain over bicubic."""
     result: dict[str, object] = {"count": len({score.stem for score in scores})}
     for method in methods_of(scores):
         columns: dict[str, object] = {}
@@ -86,7 +86,7 @@ def summarise(scores: Sequence[Score]) -> dict[str, object]:
 
 
 def table(scores: Sequence[Score], *, side: int) -> str:
-    """Renders mean ± standard error as Markdown, one row a method, with the number of pictures."""
+    """Render mean ± standard error as Markdown, one row a method, with the number of images."""
     header = ["method", *(metrics.label(name, side) for name in metrics.NAMES)]
     rows = []
     for method in methods_of(scores):
@@ -96,7 +96,7 @@ def table(scores: Sequence[Score], *, side: int) -> str:
             row.append(f"{summary.mean:.4g} ± {summary.standard_error:.2g}")
         rows.append(row)
     count = len({score.stem for score in scores})
-    return f"{count} pictures, mean ± standard error.\n\n{reports.markdown_table(header, rows)}"
+    return f"{count} images, mean ± standard error.\n\n{reports.markdown_table(header, rows)}"
 
 
 def methods_of(scores: Iterable[Score]) -> list[str]:
@@ -105,10 +105,10 @@ def methods_of(scores: Iterable[Score]) -> list[str]:
 
 
 def column(scores: Iterable[Score], method: str, metric: str) -> list[float]:
-    """One metric of one method, a value a picture."""
+    """One metric of one method, a value an image."""
     return [score.values[metric] for score in scores if score.method == method]
 
 
 def enhanced_by(enhancer: Enhancer) -> Method:
-    """Makes a method of an Enhancer."""
+    """Make a method of an Enhancer."""
     return lambda lr, side: enhancer.enhance(lr, EnhanceOptions(size=side)).image

@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 class Sheet:
-    """Rows of low-res, restored and original pictures, of one set or of several."""
+    """Rows of low-res, restored and original images, of one set or of several."""
 
     def __init__(self, sizes: Sizes, methods: Mapping[str, Mapping[str, Method]]) -> None:
         self.sizes = sizes
@@ -52,14 +52,14 @@ class Sheet:
         *,
         count: int,
     ) -> None:
-        """Adds the first pictures of a set that may be shown.
+        """Add the first images of a set that may be shown.
 
         Args:
             set_name: For the notes.
             pairs: At full size.
             scores: At full size, for the notes.
             entries: Rows of the manifest by stem.
-            count: Pictures, at most.
+            count: Images, at most.
         """
         sides = {GENERATOR_SIZE: self.sizes.generator_size, FULL_SIZE: self.sizes.hr_size}
         allowed = [i for i, stem in enumerate(pairs.stems) if may_be_shown(entries[stem])]
@@ -76,7 +76,7 @@ class Sheet:
             )
 
     def write(self, path: Path, title: str) -> None:
-        """Writes the sheet as PNG; nothing where no picture may be shown."""
+        """Write the sheet as PNG; nothing where no image may be shown."""
         if not self.shown:
             return
         sheets.write_sheet(

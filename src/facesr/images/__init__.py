@@ -1,6 +1,6 @@
-"""Pictures in files and in memory: the only place of 8-bit values.
+"""Images in files and in memory: the only place of 8-bit values.
 
-In memory a picture is a float32 RGB tensor (3, H, W) in [0, 1].
+In memory an image is a float32 RGB tensor (3, H, W) in [0, 1].
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from facesr.errors import DataError
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.images import png, tiff_reader
 
 logger = logging.getLogger(__name__)
@@ -47,13 +47,13 @@ _PILLOW_FILTERS: dict[str, Image.Resampling] = {
 
 
 def find(folder: Path) -> list[Path]:
-    """Returns every file below `folder` whose name ends like a picture's, sorted by path.
+    """Return every file below `folder` whose name ends like an image's, sorted by path.
 
     Raises:
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Put the pictures there, or name another one.")
+        raise DataError(f"{folder} is not a folder. Put the images there, or name another one.")
     return sorted(
         path
         for path in folder.rglob("*")
@@ -63,24 +63,24 @@ def find(folder: Path) -> list[Path]:
 
 
 def read(source: Path | bytes) -> Tensor:
-    """Decodes a picture file, turned upright and converted to sRGB.
+    """Decode an image file, turned upright and converted to sRGB.
 
-    Depth, palette and transparency are told by the file's mode, never by its values. Transparent
+    Depth, palette and transparency follow from the file's mode, never from its values. Transparent
     parts are laid on white. `photos.read` keeps them, and all else that a file holds.
 
     Args:
-        source: A path, or the encoded bytes of a picture.
+        source: A path, or the encoded bytes of an image.
 
     Returns:
         (3, H, W) float32 RGB in [0, 1].
 
     Raises:
-        DataError: Not a picture, damaged, or so large that it looks like a decompression bomb.
+        DataError: Not an image, damaged, or so large that it looks like a decompression bomb.
     """
     name = _name(source)
-    with opened(source) as picture:
-        kind = picture.format
-        decoded = from_pillow(decode(picture, source, name), name)
+    with opened(source) as image:
+        kind = image.format
+        decoded = from_pillow(decode(image, source, name), name)
     if kind == "PNG" and (colours := png.read_colours(_content(source))):
         return png.to_srgb(decoded, colours)
     return decoded
@@ -105,19 +105,19 @@ def opened(
         with faults_of(name):
             # Never by its name: Pillow would map turned TIFF files into memory, and wrongly.
             file = stack.enter_context(_file(source))
-            picture = _open(file, name)
-            if picture.format == "TIFF":
+            image = _open(file, name)
+            if image.format == "TIFF":
                 try:
-                    tiff_reader.go_to_image(picture)
+                    tiff_reader.go_to_image(image)
                 except SyntaxError:
-                    picture = _open_unknown(file, name)
-        width, height = picture.size
+                    image = _open_unknown(file, name)
+        width, height = image.size
         if width * height > max_pixels:
             raise DataError(
                 f"{name} has {width} x {height} pixels, more than {max_pixels}: it is too large to "
                 "be opened safely. Reduce it, or raise --max-pixels."
             )
-        yield picture
+        yield image
 
 
 @contextmanager
@@ -140,44 +140,44 @@ def faults_of(name: str) -> Iterator[None]:
         raise DataError(f"{name} is damaged ({error}). Replace it with an intact copy.") from error
 
 
-def decode(picture: Image.Image, source: Path | bytes, name: str) -> Image.Image:
+def decode(image: Image.Image, source: Path | bytes, name: str) -> Image.Image:
     """Decode an opened file and turn it upright: 8 bits a channel, or 16 of grey.
 
     Raises:
         DataError: It is damaged, or holds values that are not read.
     """
-    pixels = decode_tiff(picture, source, name)
+    pixels = decode_tiff(image, source, name)
     if pixels is not None:
-        return from_pixels(pixels, picture)
-    if picture.mode in ("I", "F"):
+        return from_pixels(pixels, image)
+    if image.mode in ("I", "F"):
         with _file(source) as file:
-            raise DataError(f"{name} {tiff_reader.describe(file, picture.tell())}")
+            raise DataError(f"{name} {tiff_reader.describe(file, image.tell())}")
     with faults_of(name):
-        picture.load()
-        return ImageOps.exif_transpose(picture)
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
-def decode_tiff(picture: Image.Image, source: Path | bytes, name: str) -> tiff_reader.Pixels | None:
+def decode_tiff(image: Image.Image, source: Path | bytes, name: str) -> tiff_reader.Pixels | None:
     """Return the values of an opened TIFF file, upright, where `tiff_reader` reads them.
 
     Raises:
         DataError: It is damaged.
     """
-    if picture.format != "TIFF":
+    if image.format != "TIFF":
         return None
     with faults_of(name), _file(source) as file:
-        pixels = tiff_reader.read_pixels(file, tiff_reader.page_of(picture))
-        orientation = picture.getexif().get(_ORIENTATION, 1)
+        pixels = tiff_reader.read_pixels(file, tiff_reader.page_of(image))
+        orientation = image.getexif().get(_ORIENTATION, 1)
         return None if pixels is None else tiff_reader.turn(pixels, orientation)
 
 
 def from_pixels(pixels: tiff_reader.Pixels, opened: Image.Image) -> Image.Image:
-    """Make a Pillow picture of values, with what stands beside in the opened file."""
+    """Make a Pillow image of values, with what stands beside in the opened file."""
     if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture.info = opened.info
-    return picture
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.info = opened.info
+    return image
 
 
 def _file(source: Path | bytes) -> IO[bytes]:
@@ -193,10 +193,10 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
 
 def _open_unknown(file: IO[bytes], name: str) -> Image.Image:
     file.seek(0)
-    picture = tiff_reader.open_unknown(file) if tiff_reader.is_tiff(file.read(4)) else None
-    if picture is None:
+    image = tiff_reader.open_unknown(file) if tiff_reader.is_tiff(file.read(4)) else None
+    if image is None:
         raise DataError(f"{name} {_what_it_is(file)}")
-    return picture
+    return image
 
 
 def _what_it_is(file: IO[bytes]) -> str:
@@ -210,7 +210,7 @@ def _what_it_is(file: IO[bytes]) -> str:
         kind = next((kind for brand, kind in _BRANDS if brand in start), "a video")
     if kind:
         return f"is {kind}; convert it to JPEG, PNG, WebP or TIFF first."
-    return "is not a picture. Give a JPEG, PNG, WebP, TIFF, GIF or BMP file."
+    return "is not an image. Give a JPEG, PNG, WebP, TIFF, GIF or BMP file."
 
 
 _BRANDS = ((b"avif", "AVIF"), (b"avis", "AVIF"), (b"crx ", "a camera's raw file")) + tuple(
@@ -230,144 +230,144 @@ def _content(source: Path | bytes) -> bytes:
 
 
 def _name(source: Path | bytes) -> str:
-    return "the picture" if isinstance(source, bytes) else str(source)
+    return "the image" if isinstance(source, bytes) else str(source)
 
 
 def read_square(path: Path, size: int) -> Tensor:
-    """Reads a picture, cuts the middle square and reduces it to (3, size, size).
+    """Read an image, cut the middle square and reduce it to (3, size, size).
 
     Raises:
-        DataError: The file cannot be read, or is smaller than `size`: enlarged pictures would
+        DataError: The file cannot be read, or is smaller than `size`: enlarged images would
             teach a network to blur.
     """
-    picture = centre_square(read(path))
-    side = picture.shape[-1]
+    image = centre_square(read(path))
+    side = image.shape[-1]
     if side < size:
         raise DataError(f"{path} has a side of {side} px where {size} px are needed.")
-    return resize(picture, (size, size), "lanczos").clamp(0, 1)
+    return resize(image, (size, size), "lanczos").clamp(0, 1)
 
 
-def from_pillow(picture: Image.Image, name: str = "the picture") -> Tensor:
-    """Converts any Pillow picture to (3, H, W) float32 sRGB in [0, 1]; `name` is for messages."""
-    if picture.mode.startswith("I;16"):
-        grey = np.asarray(picture, dtype=np.float32) / 65535
+def from_pillow(image: Image.Image, name: str = "the image") -> Tensor:
+    """Convert any Pillow image to (3, H, W) float32 sRGB in [0, 1]; `name` is for messages."""
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.float32) / 65535
         return torch.from_numpy(np.repeat(grey[None], 3, axis=0))
-    if "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBa"):
-        picture = picture.convert("RGBA")
-    picture = _to_srgb(picture, name)
-    if picture.mode == "RGBA":
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    rgb = torch.from_numpy(np.array(picture.convert("RGB")))  # (H, W, 3)
+    if "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+    image = _to_srgb(image, name)
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    rgb = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
     # One pass and one new array: at 1024 px a third of the time of the obvious expression.
     planes = torch.empty(3, *rgb.shape[:2])
     planes.copy_(rgb.permute(2, 0, 1))
     return planes.div_(255)
 
 
-def _to_srgb(picture: Image.Image, name: str) -> Image.Image:
-    profile = picture.info.get("icc_profile")
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    profile = image.info.get("icc_profile")
     if not profile:
-        return picture
-    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        return image
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
     try:
-        if picture.mode == "P":
-            picture = picture.convert("RGB")
+        if image.mode == "P":
+            image = image.convert("RGB")
         converted = ImageCms.profileToProfile(
-            picture,
+            image,
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
             ImageCms.createProfile("sRGB"),
             outputMode=mode,
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         logger.warning("%s: colour profile cannot be read (%s), taken as sRGB", name, error)
-        return picture
-    return picture if converted is None else converted
+        return image
+    return image if converted is None else converted
 
 
-def to_uint8(picture: Tensor) -> Tensor:
-    """Rounds values in [0, 1] to 8 bits; anything outside is clamped first."""
-    return _grey_levels(picture).to(torch.uint8)
+def to_uint8(image: Tensor) -> Tensor:
+    """Round values in [0, 1] to 8 bits; anything outside is clamped first."""
+    return _grey_levels(image).to(torch.uint8)
 
 
-def from_uint8(picture: Tensor) -> Tensor:
-    """Turns 8-bit values into float32 in [0, 1]."""
-    return picture.float() / 255
+def from_uint8(image: Tensor) -> Tensor:
+    """Turn 8-bit values into float32 in [0, 1]."""
+    return image.float() / 255
 
 
-def round_to_8bit(picture: Tensor) -> Tensor:
-    """Gives float values as a file with 8 bits would hold them."""
-    return _grey_levels(picture).div_(255)
+def round_to_8bit(image: Tensor) -> Tensor:
+    """Return float values as a file with 8 bits would hold them."""
+    return _grey_levels(image).div_(255)
 
 
-def _grey_levels(picture: Tensor) -> Tensor:
+def _grey_levels(image: Tensor) -> Tensor:
     # In place after the first copy: a new array for each step takes five times as long.
-    return picture.detach().clamp(0, 1).mul_(255).round_()
+    return image.detach().clamp(0, 1).mul_(255).round_()
 
 
-def to_pillow(picture: Tensor) -> Image.Image:
-    """Converts (3, H, W) in [0, 1] to an 8-bit RGB Pillow picture."""
-    pixels = np.empty((*picture.shape[-2:], 3), np.uint8)
-    for channel, plane in enumerate(picture):
+def to_pillow(image: Tensor) -> Image.Image:
+    """Convert (3, H, W) in [0, 1] to an 8-bit RGB Pillow image."""
+    pixels = np.empty((*image.shape[-2:], 3), np.uint8)
+    for channel, plane in enumerate(image):
         pixels[..., channel] = to_uint8(plane).cpu().numpy()
     return Image.fromarray(pixels)
 
 
-def encode_png(picture: Tensor) -> bytes:
-    """Encodes (3, H, W) in [0, 1] as 8-bit PNG."""
+def encode_png(image: Tensor) -> bytes:
+    """Encode (3, H, W) in [0, 1] as 8-bit PNG."""
     buffer = io.BytesIO()
-    to_pillow(picture).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
+    to_pillow(image).save(buffer, "PNG", compress_level=PNG_COMPRESSION)
     return buffer.getvalue()
 
 
-def encode_jpeg(picture: Tensor, *, quality: int, chroma_halved: bool) -> bytes:
-    """Encodes (3, H, W) in [0, 1] as JPEG.
+def encode_jpeg(image: Tensor, *, quality: int, chroma_halved: bool) -> bytes:
+    """Encode (3, H, W) in [0, 1] as JPEG.
 
     Args:
-        picture: The picture.
+        image: The image.
         quality: 1 to 95.
         chroma_halved: Stores colour at half the resolution (4:2:0), as cameras do.
     """
     buffer = io.BytesIO()
     subsampling = "4:2:0" if chroma_halved else "4:4:4"
-    to_pillow(picture).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    to_pillow(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
 
 
-def write(path: Path, picture: Tensor) -> None:
-    """Writes (3, H, W) in [0, 1] as 8-bit PNG; the file appears whole or not at all."""
-    with written_whole(path) as beside:
-        beside.write_bytes(encode_png(picture))
+def write(path: Path, image: Tensor) -> None:
+    """Write (3, H, W) in [0, 1] as 8-bit PNG; the file appears whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encode_png(image))
 
 
 def resize(
-    picture: Tensor,
+    image: Tensor,
     size: tuple[int, int],
     method: Filter,
     *,
     box: tuple[float, float, float, float] | None = None,
 ) -> Tensor:
-    """Resizes with Pillow's anti-aliased filters in float arithmetic.
+    """Resize with Pillow's anti-aliased filters in float arithmetic.
 
     Pillow widens the filter when it reduces, as MATLAB's imresize does; un-anti-aliased reduction
     (OpenCV, `F.interpolate` without `antialias`) costs 0.9 dB at x4 and is used nowhere.
 
     Args:
-        picture: (C, H, W) float32.
+        image: (C, H, W) float32.
         size: Height and width of the result in pixels.
         method: The filter's name.
         box: Left, top, right and bottom of the part that becomes the result, in pixels, fractions
-            allowed; the filter looks beyond them. All of the picture where it is None.
+            allowed; the filter looks beyond them. All of the image where it is None.
 
     Returns:
         (C, *size) float32; bicubic and Lanczos overshoot [0, 1] slightly.
     """
-    if picture.shape[-2:] == size and box in (None, (0, 0, size[1], size[0])):
-        return picture
+    if image.shape[-2:] == size and box in (None, (0, 0, size[1], size[0])):
+        return image
     height, width = size
-    # One channel at a time into its place: of a large picture nothing is held twice.
-    result = np.empty((picture.shape[0], height, width), np.float32)
-    for own, plane in zip(result, picture.cpu().numpy(), strict=True):
+    # One channel at a time into its place: of a large image nothing is held twice.
+    result = np.empty((image.shape[0], height, width), np.float32)
+    for own, plane in zip(result, image.cpu().numpy(), strict=True):
         resized = Image.fromarray(plane).resize((width, height), _PILLOW_FILTERS[method], box=box)
         own[:] = np.asarray(resized)
     return torch.from_numpy(result)
@@ -385,14 +385,14 @@ def fill_beneath(colour: Tensor, alpha: Tensor) -> Tensor:
     return torch.where(alpha > 0, colour, around)
 
 
-def centre_square(picture: Tensor, side: int | None = None) -> Tensor:
-    """Cuts a square of `side` from the middle of a (3, H, W) picture, the largest at most."""
-    height, width = picture.shape[-2:]
+def centre_square(image: Tensor, side: int | None = None) -> Tensor:
+    """Cuts a square of `side` from the middle of a (3, H, W) image, the largest at most."""
+    height, width = image.shape[-2:]
     side = min(height, width, side or height)
     top, left = (height - side) // 2, (width - side) // 2
-    return picture[:, top : top + side, left : left + side]
+    return image[:, top : top + side, left : left + side]
 
 
 def stack(pictures: Iterable[Tensor]) -> Tensor:
-    """Stacks pictures of one size to (N, 3, H, W)."""
+    """Stacks images of one size to (N, 3, H, W)."""
     return torch.stack(list(pictures))

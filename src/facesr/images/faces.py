@@ -41,7 +41,7 @@ Restore = Callable[[Tensor], Tensor]
 
 
 class Box(NamedTuple):
-    """Part of a picture, in pixels from its left and upper edge; it may reach beyond them."""
+    """Part of an image, in pixels from its left and upper edge; it may reach beyond them."""
 
     left: float
     top: float
@@ -49,23 +49,23 @@ class Box(NamedTuple):
     height: float
 
 
-def find_faces(picture: Tensor) -> list[Box]:
-    """Finds upright faces, seen from the front or half from the side, with dlib's detector.
+def find_faces(image: Tensor) -> list[Box]:
+    """Find upright faces, seen from the front or half from the side, with dlib's detector.
 
     It compares histograms of gradients (Dalal and Triggs 2005); its five templates are part of
     dlib, so nothing is downloaded (http://dlib.net/face_detector.py.html). Faces below about 35 px,
     or below 2 % of the longer side of a large photograph, are not found.
 
     Args:
-        picture: (3, h, w) in [0, 1].
+        image: (3, h, w) in [0, 1].
 
     Returns:
         The squares around the faces, largest first.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     reduction = max(1.0, max(height, width) / DETECTION_SIDE)
     small = images.resize(
-        picture, (max(1, round(height / reduction)), max(1, round(width / reduction))), "bilinear"
+        image, (max(1, round(height / reduction)), max(1, round(width / reduction))), "bilinear"
     )
     pixels = images.to_uint8(small).permute(1, 2, 0).contiguous().numpy()
     boxes = _detector().run(pixels, 1, CONFIDENCE)[0]
@@ -87,12 +87,12 @@ def _around(box: "dlib.rectangle", reduction: float) -> Box:
     return Box(left, top, side, side)
 
 
-def cut(picture: Tensor, box: Box, size: int) -> Tensor:
+def cut(image: Tensor, box: Box, size: int) -> Tensor:
     """Cuts a face out and brings it to `size`; anti-aliased where that reduces it.
 
     Args:
-        picture: (3, h, w) in [0, 1].
-        box: A square. What lies beyond the picture repeats its edge.
+        image: (3, h, w) in [0, 1].
+        box: A square. What lies beyond the image repeats its edge.
         size: Side of the result in pixels.
 
     Returns:
@@ -102,11 +102,11 @@ def cut(picture: Tensor, box: Box, size: int) -> Tensor:
     margin = 2 + round(3 * max(1.0, box.height / size))
     left, top = int(box.left) - margin, int(box.top) - margin
     right, bottom = int(box.left + box.width) + margin, int(box.top + box.height) + margin
-    rows = torch.arange(top, bottom + 1).clamp(0, picture.shape[-2] - 1)
-    columns = torch.arange(left, right + 1).clamp(0, picture.shape[-1] - 1)
+    rows = torch.arange(top, bottom + 1).clamp(0, image.shape[-2] - 1)
+    columns = torch.arange(left, right + 1).clamp(0, image.shape[-1] - 1)
     x, y = box.left - left, box.top - top
     part = images.resize(
-        picture[:, rows][:, :, columns],
+        image[:, rows][:, :, columns],
         (size, size),
         "lanczos",
         box=(x, y, x + box.width, y + box.height),
@@ -115,7 +115,7 @@ def cut(picture: Tensor, box: Box, size: int) -> Tensor:
 
 
 def paste(photograph: Tensor, crop: Tensor, box: Box) -> Tensor:
-    """Lays a cut face back into the photograph, in place; its border fades out.
+    """Lay a cut face back into the photograph, in place; its border fades out.
 
     Args:
         photograph: (3, H, W) in [0, 1]; changed.
@@ -163,28 +163,26 @@ def _fade(pixels: range, start: float, length: float, limit: int) -> Tensor:
     return weight
 
 
-def restore_faces(
-    photograph: Tensor, picture: Tensor, faces: Sequence[Box], restore: Restore
-) -> int:
-    """Restores faces and pastes them into the photograph.
+def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], restore: Restore) -> int:
+    """Restore faces and pastes them into the photograph.
 
     A face goes to the networks as large as it is. Only one that is blurred, so that a reduction
     loses nothing, is reduced first: networks know sharp faces, and leave blur as it is. A sharp
     face that does not grow is left alone.
 
     Args:
-        photograph: (3, H, W) in [0, 1]: `picture`, enlarged in any way. Changed.
-        picture: (3, h, w) in [0, 1].
-        faces: Squares in pixels of `picture`.
+        photograph: (3, H, W) in [0, 1]: `image`, enlarged in any way. Changed.
+        image: (3, h, w) in [0, 1].
+        faces: Squares in pixels of `image`.
         restore: Enlarges by a whole scale.
 
     Returns:
         The number of faces that were restored.
     """
-    y, x = (new / old for new, old in zip(photograph.shape[-2:], picture.shape[-2:], strict=True))
+    y, x = (new / old for new, old in zip(photograph.shape[-2:], image.shape[-2:], strict=True))
     restored = 0
     for face in faces:
-        crop = cut(picture, face, round(face.width))
+        crop = cut(image, face, round(face.width))
         reduced = reduce_to_detail(crop)
         if reduced is crop and max(x, y) <= 1:
             continue

@@ -1,7 +1,7 @@
-"""What picture files say beside the picture: EXIF, XMP and IPTC, and what of it may go on.
+"""What image files say beside the image: EXIF, XMP and IPTC, and what of it may go on.
 
 What describes the file that was (sizes, orientation, previews) is left out, and so is the place
-where the picture was taken, unless it is asked for.
+where the image was taken, unless it is asked for.
 """
 
 import math
@@ -65,7 +65,7 @@ _PERSONAL_NAMES = frozenset(
         "lensserialnumber",
     ]
 )
-# Google's and Apple's cameras hang depth maps, gain maps of HDR, second pictures and videos behind
+# Google's and Apple's cameras hang depth maps, gain maps of HDR, second images and videos behind
 # the file and describe them.
 _STALE_NAMESPACES = (
     "http://ns.google.com/photos/",
@@ -99,32 +99,32 @@ class Metadata:
     """Of a PNG file, and the comment of a JPEG or GIF file."""
 
 
-def read(picture: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool) -> Metadata:
-    """Takes from an opened file what may go on.
+def read(image: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool) -> Metadata:
+    """Take from an opened file what may go on.
 
     Args:
-        picture: As `Image.open` gives it, not yet changed.
+        image: As `Image.open` gives it, not yet changed.
         data: The file.
         notes: Added to where something cannot be read.
         keep_gps: Keeps the place as well.
     """
-    xmp = picture.info.get("xmp") or b""
+    xmp = image.info.get("xmp") or b""
     try:
         xmp = clean_xmp(bytes(xmp), keep_gps=keep_gps)
     except (ExpatError, ValueError, RecursionError) as error:
         notes.append(f"the XMP metadata cannot be read and is left out ({error})")
         xmp = b""
     try:
-        found = IptcImagePlugin.getiptcinfo(picture) or {}  # type: ignore[arg-type]
+        found = IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]
     # Pillow's reader trusts the lengths that it finds.
     except (SyntaxError, ValueError, OSError, struct.error) as error:
         notes.append(f"the IPTC metadata cannot be read and is left out ({error})")
         found = {}
     return Metadata(
-        clean_exif(picture.getexif(), keep_gps=keep_gps),
+        clean_exif(image.getexif(), keep_gps=keep_gps),
         xmp,
         _pack_iptc(found, keep_gps),
-        tuple(_read_texts(picture, data, notes, keep_gps)),
+        tuple(_read_texts(image, data, notes, keep_gps)),
     )
 
 
@@ -135,25 +135,25 @@ def note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> Non
         frames = len(tiff_reader.full_pages(opened))
         if not frames:
             notes.append("the file calls this image a preview: a larger one in it is not read")
-    # A camera's MPO file holds previews beside the picture.
+    # A camera's MPO file holds previews beside the image.
     if frames > 1 and opened.format != "MPO":
-        notes.append("animated or with several pages: only the first picture is taken")
+        notes.append("animated or with several pages: only the first image is taken")
     if opened.format in ("JPEG", "MPO") and any(mark in data for mark in _GAIN_MAPS):
         notes.append("HDR is lost: the gain map is left out")
     if opened.format == "PNG" and (kind := png.hdr(data)):
         notes.append(f"HDR is lost: the colours ({kind}) are taken as sRGB")
 
 
-def read_dpi(picture: Image.Image, notes: list[str]) -> tuple[float, float] | None:
+def read_dpi(image: Image.Image, notes: list[str]) -> tuple[float, float] | None:
     """Return pixels per inch to the right and down, where an opened file gives them as numbers."""
-    info = picture.info
+    info = image.info
     shape = info.get("aspect") or info.get("resolution")
     if info.get("jfif_unit") == 0:
         shape = info.get("jfif_density")
     if shape and 0 < shape[0] != shape[1] > 0:
         notes.append(f"its pixels are not square ({shape[0]}:{shape[1]}), which is left out")
     # Where a TIFF file says nothing, Pillow says 1.
-    found = info.get("dpi") if _X_RESOLUTION in getattr(picture, "tag_v2", {_X_RESOLUTION}) else ()
+    found = info.get("dpi") if _X_RESOLUTION in getattr(image, "tag_v2", {_X_RESOLUTION}) else ()
     if not found:
         return None
     try:
@@ -167,9 +167,9 @@ def read_dpi(picture: Image.Image, notes: list[str]) -> tuple[float, float] | No
 
 
 def _read_texts(
-    picture: Image.Image, data: bytes, notes: list[str], keep_gps: bool
+    image: Image.Image, data: bytes, notes: list[str], keep_gps: bool
 ) -> Iterator[png.Chunk]:
-    if picture.format == "PNG":
+    if image.format == "PNG":
         for chunk in png.chunks(data):
             if chunk.name not in png.TEXTS or chunk.keyword in ("XML:com.adobe.xmp", "Software"):
                 continue
@@ -179,7 +179,7 @@ def _read_texts(
                     notes.append(f"the text {chunk.keyword} is left out")
             elif keep_gps or not _is_place_or_person(chunk.keyword.rpartition(":")[2].lower()):
                 yield chunk
-    elif picture.format in ("JPEG", "MPO", "GIF") and (comment := picture.info.get("comment")):
+    elif image.format in ("JPEG", "MPO", "GIF") and (comment := image.info.get("comment")):
         yield png.Chunk(b"tEXt", b"Comment\0" + bytes(comment).replace(b"\0", b""))
 
 

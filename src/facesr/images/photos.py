@@ -1,4 +1,4 @@
-"""Picture files with all that they hold: depth, transparency, colour profile, camera data.
+"""Image files with all that they hold: depth, transparency, colour profile, camera data.
 
 `read` takes a file apart, `encode` puts one together. What stands between works on sRGB alone.
 """
@@ -34,7 +34,7 @@ QUALITY = 95
 """Of JPEG and WebP where nothing else is asked: below it the compression shows (-0.1 dB at x4)."""
 
 MAX_PIXELS = 200_000_000
-"""Of a picture and of its enlargement where nothing else is asked; 2.4 GB in memory."""
+"""Of an image and of its enlargement where nothing else is asked; 2.4 GB in memory."""
 
 _ORIENTATION = 0x0112
 # A JPEG's segment: XMP and IPTC that do not fit are left out.
@@ -43,7 +43,7 @@ _LONGEST_SEGMENT = 65_000
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture, upright and in sRGB, and what its file says beside."""
+    """An image, upright and in sRGB, and what its file says beside."""
 
     colour: Tensor
     """(3, H, W) float32 RGB in [0, 1], not multiplied by alpha."""
@@ -69,18 +69,18 @@ def read(
     max_pixels: int = MAX_PIXELS,
     keep_gps: bool = False,
 ) -> Photo:
-    """Decodes the first picture of a file, upright, in sRGB, nothing thrown away.
+    """Decode the first image of a file, upright, in sRGB, nothing thrown away.
 
     Args:
         source: A path, or the encoded bytes.
         name: For messages, where it is not the path.
-        max_pixels: A larger picture is refused before it is decoded.
-        keep_gps: Keeps the place where the picture was taken.
+        max_pixels: A larger image is refused before it is decoded.
+        keep_gps: Keeps the place where the image was taken.
 
     Raises:
-        DataError: Not a picture, damaged, of 32-bit values, or too large.
+        DataError: Not an image, damaged, of 32-bit values, or too large.
     """
-    name = name or ("the picture" if isinstance(source, bytes) else str(source))
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
     notes: list[str] = []
     with images.opened(source, name, max_pixels=max_pixels) as opened:
         with images.faults_of(name):
@@ -89,7 +89,7 @@ def read(
             if opened.mode == "CMYK" and sixteen_bit.holds_16_bits(opened):
                 notes.append("printing colours of 16 bits are read as 8")
             is_deep_png = sixteen_bit.is_deep_png(opened)
-            # After this a PNG may be loaded, and once loaded, a TIFF no longer tells.
+            # After this a PNG may be loaded, and once loaded, a TIFF no longer has it.
             orientation = opened.getexif().get(_ORIENTATION, 1)
         pixels = images.decode_tiff(opened, source, name)
         if is_deep_png:
@@ -120,12 +120,12 @@ def read(
 def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
     base, alpha = _split(upright)
     base, profile = _to_srgb(base, base.info.pop("icc_profile", None), notes)
-    is_deep = base.mode.startswith("I;16")
+    is_sixteen_bit = base.mode.startswith("I;16")
     return Photo(
         colour=images.from_pillow(base, name),
         alpha=None if alpha is None else images.from_uint8(torch.from_numpy(np.array(alpha)))[None],
-        is_grey=is_deep or base.mode in ("1", "L"),
-        depth=16 if is_deep else 8,
+        is_grey=is_sixteen_bit or base.mode in ("1", "L"),
+        depth=16 if is_sixteen_bit else 8,
         profile=profile,
     )
 
@@ -161,17 +161,17 @@ def encode(
     keep_metadata: bool = True,
     software: str = "",
 ) -> bytes:
-    """Encodes a picture as a file that holds what the original did.
+    """Encode an image as a file that holds what the original did.
 
     Args:
-        photo: The picture.
+        photo: The image.
         file_format: None takes that of the original.
         quality: 1 to 100, of JPEG and WebP.
         keep_metadata: False leaves out all camera data.
-        software: What made the picture; written into the metadata in any case.
+        software: What made the image; written into the metadata in any case.
 
     Raises:
-        DataError: The picture is too large for the format.
+        DataError: The image is too large for the format.
     """
     chosen = file_format or photo.format
     exif = Image.Exif()
@@ -186,16 +186,16 @@ def encode(
     except (OSError, ValueError) as error:
         height, width = photo.colour.shape[-2:]
         raise DataError(
-            f"A picture of {width} x {height} pixels cannot be written as {chosen} ({error}). "
+            f"An image of {width} x {height} pixels cannot be written as {chosen} ({error}). "
             "Choose another format, such as png."
         ) from error
 
 
 def losses(photo: Photo, file_format: Format, *, keep_metadata: bool = True) -> tuple[str, ...]:
-    """Say what of a picture a format cannot hold.
+    """Say what of an image a format cannot hold.
 
     Args:
-        photo: The picture.
+        photo: The image.
         file_format: That `encode` is to write.
         keep_metadata: As `encode` gets it: what is to be left out is no loss.
     """
@@ -300,7 +300,7 @@ def _save(photo: Photo, file_format: Format, written: Metadata, **options: objec
 
 
 def fill_transparent(photo: Photo) -> Photo:
-    """Gives transparent pixels the colours around them, so that no halo comes from beneath.
+    """Return transparent pixels the colours around them, so that no halo comes from beneath.
 
     Colours multiplied by alpha are reduced until nothing is transparent and taken back from there
     (pull-push, Gortler et al. 1996, https://doi.org/10.1145/237170.237200).
@@ -310,49 +310,49 @@ def fill_transparent(photo: Photo) -> Photo:
     return replace(photo, colour=images.fill_beneath(photo.colour, photo.alpha))
 
 
-def lay_on_white(photo: Photo) -> Tensor:
-    """Gives the picture as it is seen on a white page, (3, H, W)."""
+def composite_on_white(photo: Photo) -> Tensor:
+    """Return the image as it is seen on a white page, (3, H, W)."""
     if photo.alpha is None:
         return photo.colour
     return photo.colour * photo.alpha + (1 - photo.alpha)
 
 
-def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Takes colours and transparency apart."""
-    if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        is_grey = picture.mode in ("1", "L", "LA", "La")
-        whole = picture.convert("LA" if is_grey else "RGBA")
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Take colours and transparency apart."""
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
+        is_grey = image.mode in ("1", "L", "LA", "La")
+        whole = image.convert("LA" if is_grey else "RGBA")
         alpha = whole.getchannel("A")
         # All opaque is none.
         return whole.convert("L" if is_grey else "RGB"), (
             alpha if alpha.getextrema() != (255, 255) else None
         )
-    if picture.mode.startswith("I;16") or picture.mode in ("1", "L", "CMYK"):
-        return picture, None
-    return picture.convert("RGB"), None
+    if image.mode.startswith("I;16") or image.mode in ("1", "L", "CMYK"):
+        return image, None
+    return image.convert("RGB"), None
 
 
 def _to_srgb(
-    picture: Image.Image, profile: bytes | None, notes: list[str]
+    image: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """Converts colours; gives the profile that the result is to go back to."""
-    if picture.mode == "CMYK":
+    """Convert colours; return the profile that the result is to go back to."""
+    if image.mode == "CMYK":
         notes.append("printing colours (CMYK) become RGB")
     if not profile:
-        return picture, None
+        return image, None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
-        if picture.mode not in ("RGB", "CMYK"):
+        if image.mode not in ("RGB", "CMYK"):
             # Grey stays what it is; a profile for colours says nothing about it.
-            return picture, profile if space == "GRAY" else None
+            return image, profile if space == "GRAY" else None
         converted = ImageCms.profileToProfile(
-            picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         notes.append(_unreadable(error))
-        return picture, None
-    converted = converted or picture
+        return image, None
+    converted = converted or image
     converted.info.pop("icc_profile", None)
     return converted, profile if space == "RGB" else None
 
@@ -373,24 +373,24 @@ def _to_deep(photo: Photo) -> sixteen_bit.Pixels:
 
 
 def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:
-    picture = images.to_pillow(photo.colour)
+    image = images.to_pillow(photo.colour)
     if photo.profile and not photo.is_grey:
         back = ImageCms.profileToProfile(
-            picture,
+            image,
             ImageCms.createProfile("sRGB"),
             ImageCms.ImageCmsProfile(io.BytesIO(photo.profile)),
             outputMode="RGB",
         )
-        picture = back or picture
+        image = back or image
     if photo.is_grey:
-        picture = picture.convert("L")
+        image = image.convert("L")
     if photo.alpha is None:
-        return picture
+        return image
     alpha = Image.fromarray(images.to_uint8(photo.alpha)[0].numpy())
     if file_format == "jpeg":
-        return Image.composite(picture, Image.new(picture.mode, picture.size, "white"), alpha)
-    picture.putalpha(alpha)
-    return picture
+        return Image.composite(image, Image.new(image.mode, image.size, "white"), alpha)
+    image.putalpha(alpha)
+    return image
 
 
 def _nearest_format(name: str) -> Format:

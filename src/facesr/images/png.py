@@ -107,9 +107,9 @@ def hdr(data: bytes) -> str:
     return named[0].decode() if named else ""
 
 
-def to_srgb(picture: Tensor, colours: Colours) -> Tensor:
+def to_srgb(image: Tensor, colours: Colours) -> Tensor:
     """Convert (3, H, W) in [0, 1] to sRGB; what lies outside of its gamut is clamped."""
-    linear = picture ** (1 / colours.gamma)
+    linear = image ** (1 / colours.gamma)
     if not np.allclose(colours.primaries, _SRGB, 0, _SAME_PLACE):
         source, target = _to_xyz(colours.primaries), _to_xyz(_SRGB)
         assert source is not None

@@ -1,7 +1,7 @@
-"""Pictures of 16 bits a channel in colour or with transparency, which Pillow reads as 8.
+"""Images of 16 bits a channel in colour or with transparency, which Pillow reads as 8.
 
-Pillow opens their files first, so that damage is told as for all others; imagecodecs and tifffile
-give the values, and lcms, through imagecodecs, converts colours.
+Pillow opens their files first, so that damage is reported as for all others; imagecodecs and
+tifffile give the values, and lcms, through imagecodecs, converts colours.
 """
 
 import struct
@@ -25,23 +25,23 @@ _BITS_PER_SAMPLE = 0x0102
 _METRES_PER_INCH = 0.0254
 
 
-def is_deep_png(picture: Image.Image) -> bool:
+def is_deep_png(image: Image.Image) -> bool:
     """Whether `decode_png` takes a file that is opened and not yet loaded; grey is Pillow's."""
-    is_coloured = picture.mode in ("RGB", "RGBA", "LA")
-    return picture.format == "PNG" and is_coloured and holds_16_bits(picture)
+    is_coloured = image.mode in ("RGB", "RGBA", "LA")
+    return image.format == "PNG" and is_coloured and holds_16_bits(image)
 
 
-def holds_16_bits(picture: Image.Image) -> bool:
+def holds_16_bits(image: Image.Image) -> bool:
     """Whether a file that is opened and not yet loaded has them, whatever Pillow makes of it."""
-    if picture.format == "TIFF":
-        tags: dict[int, Any] = getattr(picture, "tag_v2", {})
+    if image.format == "TIFF":
+        tags: dict[int, Any] = getattr(image, "tag_v2", {})
         return 16 in tags.get(_BITS_PER_SAMPLE, ())
     # The decoder's arguments name the layout of a PNG, such as RGB;16B.
-    tiles = getattr(picture, "tile", ())
-    return picture.format == "PNG" and any(";16" in str(tile[3]) for tile in tiles)
+    tiles = getattr(image, "tile", ())
+    return image.format == "PNG" and any(";16" in str(tile[3]) for tile in tiles)
 
 
-def decode_png(data: bytes, picture: Image.Image) -> Pixels:
+def decode_png(data: bytes, image: Image.Image) -> Pixels:
     """Give the values of a file that `is_deep_png`.
 
     Raises:
@@ -53,7 +53,7 @@ def decode_png(data: bytes, picture: Image.Image) -> Pixels:
     pixels = imagecodecs.png_decode(data)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.dtype != np.uint16 or pixels.shape[1::-1] != picture.size:
+    if pixels.dtype != np.uint16 or pixels.shape[1::-1] != image.size:
         raise ValueError(f"it holds {pixels.shape} values of {pixels.dtype}")
     return np.asarray(pixels)
 
@@ -72,7 +72,7 @@ def from_tensor(planes: Tensor) -> Pixels:
 
 
 def to_srgb(colours: Pixels, profile: bytes) -> Pixels:
-    """Converts (H, W, 3) from a profile's colours.
+    """Convert (H, W, 3) from a profile's colours.
 
     Raises:
         ValueError: The profile cannot be read, or is not one of RGB.
@@ -81,7 +81,7 @@ def to_srgb(colours: Pixels, profile: bytes) -> Pixels:
 
 
 def from_srgb(colours: Pixels, profile: bytes) -> Pixels:
-    """Converts (H, W, 3) back."""
+    """Convert (H, W, 3) back."""
     return _convert(colours, srgb(), profile)
 
 
@@ -110,10 +110,10 @@ def encode_png(
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Encodes as PNG of 16 bits a channel.
+    """Encode as PNG of 16 bits a channel.
 
     Args:
-        pixels: The picture.
+        pixels: The image.
         exif: As `Image.Exif.tobytes` gives it.
         xmp: A packet.
         profile: ICC.

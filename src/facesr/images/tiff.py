@@ -31,7 +31,7 @@ def encode(
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Encodes a picture.
+    """Encode an image.
 
     Args:
         pixels: (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.

@@ -25,7 +25,7 @@ _NUMBERS = {1: "integers", 2: "signed integers", 3: "floating-point numbers"}
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT, _XMP, _ICC = 282, 283, 296, 700, 34675
 _TEXTS = (270, 271, 272, 306, 315, 33432)
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
-# In the `info` of a picture that Pillow does not know.
+# In the `info` of an image that Pillow does not know.
 _PAGE = "tiff page"
 
 
@@ -34,32 +34,32 @@ def is_tiff(start: bytes) -> bool:
     return start[:4] in _MAGIC
 
 
-def go_to_image(picture: Image.Image) -> None:
+def go_to_image(image: Image.Image) -> None:
     """Pass over the previews and masks that may come before the image of a file.
 
     Raises:
         SyntaxError: Pillow does not know the image.
     """
-    full = full_pages(picture)
-    _go_to(picture, full[0] if full else 0)
+    full = full_pages(image)
+    _go_to(image, full[0] if full else 0)
 
 
-def full_pages(picture: Image.Image) -> list[int]:
+def full_pages(image: Image.Image) -> list[int]:
     """Return the numbers of the pages that are images and no previews or masks."""
-    here, full = picture.tell(), []
-    for page in range(getattr(picture, "n_frames", 1)):
+    here, full = image.tell(), []
+    for page in range(getattr(image, "n_frames", 1)):
         with suppress(SyntaxError):
-            _go_to(picture, page)
-        if _is_full(getattr(picture, "tag_v2", {})):
+            _go_to(image, page)
+        if _is_full(getattr(image, "tag_v2", {})):
             full.append(page)
     with suppress(SyntaxError):
-        _go_to(picture, here)
+        _go_to(image, here)
     return full
 
 
-def page_of(picture: Image.Image) -> int:
+def page_of(image: Image.Image) -> int:
     """Return the number of the page that a file is opened at."""
-    return int(picture.info.get(_PAGE, picture.tell()))
+    return int(image.info.get(_PAGE, image.tell()))
 
 
 def _is_full(tags: Mapping[int, Any]) -> bool:
@@ -67,11 +67,11 @@ def _is_full(tags: Mapping[int, Any]) -> bool:
     return not kind & (_IS_REDUCED | _IS_MASK) and tags.get(_OLD_SUBFILE) != _OLD_REDUCED
 
 
-def _go_to(picture: Image.Image, page: int) -> None:
-    if picture.tell() != page:
+def _go_to(image: Image.Image, page: int) -> None:
+    if image.tell() != page:
         # Pillow would keep what only another page has, such as its profile.
-        picture.info.clear()
-        picture.seek(page)
+        image.info.clear()
+        image.seek(page)
 
 
 def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -148,7 +148,7 @@ def open_unknown(file: IO[bytes]) -> Image.Image | None:
     """Open what Pillow does not know and `read_pixels` reads; with the most of its metadata.
 
     Returns:
-        A picture that has no pixels, only a size, a mode and what stands beside; or None.
+        An image that has no pixels, only a size, a mode and what stands beside; or None.
     """
     tifffile = import_extra("tifffile")
 
@@ -164,20 +164,20 @@ def open_unknown(file: IO[bytes]) -> Image.Image | None:
     page, own = pages[number], tags[number]
     if not _is_read(page):
         return None
-    picture = Image.Image()
-    picture._mode = "RGB" if page.photometric == _RGB else "L"
-    picture._size = (page.imagewidth, page.imagelength)
-    picture.format = "TIFF"
-    picture.info = {_PAGE: number}
-    picture.getexif().update({tag: own[tag] for tag in (_ORIENTATION, *_TEXTS) if tag in own})
+    image = Image.Image()
+    image._mode = "RGB" if page.photometric == _RGB else "L"
+    image._size = (page.imagewidth, page.imagelength)
+    image.format = "TIFF"
+    image.info = {_PAGE: number}
+    image.getexif().update({tag: own[tag] for tag in (_ORIENTATION, *_TEXTS) if tag in own})
     for tag, name in ((_XMP, "xmp"), (_ICC, "icc_profile")):
         if isinstance(own.get(tag), bytes):
-            picture.info[name] = own[tag]
+            image.info[name] = own[tag]
     if own.get(_UNIT, _INCH) != _NO_UNIT and _X_RESOLUTION in own and _Y_RESOLUTION in own:
         to_inch = 2.54 if own.get(_UNIT) == _CENTIMETRE else 1
         both = (IFDRational(*own[tag]) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
-        picture.info["dpi"] = tuple(float(one) * to_inch for one in both)
-    return picture
+        image.info["dpi"] = tuple(float(one) * to_inch for one in both)
+    return image
 
 
 def describe(file: IO[bytes], number: int = 0) -> str:

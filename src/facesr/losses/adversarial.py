@@ -1,7 +1,7 @@
 """What critic and generator want of the critic's logits, in the forms that the study reviews.
 
-A form is a pair of functions of the logits for originals and for generated pictures, (N, P) each;
-higher logits mean "original". Patches are judged alike, as if they were pictures of their own.
+A form is a pair of functions of the logits for originals and for generated images, (N, P) each;
+higher logits mean "original". Patches are judged alike, as if they were images of their own.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LogitLoss = Callable[[Tensor, Tensor], Tensor]
-"""From the logits of originals and of generated pictures, (N, P) each, to a scalar."""
+"""From the logits of originals and of generated images, (N, P) each, to a scalar."""
 
 
 class AdversarialLoss(NamedTuple):
@@ -26,7 +26,7 @@ class AdversarialLoss(NamedTuple):
 
 
 def vanilla_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy: originals are 1, generated pictures 0; mean of both.
+    """Cross-entropy: originals are 1, generated images 0; mean of both.
 
     Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
@@ -67,7 +67,7 @@ def mean_generator(original: Tensor, generated: Tensor) -> Tensor:
 
 
 def relativistic_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Originals look more original than generated pictures do on average, and the reverse.
+    """Originals look more original than generated images do on average, and the reverse.
 
     Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734; mean of both, as in ESRGAN.
     """
@@ -109,9 +109,9 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
 def gradient_penalty(
     critic: nn.Module, original: Tensor, generated: Tensor, mix: Tensor | None = None
 ) -> Tensor:
-    """Mean squared distance to 1 of the critic's slope between originals and generated pictures.
+    """Mean squared distance to 1 of the critic's slope between originals and generated images.
 
-    Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028. The slope is that of a picture's mean
+    Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028. The slope is that of an image's mean
     logit, the value that the Wasserstein form compares.
 
     Args:

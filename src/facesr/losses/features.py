@@ -1,4 +1,4 @@
-"""Distances between a network's features of two pictures, and VGG19 as such a network."""
+"""Distances between a network's features of two images, and VGG19 as such a network."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def texture_distance(
 ) -> Tensor:
     """Sum of weight^2 x 5e3 x the mean absolute difference of the layers' Gram matrices.
 
-    A Gram matrix tells which features occur together, wherever they do: textures are compared
+    A Gram matrix says which features occur together, wherever they do: textures are compared
     without their places (Gatys et al. 2015, https://arxiv.org/abs/1508.06576). The weights are
     those of `feature_distance`.
     """

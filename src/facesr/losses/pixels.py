@@ -18,7 +18,7 @@ PATCH = 16  # px
 PATCH_EPSILON = 1e-4
 """Mean squared error of a patch from which the logarithm counts: a PSNR of 40 dB."""
 ENERGY_EPSILON = 1 / 255**2
-"""Of the gradient energy; what a picture with steps of one grey level has."""
+"""Of the gradient energy; what an image with steps of one grey level has."""
 
 
 def mse(sr: Tensor, hr: Tensor) -> Tensor:
@@ -33,9 +33,9 @@ def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def log_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the pictures of log(1 + MSE / 1e-3), between squared error and PSNR.
+    """Mean over the images of log(1 + MSE / 1e-3), between squared error and PSNR.
 
-    A picture with a large error counts by the share of it that is taken away, so that hard pictures
+    An image with a large error counts by the share of it that is taken away, so that hard images
     do not drown easy ones (the PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
     The 1e-3 keeps plain walls and clean inputs, which have next to no error, from drowning faces
     and compressed ones: it was chosen by experiment (docs/experiments.md, 2026-11-28).
@@ -48,7 +48,7 @@ def local_log_mse(sr: Tensor, hr: Tensor) -> Tensor:
     """Mean over patches of 16 x 16 px of log(1 + MSE / 1e-4); what is cut off at the end has none.
 
     It holds a patch the tighter the better it is known. Beside a critic, skin of a clean input has
-    to stay as it is, while hair of a damaged one may be drawn anew. Pictures smaller than a patch
+    to stay as it is, while hair of a damaged one may be drawn anew. Images smaller than a patch
     are one.
     """
     errors = (sr.float() - hr.float()).square().mean(1, keepdim=True)  # (N, 1, H, W)
@@ -70,7 +70,7 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
     """1 - MS-SSIM (Zhao et al. 2015, https://arxiv.org/abs/1511.08861), window as in the metric.
 
     Raises:
-        DataError: The pictures have 32 px or less.
+        DataError: The images have 32 px or less.
     """
     window = metrics.ms_ssim_window(min(sr.shape[-2:]))
     # Variances are differences of almost equal numbers, of which bfloat16 would leave nothing.
@@ -89,7 +89,7 @@ def high_frequency(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the pictures of |log E(sr) - log E(hr)|, E the mean squared step in luma.
+    """Mean over the images of |log E(sr) - log E(hr)|, E the mean squared step in luma.
 
     It asks for as much detail as the original has and is blind to where it lies, as the metric
     `gradient_energy_ratio` is: it weighs against the smoothness of the other terms. Without a

@@ -1,6 +1,6 @@
 """Networks and their builder.
 
-Shape letters in comments: N pictures, C channels; H, W sides of the high-resolution side; h, w
+Shape letters in comments: N images, C channels; H, W sides of the high-resolution side; h, w
 sides of the low-resolution side. Every network takes and gives float32 RGB in [0, 1].
 """
 
@@ -43,7 +43,7 @@ def _find_builder(kind: str) -> Callable[..., nn.Module]:
 
 
 def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
-    """Builds the network that `architecture` describes.
+    """Build the network that `architecture` describes.
 
     Args:
         architecture: `kind` and the plain values of that builder; this is also what weights files

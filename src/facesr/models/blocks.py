@@ -33,7 +33,7 @@ class ImageNetScale(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(ReLU(conv(x))), without normalisation, so that tiles and whole pictures agree."""
+    """x + conv(ReLU(conv(x))), without normalisation, so that tiles and whole images agree."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,14 +67,14 @@ class SubPixelUp(nn.Sequential):
 class Grain(nn.Module):
     """Fine noise for texture that the input leaves open, like the grain of a film.
 
-    What a network draws follows from its input. Of pores and single hairs a reduced picture knows
+    What a network draws follows from its input. Of pores and single hairs a reduced image knows
     how strong they are at most, and a network that has to draw them nevertheless draws patterns of
     its grid. Film grain is estimated and synthesised the same way where a codec had to drop it
     (Norkin and Birkbeck 2018, https://doi.org/10.1109/DCC.2018.00008): noise of one kind, times an
-    amplitude that changes slowly over the picture.
+    amplitude that changes slowly over the image.
 
     The amplitude is a ReLU of a linear function of the features' strengths around a pixel, and
-    nothing at first: it is proportional to its weights. The noise is one field, repeated: a picture
+    nothing at first: it is proportional to its weights. The noise is one field, repeated: an image
     has one result, and tiles that start on multiples of `GRAIN_PERIOD` see their part of it.
 
     Attributes:
@@ -125,7 +125,7 @@ class Grain(nn.Module):
 
 
 def enlarge_bicubic(x: Tensor, scale: int) -> Tensor:
-    """Enlarges (N, 3, h, w) `scale` times, unclamped, with PyTorch's bicubic (a = -0.75)."""
+    """Enlarge (N, 3, h, w) `scale` times, unclamped, with PyTorch's bicubic (a = -0.75)."""
     if scale == 1:
         return x
     return F.interpolate(x, scale_factor=float(scale), mode="bicubic", align_corners=False)
@@ -136,6 +136,6 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     if not bottom and not right:
         return x
-    # Reflection needs more pixels than it adds; tiny pictures repeat their border instead.
+    # Reflection needs more pixels than it adds; tiny images repeat their border instead.
     mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else "replicate"
     return F.pad(x, (0, right, 0, bottom), mode=mode)

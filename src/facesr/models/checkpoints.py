@@ -2,7 +2,7 @@
 
 One file holds a chain of one or more networks, as tensors `POSITION.NAME`. A network may carry a
 second operating point, `fidelity.POSITION.NAME`: the weights of the same architecture before the
-adversarial training. Equal weights give equal bytes, so DVC's md5 tells whether a training came out
+adversarial training. Equal weights give equal bytes, so DVC's md5 shows whether a training came out
 the same.
 """
 
@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from facesr.errors import CheckpointError, FaceSRError
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.models import build
 
 # One key only: safetensors writes several in no fixed order.
@@ -39,11 +39,11 @@ class Network(NamedTuple):
 
 
 def save_networks(path: Path, networks: Sequence[Network], *, halved: bool = False) -> None:
-    """Writes the networks as one file, beside it first and then renamed.
+    """Write the networks as one file, beside it first and then renamed.
 
     Args:
         path: Ends in .safetensors.
-        networks: In the order in which a picture passes them.
+        networks: In the order in which an image passes them.
         halved: Keeps float16 instead of float32: half the bytes, and the networks run in float32
             again once loaded.
     """
@@ -57,12 +57,12 @@ def save_networks(path: Path, networks: Sequence[Network], *, halved: bool = Fal
         stored = tensor.half() if halved and tensor.is_floating_point() else tensor
         tensors[name] = stored.detach().cpu().contiguous()
     metadata = json.dumps([dict(network.architecture) for network in networks], sort_keys=True)
-    with written_whole(path) as beside:
-        beside.write_bytes(save(tensors, {METADATA_KEY: metadata}))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors, {METADATA_KEY: metadata}))
 
 
 def load_networks(path: Path) -> list[Network]:
-    """Builds the networks of a file and fills them, on the CPU, ready for evaluation.
+    """Build the networks of a file and fill them, on the CPU, ready for evaluation.
 
     Raises:
         CheckpointError: The file is missing, damaged, not ours, or does not fit its architecture.
@@ -120,10 +120,10 @@ def _fill(
 
 
 def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[Network]:
-    """Chains the networks of several files.
+    """Chain the networks of several files.
 
     Args:
-        paths: In the order in which a picture passes the networks.
+        paths: In the order in which an image passes the networks.
         fidelity: Weights of the first network before its adversarial training.
 
     Raises:
@@ -145,7 +145,7 @@ def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[N
 
 
 def load_network(path: Path) -> Network:
-    """Gives the only network of a file.
+    """Return the only network of a file.
 
     Raises:
         CheckpointError: As `load_networks`, or the file holds a chain.
@@ -157,7 +157,7 @@ def load_network(path: Path) -> Network:
 
 
 def average(networks: Sequence[Network]) -> Network:
-    """Gives a network with the mean of the weights of several.
+    """Return a network with the mean of the weights of several.
 
     Trainings of one start often agree so far that their mean is better than each of them (Wortsman
     et al. 2022, https://arxiv.org/abs/2203.05482).
@@ -186,7 +186,7 @@ def average(networks: Sequence[Network]) -> Network:
 
 
 def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
-    """Gives the network of a file or chain that a training of this architecture can start from.
+    """Return the network of a file or chain that a training of this architecture can start from.
 
     One with fewer `body_blocks` will do: it gets more of them and restores as before. Grain stays
     behind.
@@ -211,7 +211,7 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
 
 
 def grow(network: Network, architecture: Mapping[str, Any]) -> Network:
-    """Gives a network more blocks, or grain, which change nothing at first; or takes grain away."""
+    """Give a network more blocks or grain, which change nothing at first, or take grain away."""
     module = build(architecture)
     held, state = network.module.state_dict(), module.state_dict()
     module.load_state_dict({name: held.get(name, tensor) for name, tensor in state.items()})
@@ -240,7 +240,7 @@ def _plain(values: Mapping[str, Any]) -> str:
 
 
 def describe(networks: Sequence[Network]) -> dict[str, Any]:
-    """Gives a chain's networks and scale as plain values."""
+    """Return a chain's networks and scale as plain values."""
     return {
         "scale": math.prod(int(network.architecture["scale"]) for network in networks),
         "networks": [dict(network.architecture) for network in networks],

@@ -1,7 +1,7 @@
-"""Critics: networks that judge whether a picture is an original.
+"""Critics: networks that judge whether an image is an original.
 
 All take (N, 3, H, W) RGB in [0, 1] and give (N, P) logits, positive for "original", for P parts of
-the picture. Pictures are judged on the ImageNet scale, as the generator's loss is in fastai's
+the image. Images are judged on the ImageNet scale, as the generator's loss is in fastai's
 lesson.
 """
 
@@ -20,7 +20,7 @@ SLOPE = 0.2
 
 
 class CriticOutput(NamedTuple):
-    """What a critic thinks of pictures, and what it sees in them."""
+    """What a critic thinks of images, and what it sees in them."""
 
     logits: Tensor
     """(N, P)."""
@@ -88,7 +88,7 @@ class UNetCritic(Critic):
         self.last = nn.Conv2d(features, 1, 3, padding=1)
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to H W logits a picture, and features."""
+        """(N, 3, H, W) in [0, 1] to H W logits an image, and features."""
         features = [F.leaky_relu(self.first(self.imagenet.normalise(x)), SLOPE)]
         for down in self.downs:
             features.append(F.leaky_relu(down(features[-1]), SLOPE))
@@ -103,7 +103,7 @@ class UNetCritic(Critic):
 
 
 class GlobalCritic(Critic):
-    """Judges the picture as a whole, reduced to one side: is the face as a face should be?"""
+    """Judges the image as a whole, reduced to one side: is the face as a face should be?"""
 
     def __init__(self, features: int, side: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class GlobalCritic(Critic):
         self.last = nn.Conv2d(widths[-1], 1, 4)
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to one logit a picture, and features."""
+        """(N, 3, H, W) in [0, 1] to one logit an image, and features."""
         size = (self.side, self.side)
         y = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
         y = self.imagenet.normalise(y)
@@ -131,17 +131,17 @@ class GlobalCritic(Critic):
 
 
 def build_patch_critic(*, features: int, blocks: int, dropout: float) -> PatchCritic:
-    """Builds the critic from plain values; `features` 128 and `blocks` 3 are fastai's own."""
+    """Build the critic from plain values; `features` 128 and `blocks` 3 are fastai's own."""
     return PatchCritic(features, blocks, dropout)
 
 
 def build_unet_critic(*, features: int) -> UNetCritic:
-    """Builds the critic from plain values; `features` 64 are Real-ESRGAN's own."""
+    """Build the critic from plain values; `features` 64 are Real-ESRGAN's own."""
     return UNetCritic(features)
 
 
 def build_global_critic(*, features: int, side: int) -> GlobalCritic:
-    """Builds the critic from plain values.
+    """Build the critic from plain values.
 
     Raises:
         ParamsError: The side is no power of two from 8 on.

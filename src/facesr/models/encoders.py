@@ -64,7 +64,7 @@ class Encoder(nn.Module):
 def build_encoder(
     backbone: str, *, channels: int, width: int, levels: int, pretrained: bool, fetch: bool
 ) -> Encoder:
-    """Builds the first `levels` grids of a backbone with a stride-1 stem of its own.
+    """Build the first `levels` grids of a backbone with a stride-1 stem of its own.
 
     Args:
         backbone: A key of `LEVELS`.
@@ -205,7 +205,7 @@ def _initialise(encoder: Encoder) -> None:
 
 
 def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
-    """Gives torchvision's network with its ImageNet weights.
+    """Return torchvision's network with its ImageNet weights.
 
     Args:
         name: As torchvision's.

@@ -1,6 +1,6 @@
 """fastai's DynamicUnet, the network of the study, on any of its backbones.
 
-The network works at the size of its output: a low-resolution picture is enlarged first. Values go
+The network works at the size of its output: a low-resolution image is enlarged first. Values go
 in and come out in [0, 1]; inside they are on the ImageNet scale, limited to (-3, 3) there as in
 fastai's super-resolution lesson.
 """
@@ -74,7 +74,7 @@ class FastaiUNet(nn.Module):
         height, width = enlarged.shape[-2:]
         padded = pad_to_multiple(self.imagenet.normalise(enlarged), MULTIPLE)
         try:
-            # The last layer marks its output as a fastai picture; plain tensors leave this module.
+            # The last layer marks its output as a fastai image; plain tensors leave this module.
             y = self.unet(padded).as_subclass(Tensor)
         finally:
             # Else the skips stay in memory until the next pass, with all that led to them.
@@ -86,7 +86,7 @@ class FastaiUNet(nn.Module):
 def build_fastai_unet(
     *, backbone: str, pretrained: bool, self_attention: bool, scale: int, fetch: bool = False
 ) -> FastaiUNet:
-    """Builds the study's U-Net: weight norm, blurred sub-pixel steps, y-range.
+    """Build the study's U-Net: weight norm, blurred sub-pixel steps, y-range.
 
     `fetch` fills a pretrained encoder with torchvision's weights.
 

@@ -119,7 +119,7 @@ def build_residual_unet(
     grain: bool = False,
     fetch: bool = False,
 ) -> ResidualUNet:
-    """Builds the network from plain values; `fetch` fills a pretrained encoder.
+    """Build the network from plain values; `fetch` fills a pretrained encoder.
 
     `grain` is what an adversarial training adds; files of networks without it do not name it.
 

@@ -11,32 +11,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from facesr.files import written_whole
+from facesr.files import atomic_write
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, beside it first and then renamed."""
-    with written_whole(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    """Write a text file, beside it first and then renamed."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON with numbers of six significant digits; infinite and undefined ones are null."""
+    """Write JSON with numbers of six significant digits; infinite and undefined ones are null."""
     write_text(path, json.dumps(_rounded(values), indent=2, ensure_ascii=False) + "\n")
 
 
 def write_csv(
     path: Path, rows: Sequence[Mapping[str, Any]], header: Sequence[str] | None = None
 ) -> None:
-    """Writes rows of equal keys; `header` names the columns where there may be no row."""
-    with written_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    """Write rows of equal keys; `header` names the columns where there may be no row."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, header or list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(_rounded(row) for row in rows)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Renders an aligned Markdown table; all columns but the first are numbers."""
+    """Render an aligned Markdown table; all columns but the first are numbers."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
 

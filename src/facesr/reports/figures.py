@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.stats import Summary
 
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700")
@@ -28,13 +28,13 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure as PNG, or as what the name says; equal figures are equal bytes."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         kind = path.suffix.removeprefix(".") or "png"
         figure.savefig(temporary, format=kind, metadata={"Software": None} if kind == "png" else {})
 
 
-def draw_curves(table: Path, picture: Path) -> None:
-    """Draws every column of a CSV file over its column `step`, raw and smoothed."""
+def draw_curves(table: Path, image: Path) -> None:
+    """Draw every column of a CSV file over its column `step`, raw and smoothed."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
@@ -54,14 +54,14 @@ def draw_curves(table: Path, picture: Path) -> None:
     axes.set_title(f"{table.parent.name.replace('_', ' ')}: {table.stem}", loc="left")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    with written_whole(picture) as part:
+    with atomic_write(image) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 
 
 def draw_gains(
-    gains: Mapping[str, Mapping[str, Summary]], picture: Path, *, title: str, label: str
+    gains: Mapping[str, Mapping[str, Summary]], image: Path, *, title: str, label: str
 ) -> None:
-    """Draws means with standard errors as points: a row for each set, a colour for each method."""
+    """Draw means with standard errors as points: a row for each set, a colour for each method."""
     figure, axes = new_figure(8, 1.4 + 0.55 * len(gains))
     methods = list(dict.fromkeys(method for row in gains.values() for method in row))
     for number, (method, colour) in enumerate(zip(methods, COLOURS * len(methods), strict=False)):
@@ -83,7 +83,7 @@ def draw_gains(
     axes.set_title(title, loc="left")
     axes.grid(axis="x", alpha=0.25)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(methods))
-    with written_whole(picture) as part:
+    with atomic_write(image) as part:
         figure.savefig(part, format="png", metadata={"Software": None})
 
 

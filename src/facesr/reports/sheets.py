@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from facesr import images
-from facesr.files import written_whole
+from facesr.files import atomic_write
 
 # In pixels.
 MARGIN = 12
@@ -23,11 +23,11 @@ def write_sheet(
     title: str,
     notes: Sequence[str] | None = None,
 ) -> None:
-    """Writes a picture grid: a captioned column for each entry, a row for each picture.
+    """Write an image grid: a captioned column for each entry, a row for each image.
 
     Args:
         path: PNG, or a smaller JPEG for a page.
-        columns: Pictures (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel,
+        columns: Images (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel,
             so that a sheet never flatters them.
         cell: Side of a cell in pixels.
         title: Stands above all.
@@ -46,20 +46,20 @@ def write_sheet(
     for position, (caption, column) in enumerate(columns.items()):
         left = MARGIN + position * (cell + MARGIN)
         draw.text((left, 1.5 * CAPTION), caption, fill="black", font=plain, anchor="lm")
-        for row, picture in enumerate(column):
-            method: images.Filter = "nearest" if picture.shape[-1] < cell else "lanczos"
-            shown = images.resize(picture, _fitted(picture, cell), method)
+        for row, image in enumerate(column):
+            method: images.Filter = "nearest" if image.shape[-1] < cell else "lanczos"
+            shown = images.resize(image, _fitted(image, cell), method)
             sheet.paste(images.to_pillow(shown), (left, 2 * CAPTION + row * row_height))
     for row, note in enumerate(notes or ()):
         middle = 2 * CAPTION + row * row_height + cell + CAPTION / 2
         draw.text((MARGIN, middle), note, fill="black", font=plain, anchor="lm")
-    with written_whole(path) as beside:
+    with atomic_write(path) as temporary:
         kind = "JPEG" if path.suffix == ".jpg" else "PNG"
-        sheet.save(beside, kind, optimize=True, quality=PAGE_QUALITY)
+        sheet.save(temporary, kind, optimize=True, quality=PAGE_QUALITY)
 
 
-def _fitted(picture: Tensor, cell: int) -> tuple[int, int]:
-    height, width = picture.shape[-2:]
+def _fitted(image: Tensor, cell: int) -> tuple[int, int]:
+    height, width = image.shape[-2:]
     factor = cell / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))
 

@@ -103,7 +103,7 @@ def ask_gate(
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)
     if decision.is_champion:
-        _crown(client, number)
+        _make_champion(client, number)
     else:
         client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
     return decision
@@ -141,7 +141,7 @@ def mark_measured(client: Any, number: int, run_id: str) -> None:
 
 
 def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
-    """Makes a version champion because a person says so.
+    """Make a version champion because a person says so.
 
     Args:
         root: The project's root.
@@ -163,7 +163,7 @@ def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
         if WITHDRAWN in found.tags:
             client.delete_model_version_tag(MODEL, str(found.number), WITHDRAWN)
         if champion_number(client) != found.number:
-            _crown(client, found.number)
+            _make_champion(client, found.number)
         note_decision(root, client, f"{MODEL}/{found.number} was promoted\n\n{why.strip()}")
     return find_version(root, f"{MODEL}/{found.number}")
 
@@ -207,7 +207,7 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion | None:
     return find_version(root, f"{MODEL}/{earlier.version}") if earlier else None
 
 
-def _crown(client: Any, number: int) -> None:
+def _make_champion(client: Any, number: int) -> None:
     _tag(client, number, SINCE, datetime.now(UTC).isoformat())
     client.set_registered_model_alias(MODEL, CHAMPION, str(number))
     # A number from SQLite, a text from a server.

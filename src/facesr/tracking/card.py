@@ -13,7 +13,7 @@ from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.reports import markdown_table, write_text
 from facesr.stats import Table, paired_interval, read_table
 
-# A group of fewer pictures says nothing; an attribute of more values is no group.
+# A group of fewer images says nothing; an attribute of more values is no group.
 _SMALLEST_GROUP = 3
 _MOST_GROUPS = 12
 _WORST = 5
@@ -26,12 +26,12 @@ def write_card(
     folders: Mapping[str, Path],
     path: Path,
 ) -> None:
-    """Writes the card of a version as Markdown.
+    """Write the card of a version as Markdown.
 
     Args:
         number: The version.
         tags: Of the version.
-        scores: Every metric by picture, as CSV.
+        scores: Every metric by image, as CSV.
         folders: Fetched folders with their manifest by the name of the evaluation set; one that is
             missing is left out, as after `dvc pull` of the results alone.
         path: The Markdown file.
@@ -45,7 +45,7 @@ def write_card(
     trained = [entry for entry in entries.get("faces", []) if entry.split == "train"]
     parts = [
         f"# facesr version {number}",
-        f"A chain of networks that enlarges and restores pictures of faces, trained with profile "
+        f"A chain of networks that enlarges and restores images of faces, trained with profile "
         f"`{tags.get('profile', '?')}` from revision `{tags.get('git.rev', 'unknown')[:12]}`"
         f"{' with uncommitted changes' if tags.get('git.dirty') == 'true' else ''}. "
         f"Weights: md5 `{tags.get('dvc.md5', '?')}`.",
@@ -53,13 +53,13 @@ def write_card(
         _USE,
         "## Not for",
         _MISUSE,
-        "## Training pictures",
+        "## Training images",
         _data(trained),
         "## Licences",
         _licences(trained),
         "## Measurement",
-        f"The registered chain at {FULL_SIZE}; gain is the mean difference to bicubic, picture by "
-        "picture, with its 95 % interval.",
+        f"The registered chain at {FULL_SIZE}; gain is the mean difference to bicubic, image by "
+        "image, with its 95 % interval.",
         _measurement(table),
         "## By source and group",
         _groups(table, entries),
@@ -70,18 +70,18 @@ def write_card(
 
 
 _USE = """\
-Small or compressed pictures of faces, to be looked at larger: family photographs, avatars, archive
-pictures, and research on restoration that can be reproduced."""
+Small or compressed images of faces, to be looked at larger: family photographs, avatars, archive
+images, and research on restoration that can be reproduced."""
 _MISUSE = """\
 - Identifying a person, or evidence of any kind: details that the input lost are invented, plausible
   and not true.
 - Medical, forensic or measuring work.
-- Pictures of people who have not agreed to it, where the law asks for that."""
+- Images of people who have not agreed to it, where the law asks for that."""
 
 
 def _data(entries: Sequence[Entry]) -> str:
     if not entries:
-        return "The manifest of the training pictures was not at hand when this was published."
+        return "The manifest of the training images was not at hand when this was published."
     sources = Counter(source_of(entry) for entry in entries)
     rows = [[source, f"{count}"] for source, count in sources.most_common()]
     identities = len({entry.identity for entry in entries if entry.identity})
@@ -102,14 +102,14 @@ def _licences(entries: Sequence[Entry]) -> str:
 def _consequence(licence: str) -> str:
     name = licence.lower()
     if "nc" in name.replace("-", " ").split() or "noncommercial" in name.replace("-", ""):
-        return "no commercial use of the pictures; ask a lawyer before using the weights so"
+        return "no commercial use of the images; ask a lawyer before using the weights so"
     if "unknown" in name or not name:
-        return "clear it before you pass pictures or weights on"
+        return "clear it before you pass images or weights on"
     if "cc0" in name or "public domain" in name or "publicdomain" in name or "generated" in name:
         return "none"
     if "by" in name.replace("-", " ").split():
-        return "name the authors wherever pictures are shown"
-    return "read it before you pass pictures or weights on"
+        return "name the authors wherever images are shown"
+    return "read it before you pass images or weights on"
 
 
 def _measurement(table: Table) -> str:
@@ -148,7 +148,7 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
                     ]
                 )
     if not rows:
-        return "No group of the evaluation pictures is large enough to be told apart."
+        return "No group of the evaluation images is large enough for a result of its own."
     return markdown_table(["set: group", "pictures", "gain in PSNR, dB"], rows)
 
 
@@ -167,7 +167,7 @@ def _weak_points(table: Table) -> str:
         )
     lines += [
         "- Eyes, teeth, glasses and hair are where invented detail shows first.",
-        "- Faces unlike the training pictures, above, are restored worse than these tables say.",
+        "- Faces unlike the training images, above, are restored worse than these tables say.",
     ]
     return "\n".join(lines)
 

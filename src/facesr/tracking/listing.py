@@ -37,7 +37,7 @@ class ListedVersion:
     """Those of the run that measured it last, under MLflow's names."""
 
     def metric(self, *parts: str) -> float | None:
-        """Looks a number of metrics.json up: `metric("faces", "full_size", "bicubic", ...)`."""
+        """Look a number of metrics.json up: `metric("faces", "full_size", "bicubic", ...)`."""
         return self.metrics.get(metric_name(".".join(parts)))
 
 
@@ -56,7 +56,7 @@ class ListedRun:
 
 
 def list_versions(root: Path) -> list[ListedVersion]:
-    """Returns every registered version, the newest first; none where nothing is registered yet.
+    """Return every registered version, the newest first; none where nothing is registered yet.
 
     Raises:
         RegistryError: The store does not answer.
@@ -82,7 +82,7 @@ def list_versions(root: Path) -> list[ListedVersion]:
 
 
 def list_runs(root: Path, *, count: int = 50) -> list[ListedRun]:
-    """Returns the newest parent runs that came to their end.
+    """Return the newest parent runs that came to their end.
 
     Raises:
         RegistryError: The store does not answer.

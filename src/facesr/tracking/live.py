@@ -49,7 +49,7 @@ CLOCK = 0.1  # s
 
 @contextmanager
 def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
-    """Shows a training in MLflow while the block lasts, where MLFLOW_TRACKING_URI names a server.
+    """Show a training in MLflow while the block lasts, where MLFLOW_TRACKING_URI names a server.
 
     At its end the report gets provenance.json: which revision, device and versions have trained.
 
@@ -103,7 +103,7 @@ class _Copier(Thread):
         self._sent: set[object] = set()
 
     def end(self, status: str) -> None:
-        """Sends the rest and ends the run, for `PATIENCE` at most."""
+        """Send the rest and end the run, for `PATIENCE` at most."""
         self._status = status
         self._is_over.set()
         self.join(PATIENCE)
@@ -111,7 +111,7 @@ class _Copier(Thread):
             logger.warning("MLflow is slow; `publish` brings what %s lacks.", self._report.name)
 
     def run(self) -> None:
-        """Looks at the report until the training has ended; says once what failed."""
+        """Look at the report until the training has ended; say once what failed."""
         status, failed = "", False
         with impatience:
             while not status:
@@ -130,7 +130,7 @@ class _Copier(Thread):
                     failed = True
 
     def _copy(self, status: str) -> None:
-        """Sends what is new, and ends the run where there is a status."""
+        """Send what is new, and end the run where there is a status."""
         runs = self._runs or self._open()
         key = self._report / TRAINING
         if key not in self._sent and self._is_own(key):
@@ -172,7 +172,7 @@ class _Copier(Thread):
 
 
 def _watch_system(root: Path, run_id: str) -> Any:
-    """Starts MLflow's own watch over the whole computer, the training with it."""
+    """Start MLflow's own watch over the whole computer, the training with it."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     # It would report every request that fails.
@@ -191,7 +191,7 @@ def training_key(report: Path) -> str:
 
 
 def settle(runs: Runs, stages: Mapping[str, Mapping[str, Any]], reports: Path) -> None:
-    """Deletes the live runs of every training whose run is written, and keeps their system metrics.
+    """Delete the live runs of every training whose run is written, and keep their system metrics.
 
     Args:
         runs: Of the experiment.

@@ -18,7 +18,7 @@ ALSO = "dvc.exp_also."
 
 
 def read_lock(path: Path) -> dict[str, Any]:
-    """Returns the entries of dvc.lock without that of `publish` itself."""
+    """Return the entries of dvc.lock without that of `publish` itself."""
     if not path.is_file():
         raise DataError(f"{path} does not exist. Run: dvc repro")
     return parse_lock(path.read_text(encoding="utf-8"), path)
@@ -51,7 +51,7 @@ def params_of(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flatten(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields leaves under dotted names; a list of plain values is a leaf."""
+    """Yield leaves under dotted names; a list of plain values is a leaf."""
     if isinstance(value, dict):
         items: Iterable[tuple[object, object]] = value.items()
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -69,7 +69,7 @@ def md5s(entry: Mapping[str, Any], kind: Literal["deps", "outs"]) -> dict[str, s
 
 
 def data_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Path and md5 of the pictures that a stage reads; a manifest is none."""
+    """Path and md5 of the images that a stage reads; a manifest is none."""
     return {
         path: md5
         for path, md5 in md5s(entry, "deps").items()
@@ -94,7 +94,7 @@ def stage_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> str:
 
 
 def entry_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
-    """Returns the entry of the stage whose out `path` is.
+    """Return the entry of the stage whose out `path` is.
 
     Raises:
         DataError: No stage writes it.

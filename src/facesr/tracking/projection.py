@@ -54,7 +54,7 @@ from facesr.tracking.store import (
 
 logger = getLogger(__name__)
 
-# Folders with the manifests of the evaluation sets' pictures.
+# Folders with the manifests of the evaluation sets' images.
 FETCHED = {"faces": Path("data/faces"), "selfies": Path("data/selfies")}
 
 
@@ -72,7 +72,7 @@ def publish(
     sets: Mapping[str, Path],
     measure: Measure,
 ) -> Published:
-    """Makes MLflow agree with dvc.lock and the report files.
+    """Make MLflow agree with dvc.lock and the report files.
 
     A state counts as published once its parent run is FINISHED, which is the last thing written; a
     run that was interrupted stays FAILED or RUNNING and the next call writes a new one.
@@ -81,9 +81,9 @@ def publish(
         root: The project's root; the other paths are relative to it.
         lock: dvc.lock.
         reports: One folder per stage. Its CSV files with a column `step` become curves, its
-            pictures and pages artifacts.
+            images and pages artifacts.
         metrics: JSON of nested numbers.
-        scores: Every metric by picture, as CSV.
+        scores: Every metric by image, as CSV.
         networks: Weights in the order in which the enhancer chains them.
         fidelity: Weights of the first network before its adversarial training, the other end of
             the enhancer's `strength`.
@@ -282,7 +282,7 @@ class _Projection:
         )
 
     def _link_or_write(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> bool:
-        """Returns whether a run was written; else the parent points to the one that exists."""
+        """Return whether a run was written; else the parent points to the one that exists."""
         key = key_of(entry)
         if known := self.runs.find(STAGE_KEY, key):
             self.runs.client.set_tag(parent_run_id, f"dvc.reused.{stage}", known.info.run_id)
@@ -309,7 +309,7 @@ class _Projection:
         return True
 
     def _write_summary(self, run_id: str, version: Any) -> None:
-        """Gives the parent what experiments are compared by: all parameters and the metrics."""
+        """Log what experiments are compared by to the parent: all parameters and the metrics."""
         params: dict[str, str] = {}
         for entry in self.stages.values():
             params |= params_of(entry)

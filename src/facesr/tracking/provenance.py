@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.tracking.history import git
 from facesr.tracking.lockfile import ALSO
 
@@ -36,8 +36,8 @@ def environment(root: Path) -> dict[str, str]:
 
 def write_environment(report: Path, found: Mapping[str, str]) -> None:
     """Keep what `environment` has found with the report of a training."""
-    with written_whole(report / FILE) as beside:
-        beside.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with atomic_write(report / FILE) as temporary:
+        temporary.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_environment(report: Path) -> dict[str, str]:

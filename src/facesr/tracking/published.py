@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.tracking.gate import Decision
 from facesr.tracking.store import artifact_location, database_file, home, is_embedded
 
@@ -33,8 +33,8 @@ def write_note(root: Path, key: str, published: Published) -> None:
     if not is_embedded(root) or not published.is_settled:
         return
     known = asdict(replace(published, created_runs=0, created_version=False, decision=None))
-    with written_whole(_note(root)) as beside:
-        beside.write_text(json.dumps([_state(root, key), known]), encoding="utf-8")
+    with atomic_write(_note(root)) as temporary:
+        temporary.write_text(json.dumps([_state(root, key), known]), encoding="utf-8")
 
 
 def read_note(root: Path, key: str) -> Published | None:

@@ -45,7 +45,7 @@ class Record:
 
 
 def read_record(root: Path, name: str) -> Record:
-    """Finds a published state.
+    """Find a published state.
 
     Args:
         root: The project's root.
@@ -74,14 +74,14 @@ def read_record(root: Path, name: str) -> Record:
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> str | None:
-    """Returns a text artifact of a run; None where there is none."""
+    """Return a text artifact of a run; None where there is none."""
     client, experiment_id = connect(root, create=False)
     with as_registry_error(root):
         return Runs(client, experiment_id, {}).read_text(run_id, path)
 
 
 def read_card(root: Path, name: str) -> str:
-    """Returns the model card of a version, as Markdown.
+    """Return the model card of a version, as Markdown.
 
     Raises:
         RegistryError: The name names nothing, or the version has no card.

@@ -1,4 +1,4 @@
-"""The registered model as MLflow serves it: encoded pictures in, enlarged PNG pictures out.
+"""The registered model as MLflow serves it: encoded images in, enlarged PNG images out.
 
 MLflow's models-from-code: this file is stored with the weights and executed at loading, so nothing
 is pickled. Only `mlflow models serve` and `mlflow.pyfunc.load_model` use it; the command and the
@@ -25,22 +25,22 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """An `Enhancer` behind MLflow's interface."""
 
     def load_context(self, context: Any) -> None:
-        """Reads the weights that MLflow has put beside this file."""
+        """Read the weights that MLflow has put beside this file."""
         self._enhancer = Enhancer.from_checkpoint(context.artifacts["weights"])
 
     def predict(
         self, context: Any, model_input: DataFrame, params: dict[str, Any] | None = None
     ) -> DataFrame:
-        """Enlarges each picture.
+        """Enlarge each image.
 
         Args:
             context: Unused; MLflow hands it over.
-            model_input: Column `image` holds encoded pictures (JPEG, PNG, WebP, TIFF, GIF or BMP).
+            model_input: Column `image` holds encoded images (JPEG, PNG, WebP, TIFF, GIF or BMP).
             params: `size` is the longer side of the results in pixels, `strength` from 0 (faithful)
                 to 1 (crisp) the mixture of the weights.
 
         Returns:
-            The same rows with `image`, the PNG, and `error`, which is empty. A picture that cannot
+            The same rows with `image`, the PNG, and `error`, which is empty. An image that cannot
             be enlarged leaves `image` empty and says the reason in `error`.
         """
         asked = {
@@ -56,7 +56,7 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def _answer(self, image: object, options: EnhanceOptions) -> tuple[bytes, str]:
         try:
             if not isinstance(image, bytes):
-                raise DataError("The picture is missing. Send its file as bytes.")
+                raise DataError("The image is missing. Send its file as bytes.")
             if (options.size or 0) > LARGEST:
                 raise ParamsError(
                     f"Size {options.size} is too large. Ask for at most {LARGEST} pixels."

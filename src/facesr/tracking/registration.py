@@ -65,7 +65,7 @@ class Registry:
     """Of every version."""
 
     def registered_by(self, parent: Any) -> tuple[Any, bool]:
-        """Returns the version of a parent run, registering it where it is gone."""
+        """Return the version of a parent run, registering it where it is gone."""
         number = parent.data.tags.get(VERSION_TAG, "")
         found = self._find_version(f"version_number = {number}") if number else None
         if found:
@@ -75,7 +75,7 @@ class Registry:
         return version, is_new
 
     def refuse_strangers(self) -> None:
-        """Stops before anything is written into another project's model of the same name.
+        """Stop before anything is written into another project's model of the same name.
 
         Raises:
             RegistryError: A version was not registered by `publish`.
@@ -93,7 +93,7 @@ class Registry:
         return max(found, key=lambda version: int(version.version), default=None)
 
     def register(self, run_id: str) -> tuple[Any, bool]:
-        """Returns the version with these weights and whether it had to be made."""
+        """Return the version with these weights and whether it had to be made."""
         sources = md5_tags(
             {
                 path.as_posix(): md5s(entry_writing(self.stages, path), "outs")[path.as_posix()]
@@ -167,7 +167,7 @@ class Registry:
         # From the second version on it is there.
         with suppress(MlflowException):
             self.client.create_registered_model(
-                MODEL, description="Face super-resolution: picture in, enlarged picture out."
+                MODEL, description="Face super-resolution: image in, enlarged image out."
             )
         with global_store(tracking_uri(self.root)):
             return self.client.create_model_version(
@@ -232,6 +232,6 @@ def _input_example() -> Any:
 
 
 def model_id(version: Any) -> str:
-    """Names the logged model behind a version."""
+    """Name the logged model behind a version."""
     # MLflow leaves `version.model_id` empty outside Databricks.
     return str(version.source).rpartition("/")[2]

@@ -11,7 +11,7 @@ from facesr.tracking.lockfile import flatten
 
 
 def read_metrics(path: Path) -> list[tuple[str, float, int]]:
-    """Returns the finite numbers of a nested JSON file under dotted names, at step 0."""
+    """Return the finite numbers of a nested JSON file under dotted names, at step 0."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -28,7 +28,7 @@ def read_metrics(path: Path) -> list[tuple[str, float, int]]:
 def read_curves(
     folder: Path, is_wanted: Callable[[Path], bool] = Path.is_file
 ) -> Iterator[tuple[str, float, int]]:
-    """Yields metric, value and step from the CSV files that have a column `step`."""
+    """Yield metric, value and step from the CSV files that have a column `step`."""
     for path in sorted(filter(is_wanted, folder.glob("*.csv"))):
         series = "" if path.stem == "curves" else f"{path.stem}."
         try:
@@ -49,7 +49,7 @@ def read_curves(
 
 
 def _number(cell: object) -> float | None:
-    """Reads a cell; None where it holds no finite number."""
+    """Read a cell; None where it holds no finite number."""
     try:
         value = float(str(cell))
     except ValueError:

@@ -162,7 +162,7 @@ def _distinct(events: Sequence[State], others: Iterator[State], present: str) ->
 
 
 def _tags_of(state: State) -> dict[str, str]:
-    """Tags of the parent run, as they were noted, or as far as the commit tells."""
+    """Tags of the parent run, as they were noted, or what the commit holds of them."""
     tags = state.registry.get("run") or {"profile": state.profile}
     if state.experiment and "dvc.exp_name" not in tags:
         tags = {**tags, "dvc.exp_name": state.experiment}
@@ -237,7 +237,7 @@ def _link(path: Path, target: Path) -> None:
 
 def _leave_free(root: Path, client: Any, number: int) -> None:
     """Use the numbers up before `number`, so that it is the next version's."""
-    # MLflow counts deleted versions too, and tells of none of them.
+    # MLflow counts deleted versions too, and lists none of them.
     with closing(sqlite3.connect(database_file(root))) as database:
         [[last]] = database.execute("SELECT max(version) FROM model_versions")
     if last is None and number > 1:

@@ -14,7 +14,7 @@ from typing import Any
 # Of a parent run's artifacts: what the gate and comparisons read.
 SCORES_FOLDER = "evaluation"
 CARD = "card.md"
-# Of a fetching stage's artifacts: which pictures there were, and under which licence.
+# Of a fetching stage's artifacts: which images there were, and under which licence.
 MANIFESTS_FOLDER = "manifests"
 
 
@@ -28,7 +28,7 @@ class Runs:
     """Of every run that is opened."""
 
     def find(self, tag: str, value: str) -> Any:
-        """Returns a finished run with this tag, else None."""
+        """Return a finished run with this tag, else None."""
         runs = self.client.search_runs(
             [self.experiment_id],
             f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
@@ -38,7 +38,7 @@ class Runs:
 
     @contextmanager
     def open(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-        """Creates a run, gives its id, and ends it as FINISHED, or FAILED after an error."""
+        """Create a run, return its id, and end it as FINISHED, or FAILED after an error."""
         # The client, unlike mlflow.start_run, adds no tags with the user's name and local paths.
         run = self.client.create_run(self.experiment_id, run_name=name, tags={**self.tags, **tags})
         run_id: str = run.info.run_id
@@ -51,7 +51,7 @@ class Runs:
         self.client.set_terminated(run_id, "FINISHED")
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Writes parameters."""
+        """Write parameters."""
         from mlflow.entities import Param
 
         for block in _blocks((Param(*item) for item in params.items()), 100):
@@ -63,7 +63,7 @@ class Runs:
         metrics: Iterable[tuple[str, float, int]],
         model_id: str | None = None,
     ) -> None:
-        """Writes name, value and step of metrics, also to a logged model where one is named."""
+        """Write name, value and step of metrics, also to a logged model where one is named."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -76,12 +76,12 @@ class Runs:
         )
 
     def log_entities(self, run_id: str, metrics: Iterable[Any]) -> None:
-        """Writes MLflow's metrics, with their own times."""
+        """Write MLflow's metrics, with their own times."""
         for block in _blocks(metrics, 1000):
             self.client.log_batch(run_id, metrics=block, synchronous=True)
 
     def log_inputs(self, run_id: str, data: Mapping[str, str], purpose: str) -> None:
-        """Writes paths and md5s as data sets that a run has read."""
+        """Write paths and md5s as data sets that a run has read."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         inputs = [
@@ -111,7 +111,7 @@ class Runs:
             self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
 
     def read_text(self, run_id: str, path: str) -> str | None:
-        """Returns a text artifact of a run; None where the run or the file is gone."""
+        """Return a text artifact of a run; None where the run or the file is gone."""
         from mlflow.exceptions import MlflowException
 
         with tempfile.TemporaryDirectory() as folder:
@@ -125,12 +125,12 @@ class Runs:
         # Under a fixed key MLflow shows a slider over the steps.
         from PIL import Image
 
-        with Image.open(path) as picture:
-            self.client.log_image(run_id, picture, key=key, step=step, synchronous=True)
+        with Image.open(path) as image:
+            self.client.log_image(run_id, image, key=key, step=step, synchronous=True)
 
 
 def metric_name(name: str) -> str:
-    """Replaces what MLflow refuses in a name."""
+    """Replace what MLflow refuses in a name."""
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 

@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and models, and how a failure there is told."""
+"""Where MLflow keeps runs and models, and how its errors are reported."""
 
 import os
 import tempfile
@@ -59,7 +59,7 @@ _FAULTS = (
 
 
 def tracking_uri(root: Path) -> str:
-    """Returns MLFLOW_TRACKING_URI where it is set, else the SQLite database `root`/mlflow.db.
+    """Return MLFLOW_TRACKING_URI where it is set, else the SQLite database `root`/mlflow.db.
 
     MLflow's own default is relative to the working directory; this one is absolute.
     """
@@ -102,7 +102,7 @@ def import_client() -> Any:
 
 
 def connect(root: Path, *, create: bool) -> tuple[Any, str]:
-    """Sets MLflow up for this process and returns a client and the experiment's id.
+    """Set MLflow up for this process and return a client and the experiment's id.
 
     Without `create`, a missing experiment has the id "".
     """
@@ -116,7 +116,7 @@ def connect(root: Path, *, create: bool) -> tuple[Any, str]:
     # class, and any of them means the same here.
     try:
         client_class = import_client()
-        # MLflow would print the trace of an error that is told here in one line.
+        # MLflow would print the trace of an error that is reported here in one line.
         getLogger("mlflow.store.db.utils").setLevel(CRITICAL)
         if create and is_embedded(root):
             create_database(database_file(root))
@@ -158,7 +158,7 @@ def _create_experiment(root: Path, client: Any) -> Any:
 
 
 def create_database(database: Path) -> None:
-    """Builds an empty MLflow database where there is none."""
+    """Build an empty MLflow database where there is none."""
     # Built beside and put in place whole: two processes that build one database break it, and so
     # does one that is stopped halfway.
     if database.exists():
@@ -219,7 +219,7 @@ impatience = _Impatience()
 
 @contextmanager
 def global_store(uri: str) -> Iterator[None]:
-    """Sets MLflow's global URI for a while."""
+    """Set MLflow's global URI for a while."""
     # The SQLite registry looks up a logged model through MLflow's global URI, whatever its client
     # was given; and setting that URI writes the environment.
     import mlflow
@@ -236,7 +236,7 @@ def global_store(uri: str) -> Iterator[None]:
 
 @contextmanager
 def as_registry_error(root: Path) -> Iterator[None]:
-    """Turns every failure of the store into a RegistryError."""
+    """Turn every failure of the store into a RegistryError."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -247,10 +247,12 @@ def as_registry_error(root: Path) -> Iterator[None]:
 
 
 def registry_error(uri: str, error: Exception) -> RegistryError:
-    """Says in one line what failed and what to do."""
+    """Say in one line what failed and what to do."""
     reason = (str(error).splitlines() or [""])[0][:200]
     causes = str(error).lower()
-    known = [(what, mend) for signs, what, mend in _FAULTS if any(one in causes for one in signs)]
+    known = [
+        (what, advice) for signs, what, advice in _FAULTS if any(one in causes for one in signs)
+    ]
     if known:
         what, advice = known[0]
         reason, advice = what or reason, advice.format(uri=shown(uri))

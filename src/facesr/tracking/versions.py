@@ -57,12 +57,12 @@ class RegisteredVersion:
 
 
 def champion(root: Path) -> RegisteredVersion:
-    """Returns the version that serves, as `find_version(root, "facesr@champion")`."""
+    """Return the version that serves, as `find_version(root, "facesr@champion")`."""
     return find_version(root, f"{MODEL}@{CHAMPION}")
 
 
 def find_version(root: Path, reference: str) -> RegisteredVersion:
-    """Looks up a version of the registered model.
+    """Look up a version of the registered model.
 
     Args:
         root: The project's root.
@@ -158,7 +158,7 @@ def _without_champion(client: Any) -> NoChampionError | None:
 
 
 def find_weights(root: Path, reference: str) -> Path | None:
-    """Gives the weights that a reference names.
+    """Return the weights that a reference names.
 
     Args:
         root: The project's root.
@@ -174,7 +174,7 @@ def find_weights(root: Path, reference: str) -> Path | None:
 
 
 def download(root: Path, reference: str | RegisteredVersion) -> Path:
-    """Fetches the weights of a version without executing any code that is stored with it.
+    """Fetch the weights of a version without executing any code that is stored with it.
 
     Args:
         root: The project's root.

@@ -16,7 +16,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Moves (1 - decay) of the way to the network; integer buffers are copied."""
+        """Move (1 - decay) of the way to the network; integer buffers are copied."""
         state = network.state_dict()
         moving = [name for name, tensor in state.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
@@ -28,12 +28,12 @@ class ExponentialMovingAverage:
             self.tensors[name].copy_(state[name])
 
     def copy_to(self, network: nn.Module) -> None:
-        """Gives the network the averaged weights."""
+        """Put the averaged weights into the network."""
         network.load_state_dict(self.tensors)
 
     @contextlib.contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Gives the network the averaged weights for a while."""
+        """Put the averaged weights into the network for a while."""
         own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         self.copy_to(network)
         try:

@@ -20,7 +20,7 @@ class CurveLog:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, step: int, values: Mapping[str, float], series: str = "curves") -> None:
-        """Adds a row to SERIES.csv; the names of a series are those of its first row."""
+        """Add a row to SERIES.csv; the names of a series are those of its first row."""
         if series not in self._files:
             self._files[series] = (self.folder / f"{series}.csv").open("w", encoding="utf-8")
             self._names[series] = list(values)
@@ -35,14 +35,14 @@ class CurveLog:
         self._files[series].flush()
 
     def state(self) -> dict[str, str]:
-        """Gives the text of every series so far."""
+        """Return the text of every series so far."""
         return {
             series: (self.folder / f"{series}.csv").read_text(encoding="utf-8")
             for series in self._files
         }
 
     def restore(self, state: Mapping[str, str]) -> None:
-        """Goes on after the rows that `state` gave."""
+        """Go on after the rows that `state` gave."""
         for series, text in state.items():
             write_text(self.folder / f"{series}.csv", text)
             self._files[series] = (self.folder / f"{series}.csv").open("a", encoding="utf-8")

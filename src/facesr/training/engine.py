@@ -20,7 +20,7 @@ Report = TypeVar("Report", bound=tuple[Tensor, ...] | Tensor)
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Gives bfloat16 where it is asked for, or where `auto` finds instructions for it."""
+    """Return bfloat16 where it is asked for, or where `auto` finds instructions for it."""
     if precision == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16
@@ -30,7 +30,7 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 def accelerated(
     *networks: nn.Module, dtype: torch.dtype, device: torch.device, compiled: bool
 ) -> Iterator[None]:
-    """Lets networks compute in `dtype` for a while; they take and give float32 all the same.
+    """Let networks compute in `dtype` for a while; they take and give float32 all the same.
 
     Weights and optimizer stay in float32 (autocast, Micikevicius et al. 2018,
     https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). On GPUs, and in bfloat16
@@ -80,7 +80,7 @@ def _with_channels_last(
 
 
 def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
-    """Gives an optimizer the state that a checkpoint holds.
+    """Put the state that a checkpoint holds into an optimizer.
 
     The state's memory is ordered as the weights' is: the fused step walks through both side by
     side.
@@ -113,7 +113,7 @@ class MicroBatches:
         self.processes = processes
 
     def run(self, compute: Callable[[int], Report], size: int) -> Report:
-        """Gives `compute(count)`, with twice the count for as long as it runs out of memory.
+        """Return `compute(count)`, with twice the count for as long as it runs out of memory.
 
         Args:
             compute: Begins anew when it is called again.
@@ -157,12 +157,12 @@ class SharedStep:
         self._part = 0
 
     def begin(self, parts: int) -> None:
-        """Begins a batch of so many parts, whatever became of the one before."""
+        """Begin a batch of so many parts, whatever became of the one before."""
         self.parts = parts
         self._part = 0
 
     def zero_grad(self) -> None:
-        """Clears the gradients before the first part."""
+        """Clear the gradients before the first part."""
         if self._part == 0:
             self.optimizer.zero_grad()
 

@@ -24,7 +24,7 @@ from facesr.training.restore import restore_all, restored_columns
 from facesr.training.resume import training_key
 from facesr.training.turns import Turns
 
-# The study's goal: the critic can no longer tell, and gives both kinds even odds.
+# The study's goal: the critic cannot distinguish them and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
 SERIES = {
     "curves": (
@@ -54,7 +54,7 @@ def train_gan(
     checkpoints: Path,
     seed: int,
 ) -> None:
-    """Goes on from the trained generator and critic, and writes the generator and its pictures.
+    """Go on from the trained generator and critic, and write the generator and its images.
 
     Args:
         params: Weights of the losses, rates and turns.
@@ -65,7 +65,7 @@ def train_gan(
         generator_weights: To start from.
         critic_weights: To start from.
         weights: Gets the averaged generator.
-        restored: Gets its pictures by split.
+        restored: Gets its images by split.
         report: Gets curves, samples and summary.
         checkpoints: Folder for what an interrupted training goes on from.
         seed: Of order, crops and dropout.

@@ -1,4 +1,4 @@
-"""The grain of a finished GAN: how strong it is follows from the training pictures.
+"""The grain of a finished GAN: how strong it is follows from the training images.
 
 Grain is to give each patch the energy that the original has there and the network does not. The
 energy of a patch that may be anything between nothing and a lot, of mean T, has a likelihood of
@@ -27,7 +27,7 @@ FLOOR = 1e-6
 UNIT = 1 / 255
 """Of the amplitude while it is fitted: one grey level."""
 RIDGE = 1e-3
-"""Weight of the squares of the amplitude's weights: few pictures would make them huge."""
+"""Weight of the squares of the amplitude's weights: few images would make them huge."""
 ITERATIONS = 200
 """Of L-BFGS, at most."""
 
@@ -35,7 +35,7 @@ ITERATIONS = 200
 def fit_grain(
     network: Network, batches: TrainBatches, params: GrainParams, *, after_each: Callable[[], None]
 ) -> Network:
-    """Gives a network with grain; the rest of it stays as it is.
+    """Return a network with grain; the rest of it stays as it is.
 
     Args:
         network: A residual_unet, on its device.
@@ -87,7 +87,7 @@ def _energies(pictures: Tensor, side: int) -> Tensor:
 
 
 def _fit(grain: Grain, strengths: Tensor, own: Tensor, wanted: Tensor, *, share: float) -> None:
-    """Sets the amplitude to the most likely one."""
+    """Set the amplitude to the most likely one."""
     scale = strengths.mean(0) + FLOOR
     inputs, noise = strengths / scale, grain.energy
     weight = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)

@@ -248,7 +248,7 @@ class DeviceSmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
     val: Tensor
 
     def accumulate(self, learn: Learner) -> None:
-        """Takes in the loss of a batch."""
+        """Take in the loss of a batch."""
         self.count += 1
         self.val = torch.lerp(learn.loss.detach(), self.val.to(learn.loss.device), self.beta)
 
@@ -275,7 +275,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self._skipping = False
 
     def state(self, epoch: int, batch: int) -> dict[str, Any]:
-        """Gives what `restore` takes, for a training that goes on at a batch of an epoch."""
+        """Return what `restore` takes, for a training that goes on at a batch of an epoch."""
         over = epoch == self.n_epoch
         return {
             "cycle": self.cycle + over,
@@ -297,7 +297,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         return state
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes up what `state` gave; the optimizer follows in `before_cycle`."""
+        """Take up what `state` gave; the optimizer follows in `before_cycle`."""
         self.learn.model.load_state_dict(saved["network"])
         self.cycle = saved["cycle"]
         self.metric_value = saved["metric"]
@@ -315,13 +315,13 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self.learn.dls.valid.go_to(first_epoch + epoch, 0)
 
     def before_epoch(self) -> None:
-        """Skips an epoch that is done."""
+        """Skip an epoch that is done."""
         self._skipping = self._resumed is not None and self.epoch < self._resumed["epoch"]
         if self._skipping:
             raise CancelEpochException
 
     def before_train(self) -> None:
-        """Puts the schedule where it stood; the Learner has just set it to the epoch's start."""
+        """Put the schedule where it stood; the Learner has just set it to the epoch's start."""
         self.batches_done = 0
         if self._resumed:
             self.batches_done = self._resumed["batch"]
@@ -330,7 +330,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
             self._resumed = None
 
     def before_step(self) -> None:
-        """Measures the gradient."""
+        """Measure the gradient."""
         self.gradient_norm = gradient_norm(self.learn.model.parameters())
 
     def after_batch(self) -> None:
@@ -347,7 +347,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         monitor.checkpoint(lambda: self.state(self.epoch, self.batches_done))
 
     def after_epoch(self) -> None:
-        """Records the validation."""
+        """Record the validation."""
         if self._skipping:
             return
         valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from facesr.config import TrainingParams
 from facesr.devices import is_out_of_memory
 from facesr.errors import CheckpointError, Stopped, TrainingError
-from facesr.files import written_whole
+from facesr.files import atomic_write
 from facesr.reports import write_json
 from facesr.reports.sheets import write_sheet
 from facesr.training.curves import CurveLog
@@ -58,7 +58,7 @@ class Monitor:
         processes: Processes,
         goals: Mapping[str, float] | None = None,
     ) -> None:
-        """Prepares the report's folder.
+        """Prepare the report's folder.
 
         Args:
             params: How often to save, when to give up.
@@ -66,7 +66,7 @@ class Monitor:
             checkpoints: Folder of the stage's checkpoints.
             key: What the training follows from, see `resume.key_of`.
             total_steps: Steps of the whole training.
-            total_pictures: Pictures of the whole training, for the time left.
+            total_pictures: Images of the whole training, for the time left.
             report_every: Steps between two looks at the losses; each costs a wait for the device.
             processes: Those that share the training.
             goals: Values to aim at by series of the curves.
@@ -92,7 +92,7 @@ class Monitor:
         self._handlers: dict[int, Any] = {}
         self._bar: Any = tqdm(
             total=total_pictures,
-            unit=" pictures",
+            unit=" images",
             desc=self.name,
             unit_scale=True,
             smoothing=0.05,
@@ -132,7 +132,7 @@ class Monitor:
         signal.signal(number, self._handlers[number])
 
     def resume(self, restore: Callable[[Any], None]) -> bool:
-        """Takes up the checkpoint, if there is one.
+        """Take up the checkpoint, if there is one.
 
         Args:
             restore: Gets the state that `checkpoint` was given.
@@ -144,7 +144,7 @@ class Monitor:
             CheckpointError: It is damaged, or does not fit the networks.
         """
         for folder in self._checkpoints.others():
-            logger.info("%s: %s is of other parameters or pictures; it stays", self.name, folder)
+            logger.info("%s: %s is of other parameters or images; it stays", self.name, folder)
         saved = self._checkpoints.load()
         if saved is None:
             return False
@@ -189,19 +189,19 @@ class Monitor:
         return True
 
     def log(self, values: Mapping[str, float], series: str = "curves") -> None:
-        """Adds a row to the curves, under the present step."""
+        """Add a row to the curves, under the present step."""
         if self.processes.is_main:
             self._curves(self.step, values, series)
 
     def show(self, **values: float) -> None:
-        """Shows numbers beside the progress bar; those that are not known yet are left out."""
+        """Show numbers beside the progress bar; those that are not known yet are left out."""
         known = {name: value for name, value in values.items() if not math.isnan(value)}
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in known.items()})
 
     def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Saves where the time has come, and ends the training where that was asked for.
+        """Save where the time has come, and end the training where that was asked for.
 
-        The last step is always saved: the network's own pictures may take long after it.
+        The last step is always saved: the network's own images may take long after it.
 
         Raises:
             Stopped: A signal came; all is saved.
@@ -221,7 +221,7 @@ class Monitor:
             self._stop(number)
 
     def stop_if_requested(self) -> None:
-        """Ends the training where that was asked for after its last step, which is saved.
+        """End the training where that was asked for after its last step, which is saved.
 
         Raises:
             Stopped: A signal came.
@@ -232,7 +232,7 @@ class Monitor:
     def sample(
         self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
     ) -> None:
-        """Writes a sheet of pictures, (3, h, w) in [0, 1] by caption, under the present step."""
+        """Write a sheet of images, (3, h, w) in [0, 1] by caption, under the present step."""
         if not self.processes.is_main:
             return
         write_sheet(
@@ -244,7 +244,7 @@ class Monitor:
         )
 
     def summarise(self, values: Mapping[str, float]) -> None:
-        """Writes the numbers of the finished training."""
+        """Write the numbers of the finished training."""
         if self.processes.is_main:
             write_json(self.report / "summary.json", values)
 
@@ -258,7 +258,7 @@ class Monitor:
     def _restore_report(self, curves: Mapping[str, str], samples: Sequence[str]) -> None:
         self._curves.restore(curves)
         for name in samples:
-            with written_whole(self.report / SAMPLES / name) as part:
+            with atomic_write(self.report / SAMPLES / name) as part:
                 shutil.copyfile(self._checkpoints.folder / SAMPLES / name, part)
 
     def _save(self, state: Mapping[str, Any]) -> None:
@@ -271,8 +271,8 @@ class Monitor:
         kept = self._checkpoints.folder / SAMPLES
         for name in samples:
             if not (kept / name).exists():
-                with written_whole(kept / name) as beside:
-                    shutil.copyfile(self.report / SAMPLES / name, beside)
+                with atomic_write(kept / name) as temporary:
+                    shutil.copyfile(self.report / SAMPLES / name, temporary)
         self._checkpoints.save(
             {
                 "step": self.step,

@@ -39,7 +39,7 @@ class Processes:
             distributed.destroy_process_group()
 
     def average(self, tensor: Tensor) -> Tensor:
-        """Gives the mean of a tensor over the processes."""
+        """Return the mean of a tensor over the processes."""
         if self.count == 1:
             return tensor
         total = tensor.clone()
@@ -47,7 +47,7 @@ class Processes:
         return total / self.count
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces every gradient by its mean over the processes."""
+        """Replace every gradient by its mean over the processes."""
         if self.count == 1:
             return
         gradients = [one.grad for one in parameters if one.grad is not None]
@@ -86,7 +86,7 @@ class Processes:
         return [int(value) for value in tensor.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
-        """Gives the value of every process, in their order."""
+        """Return the value of every process, in their order."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -119,7 +119,7 @@ def join_processes() -> Processes:
 
 
 def check_division(batch_size: int, parts: int, processes: Processes) -> None:
-    """Makes sure that every part of a batch has the same size.
+    """Make sure that every part of a batch has the same size.
 
     Raises:
         ParamsError: It has not.

@@ -1,4 +1,4 @@
-"""The networks' own pictures of the training faces, which the next stage learns from."""
+"""The networks' own images of the training faces, which the next stage learns from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ from facesr.data.pairs import Pairs
 def restore_all(
     network: nn.Module, splits: dict[str, Pairs], output: Path, *, after_each: Callable[[], None]
 ) -> None:
-    """Writes the pack `OUTPUT/SPLIT` of every pair's picture, as the network restores it.
+    """Write the pack `OUTPUT/SPLIT` of every pair's image, as the network restores it.
 
     Args:
         network: Takes and gives (N, 3, h, w) RGB in [0, 1]; is left in evaluation mode.
         splits: Pairs by the name of their split.
         output: The folder.
-        after_each: Is called after each picture, and may raise to end the work.
+        after_each: Is called after each image, and may raise to end the work.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -29,7 +29,7 @@ def restore_all(
         side = pairs.hr.shape[-1]
         with packs.new_pack(output / split, pairs.stems, [side]) as pack:
             for position in tqdm(
-                range(len(pairs.stems)), unit="picture", desc=f"restore {split}", disable=None
+                range(len(pairs.stems)), unit="image", desc=f"restore {split}", disable=None
             ):
                 lr = images.from_uint8(pairs.lr[position : position + 1]).to(device)
                 with torch.inference_mode():
@@ -39,12 +39,12 @@ def restore_all(
 
 
 def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:
-    """Gives the first pictures of a split as columns of a sample sheet.
+    """Return the first images of a split as columns of a sample sheet.
 
     Args:
         network: As in `restore_all`; its mode is left as it was.
         pairs: A split.
-        count: Pictures, at most.
+        count: Images, at most.
     """
     was_training = network.training
     network.eval()
@@ -54,9 +54,7 @@ def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[st
         small = images.from_uint8(lr)
         with torch.inference_mode():
             sr = network(small[None].to(device))[0]
-        for column, picture in zip(
-            columns.values(), (small, sr, images.from_uint8(hr)), strict=True
-        ):
-            column.append(picture.float().cpu().clamp(0, 1))
+        for column, image in zip(columns.values(), (small, sr, images.from_uint8(hr)), strict=True):
+            column.append(image.float().cpu().clamp(0, 1))
     network.train(was_training)
     return columns

@@ -88,7 +88,7 @@ class Checkpoints:
         Args:
             state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
         """
-        with files.written_whole(self.file) as temporary, temporary.open("wb") as file:
+        with files.atomic_write(self.file) as temporary, temporary.open("wb") as file:
             torch.save({"key": self.key, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
@@ -116,7 +116,7 @@ class Checkpoints:
         if key != self.key:
             raise CheckpointError(
                 f"The checkpoint {self.file} is of other parameters, another profile or other "
-                f"pictures. {again}"
+                f"images. {again}"
             )
         return state
 
@@ -127,7 +127,7 @@ class Checkpoints:
         )
 
     def delete(self) -> None:
-        """Removes the checkpoint, and the folder around it where that is empty."""
+        """Remove the checkpoint, and the folder around it where that is empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             # Not empty, or gone: another training has its checkpoints there.
@@ -135,7 +135,7 @@ class Checkpoints:
 
 
 def random_state() -> dict[str, Any]:
-    """Gives the state of every random generator: Python's, NumPy's, PyTorch's, the devices'."""
+    """Return the state of every random generator: Python's, NumPy's, PyTorch's, the devices'."""
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -146,7 +146,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Puts every random generator back to what `random_state` gave."""
+    """Put every random generator back to what `random_state` gave."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

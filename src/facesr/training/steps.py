@@ -43,7 +43,7 @@ def critic_step(
     adversarial_loss: AdversarialLoss,
     penalty_weight: float,
 ) -> CriticStep:
-    """Teaches the critic one batch; the generator stays as it is.
+    """Teach the critic one batch; the generator stays as it is.
 
     Args:
         generator: Judged as it is used: in evaluation mode.
@@ -98,7 +98,7 @@ def generator_step(
     feature_weight: float,
     texture_weight: float,
 ) -> GeneratorStep:
-    """Teaches the generator one batch; the critic stays as it is.
+    """Teach the generator one batch; the critic stays as it is.
 
     Args:
         generator: Is updated.
@@ -156,7 +156,7 @@ def judge_for_generator(
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Keeps gradients out of the network's parameters for a while."""
+    """Keep gradients out of the network's parameters for a while."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

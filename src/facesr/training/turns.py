@@ -238,7 +238,7 @@ class Turns:
 
 @contextlib.contextmanager
 def _unmoved(*networks: nn.Module) -> Iterator[None]:
-    """Computes without gradient, and puts statistics and spectral norms back at the end."""
+    """Compute without gradient, and put statistics and spectral norms back at the end."""
     kept = [(one, one.clone()) for network in networks for one in network.buffers()]
     with torch.no_grad():
         yield

@@ -39,22 +39,22 @@ class Degradation:
         return max(getattr(recipe, "base_scale", 1) for recipe in self.recipes.values())
 
     def to_json(self) -> str:
-        """Writes down all of its numbers, its own name first."""
+        """Write down all of its numbers, its own name first."""
         return _RECIPES.dump_json(self.recipes, indent=2).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote."""
+        """Read what `to_json` wrote."""
         recipes = _RECIPES.validate_json(text)
         return cls(next(iter(recipes)), recipes)
 
     def __call__(self, hr: Tensor, *, lr_size: int, rng: np.random.Generator) -> Tensor:
-        """Makes a low-resolution view.
+        """Make a low-resolution view.
 
         Args:
             hr: Face, (3, H, H) float32 RGB in [0, 1].
             lr_size: Side of the result in pixels.
-            rng: Source of all randomness; the same state gives the same picture.
+            rng: Source of all randomness; the same state gives the same image.
 
         Returns:
             (3, lr_size, lr_size) float32 in [0, 1], on the 8-bit grid and on hr's device.
@@ -68,16 +68,16 @@ class Degradation:
             shares = np.array(weights) / sum(weights)
             recipe = self.recipes[names[int(rng.choice(len(names), p=shares))]]
         assert not isinstance(recipe, MixtureParams), "facesr.config forbids mixtures of mixtures"
-        picture = _reduced_to_base(hr, recipe.base_scale * lr_size)
+        image = _reduced_to_base(hr, recipe.base_scale * lr_size)
         if isinstance(recipe, BicubicParams):
-            picture = operations.resize(picture, lr_size, "bicubic")
+            image = operations.resize(image, lr_size, "bicubic")
         elif isinstance(recipe, CrappifyParams):
-            picture = crappify(picture, recipe, lr_size=lr_size, rng=rng)
+            image = crappify(image, recipe, lr_size=lr_size, rng=rng)
         elif isinstance(recipe, FirstOrderParams):
-            picture = first_order(picture, recipe, lr_size=lr_size, rng=rng)
+            image = first_order(image, recipe, lr_size=lr_size, rng=rng)
         elif isinstance(recipe, SecondOrderParams):
-            picture = second_order(picture, recipe, lr_size=lr_size, rng=rng)
-        return images.round_to_8bit(picture)
+            image = second_order(image, recipe, lr_size=lr_size, rng=rng)
+        return images.round_to_8bit(image)
 
 
 def _reduced_to_base(hr: Tensor, base: int) -> Tensor:
@@ -85,7 +85,7 @@ def _reduced_to_base(hr: Tensor, base: int) -> Tensor:
     if height != width or height < base:
         raise DataError(
             f"A face of {width} x {height} pixels cannot be degraded by a recipe that starts from "
-            f"{base} px. Give square pictures of at least that side, or lower base_scale."
+            f"{base} px. Give square images of at least that side, or lower base_scale."
         )
     if height == base:
         return hr

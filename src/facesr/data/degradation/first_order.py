@@ -9,22 +9,22 @@ from facesr.data.degradation import operations
 
 
 def crappify(
-    picture: Tensor, params: CrappifyParams, *, lr_size: int, rng: np.random.Generator
+    image: Tensor, params: CrappifyParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Reduces far, packs as JPEG, enlarges again.
+    """Reduce far, pack as JPEG, enlarge again.
 
     As `crappify` of fastai's super-resolution lesson (https://github.com/fastai/course-v3,
-    lesson7-superres-gan), without the number that it writes into the picture.
+    lesson7-superres-gan), without the number that it writes into the image.
     """
-    reduced = _reduced_side(picture, params.reduction)
+    reduced = _reduced_side(image, params.reduction)
     quality = int(rng.integers(params.jpeg_quality[0], params.jpeg_quality[1] + 1))
-    picture = images.round_to_8bit(operations.resize(picture, reduced, "bilinear"))
-    picture = operations.pack_as_jpeg(picture, quality)
-    return operations.resize(picture, lr_size, "bilinear")
+    image = images.round_to_8bit(operations.resize(image, reduced, "bilinear"))
+    image = operations.pack_as_jpeg(image, quality)
+    return operations.resize(image, lr_size, "bilinear")
 
 
 def first_order(
-    picture: Tensor, params: FirstOrderParams, *, lr_size: int, rng: np.random.Generator
+    image: Tensor, params: FirstOrderParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
     """Blurs, reduces, adds noise, packs as JPEG, each by chance, and resizes to the result.
 
@@ -41,24 +41,24 @@ def first_order(
     directed = extra.random() < params.anisotropic_probability
     second_sigma = extra.uniform(*params.blur_sigma)
     angle = extra.uniform(-np.pi, np.pi)
-    reduced = _reduced_side(picture, extra.uniform(*params.reduction))
+    reduced = _reduced_side(image, extra.uniform(*params.reduction))
     method: images.Filter = params.filters[int(extra.integers(len(params.filters)))]
     dirty = clean >= params.clean_probability
 
     blurs = dirty and blurred < params.blur_probability
     if blurs and not directed:
-        picture = operations.blur_and_resize(picture, sigma, reduced, method)
+        image = operations.blur_and_resize(image, sigma, reduced, method)
     else:
         if blurs:
-            picture = operations.blur_directed(picture, (sigma, second_sigma), angle)
-        picture = operations.resize(picture, reduced, method)
+            image = operations.blur_directed(image, (sigma, second_sigma), angle)
+        image = operations.resize(image, reduced, method)
     if dirty and noisy < params.noise_probability:
-        picture = operations.add_gaussian_noise(picture, noise_sigma, rng)
-    picture = images.round_to_8bit(picture)
+        image = operations.add_gaussian_noise(image, noise_sigma, rng)
+    image = images.round_to_8bit(image)
     if dirty and packed < params.jpeg_probability:
-        picture = operations.pack_as_jpeg(picture, quality)
-    return operations.resize(picture, lr_size, method)
+        image = operations.pack_as_jpeg(image, quality)
+    return operations.resize(image, lr_size, method)
 
 
-def _reduced_side(picture: Tensor, reduction: float) -> int:
-    return max(1, round(picture.shape[-1] / reduction))
+def _reduced_side(image: Tensor, reduction: float) -> int:
+    return max(1, round(image.shape[-1] / reduction))

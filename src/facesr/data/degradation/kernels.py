@@ -20,7 +20,7 @@ def gaussian(
     power: float = 1.0,
     plateau: bool = False,
 ) -> Kernel:
-    """Gives a Gaussian-like kernel with a direction.
+    """Return a Gaussian-like kernel with a direction.
 
     With q = xᵀ Σ⁻¹ x the values are exp(-q^power / 2), or 1 / (1 + q^power) for a plateau.
 
@@ -44,7 +44,7 @@ def gaussian(
 
 
 def sinc(size: int, cutoff: float) -> Kernel:
-    """Gives the circular low-pass filter, whose ringing looks like over-sharpening.
+    """Return the circular low-pass filter, whose ringing looks like over-sharpening.
 
     Args:
         size: Side, odd.

@@ -1,6 +1,6 @@
-"""What happens to a picture on its way: blur, resizing, noise, JPEG.
+"""What happens to an image on its way: blur, resizing, noise, JPEG.
 
-Pictures are (3, H, W) float32 RGB in [0, 1] on any device, and stay on it. On the CPU, Pillow
+Images are (3, H, W) float32 RGB in [0, 1] on any device, and stay on it. On the CPU, Pillow
 resizes; elsewhere the same is computed with matrix products, equal up to rounding. Only JPEG always
 runs on the CPU.
 """
@@ -21,59 +21,59 @@ from facesr.data.degradation.kernels import Kernel, gaussian
 TRUNCATE = 4.0
 
 
-def blur_and_resize(picture: Tensor, sigma: float, side: int, method: images.Filter) -> Tensor:
-    """Blurs a square picture with a round Gaussian, then resizes it, in one step.
+def blur_and_resize(image: Tensor, sigma: float, side: int, method: images.Filter) -> Tensor:
+    """Blur a square image with a round Gaussian, then resize it, in one step.
 
     Both act on rows and columns apart, so that their weights along one side can be multiplied
     first: equal up to rounding, and up to twelve times as fast as one after the other.
 
     Args:
-        picture: (3, H, H).
+        image: (3, H, H).
         sigma: Spread in pixels; the border is mirrored.
         side: Of the result in pixels.
         method: The resizing's filter.
     """
-    weights = resize_matrix(picture.shape[-1], side, method)
-    # Blurring is its own transpose, also at a mirrored border: instead of the picture's rows, those
+    weights = resize_matrix(image.shape[-1], side, method)
+    # Blurring is its own transpose, also at a mirrored border: instead of the image's rows, those
     # of the resizing are blurred.
     weights = ndimage.gaussian_filter1d(weights, sigma, axis=1, mode="reflect", truncate=TRUNCATE)
-    on_device = torch.from_numpy(weights).to(picture.device)
-    return on_device @ picture @ on_device.T
+    on_device = torch.from_numpy(weights).to(image.device)
+    return on_device @ image @ on_device.T
 
 
-def blur_directed(picture: Tensor, sigmas: tuple[float, float], angle: float) -> Tensor:
-    """Blurs with an elliptic Gaussian: spread in pixels along and across a direction."""
+def blur_directed(image: Tensor, sigmas: tuple[float, float], angle: float) -> Tensor:
+    """Blur with an elliptic Gaussian: spread in pixels along and across a direction."""
     size = 2 * int(TRUNCATE * max(sigmas) + 0.5) + 1
-    return convolve(picture, gaussian(size, sigmas, angle))
+    return convolve(image, gaussian(size, sigmas, angle))
 
 
-def convolve(picture: Tensor, kernel: Kernel) -> Tensor:
+def convolve(image: Tensor, kernel: Kernel) -> Tensor:
     """Convolves every channel with one kernel of odd side; the border is mirrored."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     radius = len(kernel) // 2
     # Of all sizes that leave room for the border, the one that is transformed fastest.
     size = [fft.next_fast_len(length + 2 * radius, real=True) for length in (height, width)]
-    spectrum = torch.fft.rfft2(_mirror(picture, radius), s=size)
+    spectrum = torch.fft.rfft2(_mirror(image, radius), s=size)
     # The kernel is symmetric about its middle, so that convolution and correlation are one.
-    kernel_on_device = torch.as_tensor(kernel, dtype=torch.float32, device=picture.device)
+    kernel_on_device = torch.as_tensor(kernel, dtype=torch.float32, device=image.device)
     product = spectrum.mul_(torch.fft.rfft2(kernel_on_device, s=size))
     blurred: Tensor = torch.fft.irfft2(product, s=size)
     return blurred[:, 2 * radius : 2 * radius + height, 2 * radius : 2 * radius + width]
 
 
-def resize(picture: Tensor, side: int, method: images.Filter) -> Tensor:
-    """Resizes a square picture with an anti-aliased filter."""
-    if picture.device.type == "cpu":
-        return images.resize(picture, (side, side), method)
-    if picture.shape[-1] == side:
-        return picture
-    weights = torch.from_numpy(resize_matrix(picture.shape[-1], side, method)).to(picture.device)
-    return weights @ picture @ weights.T
+def resize(image: Tensor, side: int, method: images.Filter) -> Tensor:
+    """Resize a square image with an anti-aliased filter."""
+    if image.device.type == "cpu":
+        return images.resize(image, (side, side), method)
+    if image.shape[-1] == side:
+        return image
+    weights = torch.from_numpy(resize_matrix(image.shape[-1], side, method)).to(image.device)
+    return weights @ image @ weights.T
 
 
 @functools.lru_cache(maxsize=256)
 def resize_matrix(before: int, after: int, method: images.Filter) -> "np.ndarray[Any, Any]":
-    """Gives the weights (after, before) that Pillow's resize applies along one side."""
+    """Return the weights (after, before) that Pillow's resize applies along one side."""
     # Resizing the unit vectors gives them, whatever the filter.
     unit = torch.eye(before)[None]  # (1, before, before)
     columns = images.resize(unit, (after, before), method)[0].numpy()
@@ -81,44 +81,44 @@ def resize_matrix(before: int, after: int, method: images.Filter) -> "np.ndarray
 
 
 def add_gaussian_noise(
-    picture: Tensor, sigma: float, rng: np.random.Generator, *, grey: bool = False
+    image: Tensor, sigma: float, rng: np.random.Generator, *, grey: bool = False
 ) -> Tensor:
-    """Adds white noise, sigma in grey levels of 255; `grey` gives the channels the same."""
-    shape = (1, *picture.shape[1:]) if grey else tuple(picture.shape)
+    """Add white noise, sigma in grey levels of 255; `grey` gives the channels the same."""
+    shape = (1, *image.shape[1:]) if grey else tuple(image.shape)
     noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(sigma / 255)
-    return picture + torch.from_numpy(noise).to(picture.device)
+    return image + torch.from_numpy(noise).to(image.device)
 
 
 def add_poisson_noise(
-    picture: Tensor, scale: float, rng: np.random.Generator, *, grey: bool = False
+    image: Tensor, scale: float, rng: np.random.Generator, *, grey: bool = False
 ) -> Tensor:
-    """Adds `scale` times the noise of counting photons.
+    """Add `scale` times the noise of counting photons.
 
-    As in Real-ESRGAN, the picture's brightest value stands for as many photons as it has distinct
+    As in Real-ESRGAN, the image's brightest value stands for as many photons as it has distinct
     8-bit values, rounded up to a power of two.
     """
-    pixels = images.to_uint8(picture.cpu()).numpy()
+    pixels = images.to_uint8(image.cpu()).numpy()
     clean = pixels.astype(np.float32) / 255
     if grey:
         clean = (clean * np.array(images.LUMA, np.float32)[:, None, None]).sum(0, keepdims=True)
     distinct = np.unique(clean).size if grey else np.count_nonzero(np.bincount(pixels.ravel()))
     levels = 2 ** math.ceil(math.log2(max(2, distinct)))
     noise = rng.poisson(clean * levels).astype(np.float32) / np.float32(levels) - clean
-    return picture + torch.from_numpy(noise * np.float32(scale)).to(picture.device)
+    return image + torch.from_numpy(noise * np.float32(scale)).to(image.device)
 
 
-def pack_as_jpeg(picture: Tensor, quality: int) -> Tensor:
-    """Gives the picture as a JPEG file of that quality holds it, colour at half the resolution."""
-    packed = images.encode_jpeg(picture.cpu(), quality=quality, chroma_halved=True)
-    return images.read(packed).to(picture.device)
+def pack_as_jpeg(image: Tensor, quality: int) -> Tensor:
+    """Return the image as a JPEG file of that quality holds it, colour at half the resolution."""
+    packed = images.encode_jpeg(image.cpu(), quality=quality, chroma_halved=True)
+    return images.read(packed).to(image.device)
 
 
-def _mirror(picture: Tensor, radius: int) -> Tensor:
-    # As SciPy's "reflect": the border pixel is repeated, and small pictures are mirrored again.
+def _mirror(image: Tensor, radius: int) -> Tensor:
+    # As SciPy's "reflect": the border pixel is repeated, and small images are mirrored again.
     rows, columns = (
-        _mirrored_indices(length, radius).to(picture.device) for length in picture.shape[-2:]
+        _mirrored_indices(length, radius).to(image.device) for length in image.shape[-2:]
     )
-    return picture[:, rows][:, :, columns]
+    return image[:, rows][:, :, columns]
 
 
 def _mirrored_indices(length: int, radius: int) -> Tensor:

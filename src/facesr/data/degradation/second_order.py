@@ -18,47 +18,47 @@ METHODS: tuple[images.Filter, ...] = ("area", "bilinear", "bicubic")
 
 
 def second_order(
-    picture: Tensor, params: SecondOrderParams, *, lr_size: int, rng: np.random.Generator
+    image: Tensor, params: SecondOrderParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
     """Degrades twice, the second time around the result's size, then rings and packs."""
     first, second = params.passes
-    picture = _blur_resize_noise(picture, picture.shape[-1], first, params, rng)
-    picture = operations.pack_as_jpeg(picture.clamp(0, 1), _quality(first, rng))
-    picture = _blur_resize_noise(picture, lr_size, second, params, rng)
+    image = _blur_resize_noise(image, image.shape[-1], first, params, rng)
+    image = operations.pack_as_jpeg(image.clamp(0, 1), _quality(first, rng))
+    image = _blur_resize_noise(image, lr_size, second, params, rng)
     # The last resizing, with or without ringing, comes before or after the last JPEG.
     ring = rng.random() < params.final_sinc_probability
     kernel = sinc(_kernel_size(params, rng), rng.uniform(math.pi / 3, math.pi))
     quality = _quality(second, rng)
     method = METHODS[int(rng.integers(len(METHODS)))]
     if rng.random() < 0.5:
-        picture = _finish(picture, lr_size, method, kernel if ring else None)
-        return operations.pack_as_jpeg(picture, quality)
-    picture = operations.pack_as_jpeg(picture.clamp(0, 1), quality)
-    return _finish(picture, lr_size, method, kernel if ring else None)
+        image = _finish(image, lr_size, method, kernel if ring else None)
+        return operations.pack_as_jpeg(image, quality)
+    image = operations.pack_as_jpeg(image.clamp(0, 1), quality)
+    return _finish(image, lr_size, method, kernel if ring else None)
 
 
 def _blur_resize_noise(
-    picture: Tensor,
+    image: Tensor,
     target: int,
     one: PassParams,
     params: SecondOrderParams,
     rng: np.random.Generator,
 ) -> Tensor:
     if rng.random() < one.blur_probability:
-        picture = operations.convolve(picture, _draw_kernel(one, params, rng))
+        image = operations.convolve(image, _draw_kernel(one, params, rng))
     side = max(1, round(target * _draw_resizing(one, rng)))
-    picture = operations.resize(picture, side, METHODS[int(rng.integers(len(METHODS)))])
+    image = operations.resize(image, side, METHODS[int(rng.integers(len(METHODS)))])
     grey = rng.random() < one.grey_probability
     if rng.random() < one.gaussian_probability:
         sigma = rng.uniform(*one.noise_sigma)
-        return operations.add_gaussian_noise(picture, sigma, rng, grey=grey)
-    return operations.add_poisson_noise(picture, rng.uniform(*one.poisson_scale), rng, grey=grey)
+        return operations.add_gaussian_noise(image, sigma, rng, grey=grey)
+    return operations.add_poisson_noise(image, rng.uniform(*one.poisson_scale), rng, grey=grey)
 
 
 def _draw_kernel(one: PassParams, params: SecondOrderParams, rng: np.random.Generator) -> Kernel:
     size = _kernel_size(params, rng)
     if rng.random() < params.sinc_probability:
-        # A narrow filter needs a high cut-off, or nothing is left of the picture.
+        # A narrow filter needs a high cut-off, or nothing is left of the image.
         lowest = math.pi / 3 if size < 13 else math.pi / 5
         return sinc(size, rng.uniform(lowest, math.pi))
     sigma = rng.uniform(*one.blur_sigma)
@@ -101,8 +101,8 @@ def _quality(one: PassParams, rng: np.random.Generator) -> int:
     return int(rng.integers(one.jpeg_quality[0], one.jpeg_quality[1] + 1))
 
 
-def _finish(picture: Tensor, side: int, method: images.Filter, kernel: Kernel | None) -> Tensor:
-    picture = operations.resize(picture, side, method)
+def _finish(image: Tensor, side: int, method: images.Filter, kernel: Kernel | None) -> Tensor:
+    image = operations.resize(image, side, method)
     if kernel is not None:
-        picture = operations.convolve(picture, kernel)
-    return picture.clamp(0, 1)
+        image = operations.convolve(image, kernel)
+    return image.clamp(0, 1)

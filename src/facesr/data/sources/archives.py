@@ -1,4 +1,4 @@
-"""Pictures inside archives: read in place where the format allows it, unpacked safely where not.
+"""Images inside archives: read in place where the format allows it, unpacked safely where not.
 
 The members of zip files and of plain tar files (WebDataset shards among them) are read where they
 lie, so no name in an archive ever becomes a path on the disk. Compressed tar files can only be read
@@ -31,7 +31,7 @@ class Blob(NamedTuple):
     size: int = 0
 
     def read(self) -> bytes:
-        """Reads all of it.
+        """Read all of it.
 
         Raises:
             DataError: It is damaged, encrypted or gone.
@@ -72,7 +72,7 @@ def is_archive(path: Path) -> bool:
 
 
 def members(archive: Path, scratch: Path) -> Iterator[Member]:
-    """Gives every file of an archive, in the archive's order.
+    """Return every file of an archive, in the archive's order.
 
     Args:
         archive: Zip or tar.
@@ -101,8 +101,8 @@ def members(archive: Path, scratch: Path) -> Iterator[Member]:
 
 @functools.lru_cache(maxsize=8)
 def _zip(path: Path) -> zipfile.ZipFile:
-    # Kept open: reading the directory of a large file for each of its pictures would take longer
-    # than the pictures.
+    # Kept open: reading the directory of a large file for each of its images would take longer
+    # than the images.
     return zipfile.ZipFile(path)
 
 

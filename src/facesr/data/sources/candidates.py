@@ -1,4 +1,4 @@
-"""A picture that a source offers, and how it becomes a square of the wanted size."""
+"""An image that a source offers, and how it becomes a square of the wanted size."""
 
 import hashlib
 import struct
@@ -18,20 +18,20 @@ Attributes = dict[str, str | int | float]
 
 
 class Square(NamedTuple):
-    """What became of a picture."""
+    """What became of an image."""
 
-    picture: Tensor
+    image: Tensor
     """(3, size, size) float32 in [0, 1]."""
     attributes: Attributes
     """What was learned on the way."""
     png: bytes = b""
-    """The picture as a PNG file, where it was one already: encoding it again takes longest."""
+    """The image as a PNG file, where it was one already: encoding it again takes longest."""
     source_sha256: str = ""
-    """Of the file, where its name does not say which picture it is."""
+    """Of the file, where its name does not say which image it is."""
 
 
 class Candidate(NamedTuple):
-    """A picture that may be taken."""
+    """An image that may be taken."""
 
     name: str
     """Of its PNG file, without suffix."""
@@ -59,18 +59,18 @@ class Offer(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How pictures are brought to one size."""
+    """How images are brought to one size."""
 
     size: int
     """Side of the result in pixels."""
     minimum: int
-    """Pictures whose square is smaller are refused; those below `size` are enlarged."""
+    """Images whose square is smaller are refused; those below `size` are enlarged."""
     crop: str
     """`centre` or `face`."""
 
 
 def safe_name(origin: str) -> str:
-    """Makes a file name of an origin: readable, unique, without blanks or letters beyond ASCII.
+    """Make a file name of an origin: readable, unique, without blanks or letters beyond ASCII.
 
     Two folders may hold files of one name, and two files differ in their suffix only.
     """
@@ -80,12 +80,12 @@ def safe_name(origin: str) -> str:
 
 
 def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> Square:
-    """Reads a picture and cuts it.
+    """Read an image and cut it.
 
     Args:
-        blob: A picture file.
+        blob: An image file.
         cut: Sizes.
-        sha256: Of the bytes, where a manifest tells; empty elsewhere.
+        sha256: Of the bytes, where a manifest has it; else empty.
 
     Raises:
         DataError: It cannot be read, is not what the manifest says, or is too small.
@@ -96,11 +96,11 @@ def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> Square:
     return cut_square(images.read(content), cut, content)
 
 
-def cut_square(picture: Tensor, cut: Cut, content: bytes) -> Square:
+def cut_square(image: Tensor, cut: Cut, content: bytes) -> Square:
     """Cuts a square and brings it to `cut.size`.
 
     Args:
-        picture: (3, H, W) in [0, 1].
+        image: (3, H, W) in [0, 1].
         cut: Sizes.
         content: The file that it was read from.
 
@@ -108,28 +108,28 @@ def cut_square(picture: Tensor, cut: Cut, content: bytes) -> Square:
         DataError: It is smaller than `cut.minimum`, or shows no face where one is to be cut.
     """
     if cut.crop == "face":
-        return _cut_face(picture, cut)
-    square = images.centre_square(picture)
+        return _cut_face(image, cut)
+    square = images.centre_square(image)
     found = _size_facts(square.shape[-1], cut)
     resized = images.resize(square, (cut.size, cut.size), "lanczos").clamp(0, 1)
     return Square(resized, found, content if _is_plain_png(content, cut.size) else b"")
 
 
-def _cut_face(picture: Tensor, cut: Cut) -> Square:
+def _cut_face(image: Tensor, cut: Cut) -> Square:
     # Loaded here: the detector is a package that nothing else on this way needs.
     from facesr.images import faces
 
-    found = faces.find_faces(picture)
+    found = faces.find_faces(image)
     if not found:
         raise DataError("shows no face that the detector finds")
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     box = found[0]
-    # Moved inside the picture rather than filled up: what is made up cannot be learned from.
+    # Moved inside the image rather than filled up: what is made up cannot be learned from.
     side = min(box.width, height, width)
     left = min(max(box.left, 0.0), width - side)
     top = min(max(box.top, 0.0), height - side)
     facts = _size_facts(round(side), cut)
-    return Square(faces.cut(picture, faces.Box(left, top, side, side), cut.size), facts)
+    return Square(faces.cut(image, faces.Box(left, top, side, side), cut.size), facts)
 
 
 def _size_facts(side: int, cut: Cut) -> Attributes:

@@ -55,16 +55,16 @@ class Photograph(NamedTuple):
 def offer(
     params: FetchParams, cut: Cut, *, seed: int, splits: Mapping[str, float], scratch: Path
 ) -> Offer:
-    """Makes the chosen photographs be there, and offers them.
+    """Make the chosen photographs be there, and offer them.
 
     `params.path` is where a copy lies, in any form (`NNNNN.png` in folders, zip or tar files), and
     where the rest is downloaded to. `params.url` gives each file's address, with the fields
     `{file_url}` (the official one), `{file_path}` and `{index}`. The 128 px thumbnails are taken
-    where the pictures need not be larger.
+    where the images need not be larger.
 
     Args:
         params: Path, address and count.
-        cut: How pictures are brought to size.
+        cut: How images are brought to size.
         seed: Of the choice; the first split comes from the data set's training part, the others
             from its validation part.
         splits: Names and shares.
@@ -120,7 +120,7 @@ def offer(
 
 
 def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Reads the metadata entry by entry, in constant memory: as one object it takes gigabytes.
+    """Read the metadata entry by entry, in constant memory: as one object it takes gigabytes.
 
     Raises:
         DataError: It is damaged.
@@ -150,7 +150,7 @@ def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_photograph(number: int, entry: Mapping[str, Any], *, thumbnail: bool) -> Photograph:
-    """Takes from an entry of the metadata what is needed."""
+    """Take from an entry of the metadata what is needed."""
     image, about = entry["thumbnail" if thumbnail else "image"], entry["metadata"]
     return Photograph(
         number=number,
@@ -170,7 +170,7 @@ def read_photograph(number: int, entry: Mapping[str, Any], *, thumbnail: bool) -
 def choose(
     photographs: Sequence[Photograph], count: int, splits: Mapping[str, float], seed: int
 ) -> list[tuple[str, Photograph]]:
-    """Draws `count` photographs for the splits, the same for every run.
+    """Draw `count` photographs for the splits, the same for every run.
 
     Returns:
         Split and photograph; the first split is drawn from the data set's training part, the
@@ -204,7 +204,7 @@ def _copies(
     scratch: Path,
     set_aside: list[tuple[str, str]],
 ) -> tuple[dict[int, Blob], set[int]]:
-    """Finds the wanted photographs below `root`; downloads lie in `folder`.
+    """Find the wanted photographs below `root`; download lie in `folder`.
 
     Returns:
         The copies that may be used by index, and the indices of those that are byte for byte the
@@ -234,18 +234,18 @@ def _md5(blob: Blob) -> str:
 
 def _make(blob: Blob, photograph: Photograph, cut: Cut, exact: bool) -> Square:
     content = blob.read()
-    picture = images.read(content)
+    image = images.read(content)
     found: Attributes = {}
     if not exact:
-        pixels = images.to_uint8(picture).permute(1, 2, 0).contiguous().numpy().tobytes()
+        pixels = images.to_uint8(image).permute(1, 2, 0).contiguous().numpy().tobytes()
         if hashlib.md5(pixels).hexdigest() == photograph.pixel_md5:
             found["copy"] = "other bytes, the same pixels"
-        elif content.startswith(b"\x89PNG") and picture.shape[-1] == photograph.side:
+        elif content.startswith(b"\x89PNG") and image.shape[-1] == photograph.side:
             raise DataError(
                 "is damaged: neither its bytes nor its pixels are those of the data set. Delete it "
                 "and run again"
             )
         else:
-            found["copy"] = f"lossy, {picture.shape[-1]} px"
-    square = cut_square(picture, cut, content)
+            found["copy"] = f"lossy, {image.shape[-1]} px"
+    square = cut_square(image, cut, content)
     return square._replace(attributes={**found, **square.attributes})

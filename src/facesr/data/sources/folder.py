@@ -1,4 +1,4 @@
-"""Pictures of any folder or archive."""
+"""Images of any folder or archive."""
 
 import csv
 import hashlib
@@ -38,14 +38,14 @@ class Found(NamedTuple):
 
 
 def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
-    """Offers every picture below `params.path`, those in archives too, in a seeded order.
+    """Offer every image below `params.path`, those in archives too, in a seeded order.
 
-    A `manifest.csv` directly in the folder (upper or lower case) tells identity, licence,
+    A `manifest.csv` directly in the folder (upper or lower case) gives identity, licence,
     attribution and SHA-256 of the files that it names.
 
     Args:
         params: Path, pattern of the names, expression for the identities.
-        cut: How pictures are brought to size.
+        cut: How images are brought to size.
         seed: Of the order.
         scratch: Folder for what must be unpacked.
 
@@ -63,7 +63,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
         if Path(name).suffix.lower() in images.SUFFIXES:
             pictures.append(found)
         elif name.lower() not in (MANIFEST, "thumbs.db", "desktop.ini"):
-            set_aside.append((found.origin, "has not the ending of a picture that can be read"))
+            set_aside.append((found.origin, "has not the ending of an image that can be read"))
     known = _read_manifest(root)
     order = np.random.default_rng(seed).permutation(len(pictures))
     candidates = [_candidate(pictures[i], params, cut, known) for i in order]
@@ -72,7 +72,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
 
 
 def walk(root: Path, scratch: Path, set_aside: list[tuple[str, str]]) -> Iterator[Found]:
-    """Gives every file below a folder and in its archives, sorted by path.
+    """Return every file below a folder and in its archives, sorted by path.
 
     Links to folders are not followed, so that no loop can catch it.
 
@@ -89,7 +89,7 @@ def walk(root: Path, scratch: Path, set_aside: list[tuple[str, str]]) -> Iterato
         return
     if not root.is_dir():
         raise DataError(
-            f"{root} is neither a folder nor an archive. Put the pictures there, or name another "
+            f"{root} is neither a folder nor an archive. Put the images there, or name another "
             "path in params.yaml."
         )
     for path in sorted(path for path in root.rglob("*") if path.is_file()):

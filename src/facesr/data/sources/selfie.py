@@ -1,7 +1,7 @@
 """The Selfie Data Set: 46,836 faces of 306 px with 36 attributes each.
 
 Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015, https://www.crcv.ucf.edu/data/Selfie/. For research:
-the pictures are never shown and never handed on.
+the images are never shown and never handed on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from facesr.data.manifest import NOT_TO_BE_SHOWN
 from facesr.data.sources.candidates import Candidate, Cut, Offer, read_cut
 from facesr.data.sources.folder import Found, walk
 from facesr.errors import DataError
-from facesr.files import digest, written_whole
+from facesr.files import atomic_write, digest
 
 ARCHIVE = "Selfie-dataset.tar.gz"
 TABLE = "selfie_dataset.txt"
@@ -33,14 +33,14 @@ ATTRIBUTES = (
 
 
 def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
-    """Offers the pictures of the data set in a seeded order, with their attributes.
+    """Offer the images of the data set in a seeded order, with their attributes.
 
     `params.path` is a folder that holds the archive or what was in it, or the archive itself; where
     there is neither, the archive is downloaded into it from `params.url`.
 
     Args:
         params: Path and address.
-        cut: How pictures are brought to size.
+        cut: How images are brought to size.
         seed: Of the order.
         scratch: Folder for what must be unpacked.
 
@@ -70,7 +70,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     for i in np.random.default_rng(seed).permutation(len(rows)):
         name, attributes = rows[i]
         if name not in pictures:
-            set_aside.append((name, "stands in the table and has no picture"))
+            set_aside.append((name, "stands in the table and has no image"))
             continue
         candidates.append(_candidate(name, attributes, pictures[name], cut))
     return Offer(candidates, set_aside, facts)
@@ -80,7 +80,7 @@ def _trusted(archive: Path) -> str:
     """Return the SHA-256: nobody has published one, so the first download counts."""
     sha256, known = digest(archive, "sha256"), archive.with_name(f"{archive.name}.sha256")
     if not known.is_file():
-        with written_whole(known) as part:
+        with atomic_write(known) as part:
             part.write_text(f"{sha256}\n", encoding="utf-8")
     elif known.read_text(encoding="utf-8").strip() != sha256:
         archive.unlink()
@@ -94,7 +94,7 @@ def _trusted(archive: Path) -> str:
 def read_table(
     lines: Sequence[str], set_aside: list[tuple[str, str]]
 ) -> Iterator[tuple[str, dict[str, str | int | float]]]:
-    """Reads the table of attributes; malformed lines are set aside.
+    """Read the table of attributes; malformed lines are set aside.
 
     Args:
         lines: Name without suffix, popularity, 36 attributes of -1, 0 or 1, parted by blanks.

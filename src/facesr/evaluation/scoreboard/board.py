@@ -14,7 +14,7 @@ from facesr.names import BICUBIC, LABELS
 def write_board(
     rows: Sequence[Row], params: ScoreboardParams, *, digest: str, inputs: Path, output: Path
 ) -> str:
-    """Writes `scores.csv` and `table.md` into `output`, and returns the table.
+    """Write `scores.csv` and `table.md` into `output`, and return the table.
 
     One block for each condition, a row for each source and method: every metric's mean, and the
     gain in PSNR over bicubic ± standard error of the paired difference. Then the gains over all

@@ -14,7 +14,7 @@ from facesr.data.degradation import Degradation
 from facesr.data.pairs import HR, LR
 from facesr.errors import DataError
 from facesr.evaluation.scoreboard.settings import ScoreboardParams, ScoreboardSource
-from facesr.files import folder_written_whole
+from facesr.files import atomic_folder
 
 KEY = "key.txt"
 
@@ -26,19 +26,19 @@ def make_inputs(
     folder: Path,
     seed: int,
 ) -> str:
-    """Writes `FOLDER/SOURCE/CONDITION/{hr,lr}/STEM.png` where they are not there already.
+    """Write `FOLDER/SOURCE/CONDITION/{hr,lr}/STEM.png` where they are not there already.
 
     Args:
         params: Sources and conditions.
         root: Folder of the sources' paths.
         folder: Gets the inputs; emptied when their definition has changed.
-        seed: Chooses pictures and draws degradations, together with each picture's content.
+        seed: Chooses images and draws degradations, together with each image's content.
 
     Returns:
         A digest of all inputs: equal digests, equal pixels.
 
     Raises:
-        DataError: A source is missing, has no picture of its names, or a picture is too small.
+        DataError: A source is missing, has no image of its names, or an image is too small.
     """
     key = json.dumps(
         {
@@ -52,7 +52,7 @@ def make_inputs(
         sort_keys=True,
     )
     if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != key:
-        with folder_written_whole(folder) as part:
+        with atomic_folder(folder) as part:
             for name, source in params.sources.items():
                 _make_source(params, name, source, root=root, folder=part, seed=seed)
             reports.write_text(part / KEY, key)
@@ -71,7 +71,7 @@ def _make_source(
     folder: Path,
     seed: int,
 ) -> None:
-    for path in tqdm(choose_files(source, root, seed), unit="picture", desc=name, disable=None):
+    for path in tqdm(choose_files(source, root, seed), unit="image", desc=name, disable=None):
         hr = images.round_to_8bit(_read(path, source.hr_size, params.multiple))
         content = int(hashlib.sha256(images.encode_png(hr)).hexdigest()[:16], 16)
         for label, condition in params.conditions.items():
@@ -93,7 +93,7 @@ def choose_files(source: ScoreboardSource, root: Path, seed: int) -> list[Path]:
     place = root / source.path
     files = [path for path in images.find(place) if fnmatch(path.name, source.names)]
     if not files:
-        raise DataError(f"{place} holds no picture named {source.names}. Check the scoreboard.")
+        raise DataError(f"{place} holds no image named {source.names}. Check the scoreboard.")
     chosen = np.random.default_rng(seed).permutation(len(files))[: source.count]
     return [files[position] for position in sorted(chosen)]
 

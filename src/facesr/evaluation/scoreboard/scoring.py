@@ -31,7 +31,7 @@ Restore = Callable[[Tensor, int], tuple[Tensor, float]]
 
 
 class Row(NamedTuple):
-    """One picture, one method."""
+    """One image, one method."""
 
     source: str
     condition: str
@@ -47,20 +47,20 @@ def score(
     methods: Mapping[str, Restore],
     names: Sequence[str] = NAMES,
 ) -> list[Row]:
-    """Measures the methods on every stored input.
+    """Measure the methods on every stored input.
 
     Args:
         folder: Written by `make_inputs`.
         params: Sources and conditions.
         methods: By the name of their row; see `build_methods`.
-        names: Metrics; MS-SSIM is left out where the picture is too small.
+        names: Metrics; MS-SSIM is left out where the image is too small.
     """
     rows = []
     for source in params.sources:
         for label, condition in params.conditions.items():
             place = folder / source / label
             for path in tqdm(
-                images.find(place / HR), unit="picture", desc=f"{source}, {label}", disable=None
+                images.find(place / HR), unit="image", desc=f"{source}, {label}", disable=None
             ):
                 hr, lr = images.read(path), images.read(place / LR / path.name)
                 restored, seconds = zip(
@@ -81,7 +81,7 @@ def score(
 
 
 def build_methods(back_projections: int, models: Mapping[str, Restore]) -> dict[str, Restore]:
-    """Gives the enlargements without learning, which take no time worth telling, and the models."""
+    """Return the enlargements without learning, and the models."""
     methods: dict[str, Restore] = {}
     for name, baseline in build_baselines(back_projections).items():
         methods[name] = lambda lr, scale, one=baseline: (one(lr, lr.shape[-1] * scale), 0.0)  # type: ignore[misc]
@@ -89,7 +89,7 @@ def build_methods(back_projections: int, models: Mapping[str, Restore]) -> dict[
 
 
 def restore_with(enhancer: Enhancer, strength: float) -> Restore:
-    """Gives the Enhancer's way to restore."""
+    """Return the Enhancer's way to restore."""
 
     def restore(lr: Tensor, scale: int) -> tuple[Tensor, float]:
         result = enhancer.enhance(lr, EnhanceOptions(scale=scale, strength=strength))

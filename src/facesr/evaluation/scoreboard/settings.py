@@ -32,7 +32,7 @@ class ScoreboardSource(Section):
     count: PositiveInt
     """At most so many, chosen by the seed."""
     faces: bool
-    """Cut around one face each, so that results can be told apart by skin tone."""
+    """Cut around one face each, so that results can be grouped by skin tone."""
 
 
 class ScoreboardCondition(Section):
@@ -61,15 +61,15 @@ class ScoreboardCrops(Section):
     side: PositiveInt
     """In pixels of the original."""
     count: PositiveInt
-    """Pictures of each part, at most."""
+    """Images of each part, at most."""
     parts: dict[str, ScoreboardPart]
 
 
 class ScoreboardSamples(Section):
-    """The sheet of some pictures as they come."""
+    """The sheet of some images as they come."""
 
     conditions: tuple[str, ...] = Field(strict=False, min_length=1)
-    """Names in conditions; a picture each."""
+    """Names in conditions; an image each."""
     side: PositiveInt
     """Of the middle that is shown, in pixels of the original."""
 
@@ -86,7 +86,7 @@ class ScoreboardParams(Section):
     ms_ssim_above: PositiveInt
     """Side in pixels that MS-SSIM needs with its usual window."""
     shown: tuple[str, ...] = Field(strict=False)
-    """Sources whose pictures may be published."""
+    """Sources whose images may be published."""
     crops: ScoreboardCrops
     samples: ScoreboardSamples
     strengths: tuple[Fraction, ...] = Field(strict=False)

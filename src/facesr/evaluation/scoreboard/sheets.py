@@ -1,4 +1,4 @@
-"""The board as pictures: where the methods do worst."""
+"""The board as images: where the methods do worst."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def write_worst(
     inputs: Path,
     output: Path,
 ) -> None:
-    """Writes `worst.png`: the pictures on which the first model gains least over bicubic.
+    """Write `worst.png`: the images on which the first model gains least over bicubic.
 
     Args:
         rows: Of `score`.
@@ -66,9 +66,9 @@ def write_worst(
 def write_samples(
     methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
-    """Writes `samples.jpg`: one picture under each of some conditions, its middle, pixel by pixel.
+    """Write `samples.jpg`: one image under each of some conditions, its middle, pixel by pixel.
 
-    Nothing is chosen: they are the first pictures of the first source that may be shown.
+    Nothing is chosen: they are the first images of the first source that may be shown.
 
     Args:
         methods: Are shown between bicubic and original.
@@ -102,7 +102,7 @@ def _restore(
     params: ScoreboardParams,
     inputs: Path,
 ) -> dict[str, Tensor]:
-    """Gives one stored input, what bicubic and the models make of it, and its original."""
+    """Return one stored input, what bicubic and the models make of it, and its original."""
     place, scale = inputs / source / condition, params.conditions[condition].scale
     lr, hr = (images.read(place / kind / f"{stem}.png") for kind in (LR, HR))
     methods = build_methods(params.back_projections, models)
@@ -111,17 +111,17 @@ def _restore(
 
 
 def _columns(shown: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
-    """From pictures by name, a row each, to the columns of a sheet."""
+    """From images by name, a row each, to the columns of a sheet."""
     return {name: [row[name] for row in shown] for name in (shown[0] if shown else ())}
 
 
 class Spot(NamedTuple):
-    """A square of a picture where the method that chooses does worst."""
+    """A square of an image where the method that chooses does worst."""
 
     error: float
     """Its mean squared error."""
     note: str
-    """Which picture, and its left and top in pixels."""
+    """Which image, and its left and top in pixels."""
     crops: dict[str, Tensor]
     """By column."""
 
@@ -129,9 +129,9 @@ class Spot(NamedTuple):
 def write_hardest(
     methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
-    """Writes `hardest/PART.jpg`: where the first method does worst, from all methods.
+    """Write `hardest/PART.jpg`: where the first method does worst, from all methods.
 
-    Every part of the face has a sheet of its own, with one place from each of its worst pictures:
+    Every part of the face has a sheet of its own, with one place from each of its worst images:
     by the error alone all places would be hair.
 
     Args:
@@ -144,12 +144,12 @@ def write_hardest(
     spots: dict[str, list[Spot]] = {name: [] for name in crops.parts}
     for source in params.shown:
         files = images.find(inputs / source / crops.condition / HR)
-        for path in tqdm(files, unit="picture", desc="hardest", disable=None):
+        for path in tqdm(files, unit="image", desc="hardest", disable=None):
             whole = _restore(source, crops.condition, path.stem, methods, params, inputs)
             for name, part in crops.parts.items():
                 top, left, error = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)
                 rows, across = (slice(start, start + crops.side) for start in (top, left))
-                # A copy, for a view would hold the whole picture.
+                # A copy, for a view would hold the whole image.
                 own = {
                     one: whole[one][:, rows, across].clone()
                     for one in (ORIGINAL, BICUBIC, *methods)

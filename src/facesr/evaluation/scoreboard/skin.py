@@ -1,4 +1,4 @@
-"""Skin tone of a face picture, so that quality can be told apart by it."""
+"""Skin tone of a face image, by which results are grouped."""
 
 import math
 
@@ -19,7 +19,7 @@ def measure_angle(face: Tensor) -> float:
     """Individual typology angle of the cheeks in degrees: large for light skin.
 
     arctan((L* - 50) / b*) of the median over both cheeks, after Chardon et al. 1991
-    (https://doi.org/10.1111/j.1467-2494.1991.tb00561.x). Illumination moves it: it sorts pictures
+    (https://doi.org/10.1111/j.1467-2494.1991.tb00561.x). Illumination moves it: it sorts images
     into groups, it does not describe a person.
 
     Args:
