@@ -9,8 +9,10 @@ import streamlit as st
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import request_response
 
 import api
+import downloads
 from facesr.errors import ParamsError
 
 Message = MutableMapping[str, Any]
@@ -77,20 +79,21 @@ class KnownHosts:
         )
 
 
-class Api:
-    """Gives the paths below the API's prefix to the API and the others to the page.
+class Beside:
+    """Gives the paths that another application owns to it and the others to the page.
 
     Not a route of the page's: Streamlit has middleware that answers errors as text.
     """
 
-    def __init__(self, app: Any, own: Any) -> None:
+    def __init__(self, app: Any, other: Any, owns: Callable[[str], bool]) -> None:
         self.app = app
-        self.own = own
+        self.other = other
+        self.owns = owns
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Passes a request on."""
-        is_own = scope["type"] == "http" and api.owns(scope["path"])
-        await (self.own if is_own else self.app)(scope, receive, send)
+        is_owned = scope["type"] == "http" and self.owns(scope["path"])
+        await (self.other if is_owned else self.app)(scope, receive, send)
 
 
 try:
@@ -104,6 +107,7 @@ app = st.App(
         Middleware(SafeHeaders),
         # Streamlit itself holds only its web sockets to the setting.
         Middleware(KnownHosts, list(st.get_option("server.allowedHosts")) or ["*"]),
-        Middleware(Api, _api),
+        Middleware(Beside, _api, api.owns),
+        Middleware(Beside, request_response(downloads.answer), downloads.owns),
     ],
 )

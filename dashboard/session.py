@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ import streamlit as st
 
 import intake
 import service
+from downloads import Download
 
 T = TypeVar("T")
 
@@ -83,6 +85,8 @@ class Work:
     failures: list[Failure] = field(default_factory=list)
     dropped: int = 0
     """Results that gave way."""
+    offered: deque[Download] = field(default_factory=lambda: deque(maxlen=4))
+    """Downloads of the page as it is and as it was before the last run."""
     uploader: int = 0
     """Part of the uploader's key: another one is an empty one."""
 

@@ -7,6 +7,8 @@ import streamlit as st
 import intake
 import service
 from components.divider import divider
+from components.download import download_button
+from downloads import Download
 from session import Result, work
 
 if TYPE_CHECKING:
@@ -18,8 +20,15 @@ BEFORE: dict[service.Method, str] = {"bicubic": "Bicubic", "nearest": "Pixels"}
 AMPLIFIED = 4
 
 
-def show(result: Result, *, blend: float, file_format: service.Format) -> None:
-    """Draw a result; `blend` and `file_format` apply to what is seen and downloaded."""
+def show(result: Result, *, blend: float, file_format: service.Format, saves_all: bool) -> None:
+    """Draw a result.
+
+    Args:
+        result: What is drawn.
+        blend: Share of the model's image in what is seen and downloaded.
+        file_format: Of the download.
+        saves_all: Whether no unsaved work is left after the download.
+    """
     enhanced = result.enhanced
     before, after = enhanced.input_size, enhanced.output_size
     st.markdown(
@@ -50,13 +59,13 @@ def show(result: Result, *, blend: float, file_format: service.Format) -> None:
         "Details are estimated by a model and can differ from the real face. "
         "Do not use for identification."
     )
-    _buttons(result, blend, file_format)
+    _buttons(result, blend, file_format, saves_all)
     with st.expander("Check against an original (optional)"):
         _check(result, blend)
 
 
 def download(result: Result, blend: float, file_format: service.Format) -> bytes:
-    """Encode what the download button hands out, once; Streamlit calls this at the download."""
+    """Encode what the download button hands out, once; called at the download."""
     result.is_saved = True
     return result.once(
         ("download", blend, file_format),
@@ -113,18 +122,19 @@ def _show_difference(result: Result, method: service.Method, blend: float) -> No
     )
 
 
-def _buttons(result: Result, blend: float, file_format: service.Format) -> None:
+def _buttons(result: Result, blend: float, file_format: service.Format, saves_all: bool) -> None:
     enhanced = result.enhanced
     with st.container(horizontal=True):
-        st.download_button(
+        download_button(
             f"Download {file_format.upper()}",
-            lambda: download(result, blend, file_format),
-            file_name=service.file_name(result.name, enhanced, file_format),
-            mime=f"image/{file_format}",
+            Download(
+                service.file_name(result.name, enhanced, file_format),
+                f"image/{file_format}",
+                lambda: download(result, blend, file_format),
+            ),
             key="download",
-            # A run of the fragment would forget the file while the browser fetches it.
-            on_click="ignore",
-            type="primary",
+            saves_all=saves_all,
+            primary=True,
         )
         if st.button("Remove", key="remove"):
             work().results.remove(result)

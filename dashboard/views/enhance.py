@@ -9,8 +9,10 @@ import intake
 import service
 import serving
 from components import examples, result
+from components.download import download_button
 from components.leaving import ask_before_leaving
 from components.paste import paste, pasted
+from downloads import Download
 from session import Picture, Result, work
 
 LIMITS = (
@@ -301,7 +303,7 @@ def show_results(blend: float, file_format: service.Format) -> None:
     """Draw the results; looking at them runs nothing else again."""
     results = work().results
     if not results:
-        ask_before_leaving(key="leaving", ask=work().is_unsaved, saved_by=())
+        ask_before_leaving(key="leaving", ask=work().is_unsaved)
         return
     st.subheader("3 Results")
     position = 0
@@ -316,24 +318,24 @@ def show_results(blend: float, file_format: service.Format) -> None:
             key=f"shown_{len(results)}",
         )
         position = chosen or 0
+    ask_before_leaving(key="leaving", ask=work().is_unsaved)
     others = any(not one.is_saved for one in results if one is not results[position])
-    ask_before_leaving(
-        key="leaving",
-        ask=work().is_unsaved,
-        saved_by=() if work().queue else ("zip",) if others else ("zip", "download"),
-    )
     with st.container(border=True):
-        result.show(results[position], blend=blend, file_format=file_format)
+        result.show(
+            results[position],
+            blend=blend,
+            file_format=file_format,
+            saves_all=not (others or work().queue),
+        )
     if len(results) > 1:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.download_button(
+            # Made outside this visitor's run, so it cannot look the results up itself.
+            make = partial(all_as_zip, list(results), blend, file_format)
+            download_button(
                 "Download all (ZIP)",
-                # Called outside this visitor's run, so it cannot look the results up itself.
-                partial(all_as_zip, list(results), blend, file_format),
-                file_name="enhanced.zip",
-                mime="application/zip",
+                Download("enhanced.zip", "application/zip", make),
                 key="zip",
-                on_click="ignore",
+                saves_all=not work().queue,
             )
             failed = len(work().failures)
             st.caption(f"{len(results)} done, {failed} not enhanced")

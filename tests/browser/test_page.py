@@ -49,7 +49,7 @@ def divider(page):
 
 def download(page, name="Download PNG"):
     with page.expect_download() as event:
-        page.get_by_role("button", name=name).click()
+        page.get_by_role("link", name=name).click()
     return Path(event.value.path()).read_bytes(), event.value.suggested_filename
 
 
