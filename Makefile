@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data bench-tracking bench-enhance bench-train setup repro test check pytest test-all score scoreboard mlflow lock clean starter picture
+.PHONY: help bench-data bench-tracking bench-enhance bench-train setup repro test check pytest test-all scoreboard mlflow lock clean starter picture
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,14 +57,8 @@ test-all: check  ## Run all tests, those that take minutes too
 	$(RUN) python -m pytest -m ""
 
 FACES ?= photographs
-NAMES ?= *
-score: $(READY)  ## Measure the champion on photographs: make score FACES=folder NAMES='pattern'
-	@$(BIN)/facesr score "$(FACES)" --names "$(NAMES)" --hr-size 512 --scale 4 \
-		--jpeg-quality 30 95 --back-projections 2 --seed 7
-
-MODELS ?= facesr@champion
-scoreboard: $(READY)  ## Compare models: make scoreboard FACES=folder MODELS='facesr/1 facesr/2'
-	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)" --output .scoreboard
+scoreboard: $(READY)  ## Measure models on a folder: make scoreboard FACES=folder MODELS='facesr/1'
+	$(BIN)/facesr scoreboard $(MODELS) --root "$(FACES)"
 
 .PHONY: dashboard test-browser bench-dashboard screenshots
 DASHBOARD_PORT ?= 8501

@@ -13,10 +13,9 @@ from facesr.config import EvaluateParams, Sizes
 from facesr.data.manifest import Entry, write_manifest
 from facesr.data.pairs import HR, LR
 from facesr.data.sources import selfie
-from facesr.enhance.enhancer import Enhancer
-from facesr.errors import DataError, ParamsError
+from facesr.errors import DataError
 from facesr.evaluation.baselines import build_baselines
-from facesr.evaluation.evaluate import evaluate, score_folder
+from facesr.evaluation.evaluate import evaluate
 from facesr.models.checkpoints import save_networks
 from facesr.names import BICUBIC
 from facesr.reports import sheets
@@ -213,50 +212,3 @@ def test_pairs_of_different_faces_stop_the_evaluation(tmp_path, weights):
     with pytest.raises(DataError, match="Pairs look mis-matched"):
         run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     assert not (tmp_path / "metrics.json").exists()
-
-
-def test_a_folder_of_photographs_is_scored_from_clean_and_from_jpeg(tmp_path):
-    for number in range(3):
-        images.write(tmp_path / f"lon_{number}.png", face(number))
-    images.write(tmp_path / "other.png", face(9, size=20))
-    text = score_folder(
-        Enhancer.bicubic(),
-        tmp_path,
-        names="lon_*",
-        hr_size=96,
-        scale=4,
-        jpeg_quality=(30, 95),
-        back_projections=2,
-        seed=1,
-        label="model",
-    )
-    rows = {
-        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
-        for row in text.splitlines()
-        if row.startswith("|")
-    }
-    assert "3 images of 96 px" in text
-    assert rows["model"] == rows[BICUBIC]
-    assert rows[BICUBIC][1] == "+0.00 ± 0.00"
-    assert float(rows["Lanczos + 2 back-projections"][0]) > float(rows[BICUBIC][0])
-    assert float(rows[BICUBIC][2]) < float(rows[BICUBIC][0])
-
-
-@pytest.mark.parametrize(
-    ("names", "scale", "error", "message"),
-    [("*.tif", 4, DataError, "no image named"), ("*", 5, ParamsError, "5 does not divide")],
-)
-def test_a_folder_that_cannot_be_scored_is_named(tmp_path, names, scale, error, message):
-    images.write(tmp_path / "a.png", face(1))
-    with pytest.raises(error, match=message):
-        score_folder(
-            Enhancer.bicubic(),
-            tmp_path,
-            names=names,
-            hr_size=96,
-            scale=scale,
-            jpeg_quality=(30, 95),
-            back_projections=1,
-            seed=1,
-            label="model",
-        )

@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -7,12 +8,13 @@ import yaml
 from scipy import ndimage
 from shipped import ROOT, write_params
 
-from facesr import images
+from facesr import cli, images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
 from facesr.evaluation.scoreboard import (
     build_methods,
+    choose_files,
     make_inputs,
     restore_with,
     score,
@@ -50,6 +52,7 @@ PARAMS = ScoreboardParams.model_validate(
             "faces": {"path": "faces", "names": "a*", "hr_size": 48, "count": 2, "faces": True},
             "tests": {"path": "tests", "names": "*", "hr_size": 0, "count": 9, "faces": False},
         },
+        "folder": {"hr_size": 32, "count": 9, "conditions": ["noisy"]},
         "conditions": {
             "clean": {"scale": 2, "recipe": "clean"},
             "noisy": {"scale": 2, "recipe": "noisy"},
@@ -103,6 +106,93 @@ def test_inputs_are_made_once_and_made_again_when_their_definition_changes(root)
     assert inputs(root, fewer) != first
     assert not (root / "inputs" / "faces").exists()
     assert inputs(root) == first
+
+
+def test_inputs_are_made_again_when_a_photograph_changes(root):
+    first = inputs(root)
+    images.write(root / "tests" / "wide.png", photograph(11, 71, 90))
+    assert inputs(root) != first
+
+
+def test_a_folder_without_the_sources_is_a_source_itself(root):
+    assert PARAMS.at(root) == PARAMS
+    own = PARAMS.at(root / "faces", "a*")
+    inputs(root / "faces", own)
+    assert {
+        path.relative_to(root / "faces" / "inputs").as_posix()
+        for path in images.find(root)
+        if "inputs" in path.parts
+    } == {f"faces/noisy/{kind}/a{number}.png" for kind in ("hr", "lr") for number in range(3)}
+
+
+def test_images_in_folders_of_a_folder_keep_apart(root):
+    files = PARAMS.at(root / "none").sources["none"]
+    assert list(choose_files(files, root, 1)) == [
+        "faces_a0",
+        "faces_a1",
+        "faces_a2",
+        "faces_b",
+        "tests_wide",
+    ]
+    images.write(root / "faces" / "a0.jpg", photograph(1, 60, 60))
+    with pytest.raises(DataError, match=r"a0\.jpg and .*a0\.png differ in their endings only"):
+        choose_files(files, root, 1)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project without a registry whose scoreboard takes small photographs."""
+    content = read_yaml(ROOT / "scoreboard.yaml")
+    content["folder"]["hr_size"] = 64
+    (tmp_path / "scoreboard.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    write_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "holiday").mkdir()
+    return tmp_path
+
+
+def test_the_command_measures_the_starter_on_any_folder(project, capsys):
+    for number in range(3):
+        images.write(project / "holiday" / f"{number}.png", photograph(number, 70, 90))
+    cli.main(["scoreboard", "--root", "holiday"])
+    printed = capsys.readouterr().out
+    assert printed.startswith((project / ".scoreboard" / "table.md").read_text())
+    assert "3 photographs" in printed
+    assert [line for line in printed.splitlines() if line.startswith("## ")] == [
+        "## clean x4",
+        "## JPEG x4",
+        "## blur noise JPEG x4",
+    ]
+    with (project / ".scoreboard" / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    starters = [row for row in rows if row["method"].startswith("starter.safetensors")]
+    assert len(starters) == 3 * 3
+    written = {path.name for path in (project / ".scoreboard").iterdir()}
+    assert written == {"inputs", "scores.csv", "table.md", "worst.png", "samples.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "message"),
+    [
+        (None, "--root holiday", "holiday holds no image named *."),
+        (None, "--root nowhere", "nowhere is not a folder."),
+        (90, "--root holiday --names *.tif", "holiday holds no image named *.tif."),
+        (60, "--root holiday", "holiday/a.png has a side of 60 px where 64 px are needed."),
+    ],
+)
+def test_a_folder_that_cannot_be_measured_is_refused_in_one_line(
+    project, capsys, size, arguments, message
+):
+    if size:
+        images.write(project / "holiday" / "a.png", photograph(1, size, 90))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["scoreboard", "bicubic", *arguments.split()])
+    [line] = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1
+    assert line.startswith(f"error: {message}")
+    assert not list((project / ".scoreboard").rglob("*"))
 
 
 def test_a_changed_input_changes_the_digest(root):

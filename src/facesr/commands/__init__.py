@@ -17,7 +17,6 @@ from facesr.commands import (
     profile,
     promote,
     reproduce,
-    score,
     scoreboard,
     verify,
 )
@@ -26,7 +25,6 @@ from facesr.commands import (
 COMMANDS = (
     enhance,
     burst,
-    score,
     scoreboard,
     export,
     lineage,

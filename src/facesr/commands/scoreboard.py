@@ -1,4 +1,4 @@
-"""`facesr scoreboard`: compares models on fixed inputs made from photographs."""
+"""`facesr scoreboard`: measures and compares models on photographs."""
 
 import argparse
 from pathlib import Path
@@ -10,19 +10,37 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Describe the command and its options."""
     parser = commands.add_parser(
         "scoreboard",
-        help="compare models on fixed inputs made from photographs",
+        help="measure and compare models on photographs",
         description=(
-            "Makes the inputs that scoreboard.yaml describes, once, measures every "
-            "model and enlargement without learning on them, and writes a table, all single values "
-            "and sheets: the images on which the first model gains least, the places that it "
-            "restores worst by part of the face, and some images as they come."
+            "Reduces photographs as scoreboard.yaml describes, once, measures every model and "
+            "enlargement without learning on them, prints the table, and writes it, all single "
+            "values and sheets: the images on which the first model gains least, the places that "
+            "it restores worst by part of the face, and some images as they come."
         ),
     )
     parser.add_argument(
-        "models", nargs="+", type=text, help="facesr@alias, facesr/version, starter or a file"
+        "models",
+        nargs="*",
+        type=text,
+        metavar="MODEL",
+        help="facesr@alias, facesr/version, starter or a file (default: the champion, else the "
+        "starter)",
     )
-    parser.add_argument("--root", type=Path, required=True, help="folder of the photographs")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the results")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        help="photographs that no model has seen: the folders of scoreboard.yaml's sources, or "
+        "any folder",
+    )
+    parser.add_argument("--names", type=text, help="file names to take from any folder, as '*.png'")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path(".scoreboard"),
+        help="folder of the results (default: %(default)s)",
+    )
     parser.set_defaults(command=_scoreboard)
 
 
@@ -42,11 +60,12 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         write_worst,
     )
 
-    board, seed = load_scoreboard(), load_params(any_device=True).data_seed
+    board = load_scoreboard().at(parsed.root, parsed.names)
+    seed = load_params(any_device=True).data_seed
     models = {}
-    for name in parsed.models:
+    for name in parsed.models or [None]:
         enhancer = load(name, root=Path.cwd(), precision=PRECISION)
-        label = Path(name).stem if Path(name).is_file() else name
+        label = Path(name).stem if name and Path(name).is_file() else name or enhancer.model
         if enhancer.has_strength:
             for strength in board.strengths:
                 models[f"{label}, strength {strength:g}"] = restore_with(enhancer, strength)
@@ -65,3 +84,4 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     write_worst(rows, models, board, inputs=inputs, output=parsed.output)
     write_hardest(models, board, inputs=inputs, output=parsed.output)
     write_samples(models, board, inputs=inputs, output=parsed.output)
+    print(parsed.output)

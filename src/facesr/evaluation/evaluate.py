@@ -14,7 +14,6 @@ from facesr.enhance.enhancer import Enhancer
 from facesr.enhance.precision import Precision, choose_dtype
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method, build_baselines
-from facesr.evaluation.folder import score_folder
 from facesr.evaluation.groups import GROUP_COLUMNS, group, group_rows, group_table
 from facesr.evaluation.scores import (
     Score,
@@ -45,7 +44,6 @@ __all__ = [
     "evaluate",
     "refuse_strangers",
     "score",
-    "score_folder",
     "summarise",
     "table",
     "write_table",

@@ -233,20 +233,6 @@ def _name(source: Path | bytes) -> str:
     return "the image" if isinstance(source, bytes) else str(source)
 
 
-def read_square(path: Path, size: int) -> Tensor:
-    """Read an image, cut the middle square and reduce it to (3, size, size).
-
-    Raises:
-        DataError: The file cannot be read, or is smaller than `size`: enlarged images would
-            teach a network to blur.
-    """
-    image = centre_square(read(path))
-    side = image.shape[-1]
-    if side < size:
-        raise DataError(f"{path} has a side of {side} px where {size} px are needed.")
-    return resize(image, (size, size), "lanczos").clamp(0, 1)
-
-
 def from_pillow(image: Image.Image, name: str = "the image") -> Tensor:
     """Convert any Pillow image to (3, H, W) float32 sRGB in [0, 1]; `name` is for messages."""
     if image.mode.startswith("I;16"):

@@ -35,6 +35,17 @@ class ScoreboardSource(Section):
     """Cut around one face each, so that results can be grouped by skin tone."""
 
 
+class ScoreboardFolder(Section):
+    """A folder that holds none of the sources: all of its photographs are one."""
+
+    hr_size: NonNegativeInt
+    """As of a source."""
+    count: PositiveInt
+    """As of a source."""
+    conditions: tuple[str, ...] = Field(strict=False, min_length=1)
+    """Names in conditions."""
+
+
 class ScoreboardCondition(Section):
     """How the low-resolution views are made."""
 
@@ -78,6 +89,7 @@ class ScoreboardParams(Section):
     """Fixed inputs on which networks are compared."""
 
     sources: dict[str, ScoreboardSource]
+    folder: ScoreboardFolder
     conditions: dict[str, ScoreboardCondition]
     back_projections: PositiveInt
     """Corrections of the row that knows the reduction."""
@@ -100,11 +112,34 @@ class ScoreboardParams(Section):
             ("shown", self.shown, self.sources),
             ("crops.condition", (self.crops.condition,), self.conditions),
             ("samples.conditions", self.samples.conditions, self.conditions),
+            ("folder.conditions", self.folder.conditions, self.conditions),
             ("conditions", [one.recipe for one in self.conditions.values()], self.recipes),
         ):
             for name in names:
                 require(f"{key}:", name, known)
         return self
+
+    def at(self, root: Path, names: str | None = None) -> Self:
+        """Return the settings for a folder that is either the root of the sources or one itself.
+
+        Args:
+            root: The folder.
+            names: Pattern of the file names of a folder that is a source itself.
+        """
+        if names is None and any((root / one.path).is_dir() for one in self.sources.values()):
+            return self
+        name, own = root.resolve().name or "images", self.folder
+        source = ScoreboardSource(
+            path="", names=names or "*", hr_size=own.hr_size, count=own.count, faces=False
+        )
+        return self.model_copy(
+            update={
+                "sources": {name: source},
+                "conditions": {label: self.conditions[label] for label in own.conditions},
+                "samples": self.samples.model_copy(update={"conditions": own.conditions}),
+                "shown": (name,),
+            }
+        )
 
 
 def load_scoreboard(path: Path = SCOREBOARD_FILE) -> ScoreboardParams:

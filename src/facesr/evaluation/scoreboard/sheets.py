@@ -129,10 +129,10 @@ class Spot(NamedTuple):
 def write_hardest(
     methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
-    """Write `hardest/PART.jpg`: where the first method does worst, from all methods.
+    """Write `hardest/PART.jpg`: where the first method does worst on faces, from all methods.
 
     Every part of the face has a sheet of its own, with one place from each of its worst images:
-    by the error alone all places would be hair.
+    by the error alone all places would be hair. Without faces there are no sheets.
 
     Args:
         methods: The first one chooses; all are shown between original and bicubic.
@@ -142,7 +142,7 @@ def write_hardest(
     """
     crops, first = params.crops, next(iter(methods))
     spots: dict[str, list[Spot]] = {name: [] for name in crops.parts}
-    for source in params.shown:
+    for source in (name for name in params.shown if params.sources[name].faces):
         files = images.find(inputs / source / crops.condition / HR)
         for path in tqdm(files, unit="image", desc="hardest", disable=None):
             whole = _restore(source, crops.condition, path.stem, methods, params, inputs)
@@ -156,6 +156,8 @@ def write_hardest(
                 }
                 spots[name].append(Spot(error, f"{source} {path.stem}, {left}, {top}", own))
     for name, found in spots.items():
+        if not found:
+            continue
         worst = sorted(found, key=lambda spot: -spot.error)[: crops.count]
         sheets.write_sheet(
             output / "hardest" / f"{name}.jpg",
