@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help bench-data bench-tracking bench-enhance bench-train setup repro test check pytest test-all scoreboard mlflow lock clean starter picture
+.PHONY: help bench-data bench-tracking bench-enhance bench-train setup repro test check pytest test-all scoreboard mlflow lock clean starter samples
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -86,7 +86,7 @@ starter: $(READY)  ## Train the starter network on and put the mean of both into
 profile: $(READY)  ## Make another profile the active one: make profile NAME=paper
 	@$(BIN)/facesr profile $(NAME) $(if $(FORCE),--force)
 
-picture: scoreboard  ## Make the README's picture: make picture FACES=folder MODELS=starter
+samples: scoreboard  ## Make the README's images: make samples FACES=folder MODELS=starter
 	cp .scoreboard/samples.jpg docs/samples.jpg
 
 MLFLOW_PORT ?= 5000

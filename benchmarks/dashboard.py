@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
 
 import served  # noqa: E402
 
-VISITORS, SECONDS, PICTURES = 10, 120.0, 50
+VISITORS, SECONDS, IMAGES = 10, 120.0, 50
 
 
 def memory(pid: int) -> float:
@@ -115,10 +115,10 @@ def main() -> None:
                 row("memory after one image", f"{memory(process.pid):.0f} MB")
         browser.close()
         start = time.perf_counter()
-        for number in range(PICTURES):
+        for number in range(IMAGES):
             ask(address, image(number))
-        row("an image by the API", f"{(time.perf_counter() - start) / PICTURES:.2f} s")
-        row(f"memory after {PICTURES} more", f"{memory(process.pid):.0f} MB")
+        row("an image by the API", f"{(time.perf_counter() - start) / IMAGES:.2f} s")
+        row(f"memory after {IMAGES} more", f"{memory(process.pid):.0f} MB")
         counts = visit_often(address, seconds)
         row(
             f"{VISITORS} visitors for {seconds:.0f} s",

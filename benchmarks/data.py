@@ -61,13 +61,13 @@ def main() -> None:
             scaling(root, params, parsed.faces)
 
 
-def rate(work: Callable[[], object], pictures: int = 1) -> float:
+def rate(work: Callable[[], object], count: int = 1) -> float:
     """Images per second, the median of some rounds; the first one only warms up."""
     work()
     seconds = []
     for _ in range(ROUNDS):
         seconds.append(timed(work))
-    return pictures / statistics.median(seconds)
+    return count / statistics.median(seconds)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -81,7 +81,7 @@ def table(title: str, rows: list[tuple[str, float]]) -> None:
     """Print a table with the rates beside the first one's."""
     first = rows[0][1]
     cells = [[name, f"{value:.3g}", f"{value / first:.2f}"] for name, value in rows]
-    header = [title, "pictures/s", "beside the first"]
+    header = [title, "images/s", "beside the first"]
     print(f"\n{markdown_table(header, cells)}", flush=True)
 
 
@@ -141,11 +141,11 @@ def packing(root: Path) -> None:
         images.to_uint8(images.resize(draw(7, index, GENERATOR), (GENERATOR, GENERATOR), "bicubic"))
         for index in range(DRAWN)
     ]
-    pictures = [Image.fromarray(face.permute(1, 2, 0).numpy()) for face in faces]
+    decoded = [Image.fromarray(face.permute(1, 2, 0).numpy()) for face in faces]
     files = [root / f"pack{index}.png" for index in range(DRAWN)]
 
     def save() -> None:
-        for image, file in zip(pictures, files, strict=True):
+        for image, file in zip(decoded, files, strict=True):
             image.save(file)
 
     def pack() -> None:

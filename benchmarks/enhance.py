@@ -31,7 +31,7 @@ from torch.nn import functional as F
 FACE = (128, 128, 4.0)
 """Height, width, enlargement."""
 PHOTOGRAPH = (3000, 4000, 2.0)
-PICTURES = {"face": FACE, "photograph": PHOTOGRAPH}
+IMAGES = {"face": FACE, "photograph": PHOTOGRAPH}
 METHODS: dict[str, tuple[str, list[str]]] = {
     # Profile and its networks, in the order in which an image passes them.
     "bicubic": ("", []),
@@ -159,7 +159,7 @@ def measure(method: str, precision: str, image: str, *, limit: float, threads: i
     from facesr.images import photos
 
     torch.set_num_threads(threads)
-    height, width, scale = PICTURES[image]
+    height, width, scale = IMAGES[image]
     noise = torch.rand(3, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
     photo = photos.Photo(images.resize(noise, (height, width), "bicubic").clamp(0, 1))
     target = (round(height * scale), round(width * scale))

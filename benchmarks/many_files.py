@@ -87,7 +87,7 @@ def end_to_end(root: Path, counts: list[int]) -> None:
             ]
         )
     header = [
-        *("files of 128 px, all cores", "drawn, s", "fetched, s", "pairs, s", "pictures/s"),
+        *("files of 128 px, all cores", "drawn, s", "fetched, s", "pairs, s", "images/s"),
         *("peak memory, MB", "of a worker, MB"),
     ]
     print(f"\n{markdown_table(header, rows)}", flush=True)

@@ -52,10 +52,10 @@ class Clock:
     """Hands batches on and measures the time between them; ends after `seconds`."""
 
     def __init__(
-        self, batches: Any, *, pictures: int, seconds: float, device: torch.device
+        self, batches: Any, *, batch_size: int, seconds: float, device: torch.device
     ) -> None:
         self.batches = batches
-        self.pictures = self.batch_size = pictures
+        self.batch_size = batch_size
         self.seconds = seconds
         self.device = device
         self.steps = 0
@@ -97,7 +97,7 @@ class Clock:
     @property
     def rate(self) -> float:
         """Images per second."""
-        return self.steps * self.pictures / self.took
+        return self.steps * self.batch_size / self.took
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--profile", default="small", help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
-    parser.add_argument("--pictures", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--precision", nargs="*", default=["float32", "auto"])
     parser.add_argument("--compile", action="store_true", help="ours with torch.compile")
     parser.add_argument("--stages", nargs="*", default=STAGES, choices=STAGES)
@@ -123,8 +123,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         params = load_profile(parsed.profile)
         for stage in parsed.stages:
-            faces = _make_pictures(Path(folder) / stage, stage, params, parsed.pictures)
-            _make_pictures(faces / "valid", stage, params, 2)
+            faces = _write_images(Path(folder) / stage, stage, params, parsed.images)
+            _write_images(faces / "valid", stage, params, 2)
             stock = _alone(_stock, stage, params, faces, parsed.seconds, processes)
             flops = _flops(stage, params, processes)
             rows.append(_row(stage, "fastai", stock, stock, flops, None))
@@ -253,7 +253,7 @@ def _crop_and_batch(stage: str, params: Params) -> tuple[int, int]:
     return phase.crop_size, phase.batch_size
 
 
-def _make_pictures(folder: Path, stage: str, params: Params, count: int) -> Path:
+def _write_images(folder: Path, stage: str, params: Params, count: int) -> Path:
     rng = torch.Generator().manual_seed(0)
     for name, side in zip(("lr", "hr"), _sides(stage, params), strict=True):
         for number in range(count):
@@ -308,7 +308,7 @@ def _stock(stage: str, params: Params, folder: Path, seconds: float, processes: 
     files = Files(folder, crop, labelled=stage == "train_critic")
     loader = DataLoader(files, bs=batch, shuffle=True, drop_last=True, num_workers=os.cpu_count())
     device = processes.device
-    clock = Clock(loader, pictures=batch, seconds=seconds, device=device)
+    clock = Clock(loader, batch_size=batch, seconds=seconds, device=device)
     dls = DataLoaders(clock, [next(iter(loader))], device=device)
     if stage == "train_gan":
         content = ContentLoss(params.train_gan.content).to(device)
@@ -357,7 +357,7 @@ def _ours(
             "compile": parsed.compile,
             "accumulate": 1,
             "max_accumulate": 1,
-            "explosion_factor": 1e9,
+            "divergence_factor": 1e9,
         }
     )
     timed = partial(Clock, seconds=parsed.seconds, device=processes.device)
@@ -370,7 +370,7 @@ def _ours(
         task_of = critic_task
     task = task_of(section, folders, hr_size=_sides(stage, params)[1], seed=0)
     batches = task.cycles[-1].batches
-    clock = timed(batches, pictures=batches.batch_size)
+    clock = timed(batches, batch_size=batches.batch_size)
     cycle = Cycle(clock, epochs=1, rates=[1e-5] * len(task.parts))
     train(
         task._replace(cycles=[cycle], inputs=[]),
@@ -400,7 +400,7 @@ def _adversarial(
         device=device,
         shard=processes.shard,
     )
-    clock = timed(batches, pictures=batch)
+    clock = timed(batches, batch_size=batch)
     generator, critic = (one.to(device) for one in _networks("train_gan", params))
     dtype = pick_dtype(training.precision, device)
     with accelerated(generator, critic, dtype=dtype, device=device, compiled=training.compile):

@@ -133,7 +133,7 @@ def plain(name: str) -> str:
 def stem(name: str) -> str:
     """A file name without folder and ending, of letters that every system takes."""
     bare = re.split(r"[/\\]", name)[-1].rsplit(".", 1)[0]
-    return re.sub(r"[^\w.-]+", "_", bare)[:60].strip("._") or "picture"
+    return re.sub(r"[^\w.-]+", "_", bare)[:60].strip("._") or "image"
 
 
 def _check_size(width: int, height: int) -> None:

@@ -34,7 +34,7 @@ def scores() -> stats.Table:
 def groups() -> list[dict[str, str]]:
     """Return the evaluation's means by group of images; `number` reads their cells."""
     path = paths.SCORES.with_name("groups.csv")
-    named = ("set", "group", "value", "pictures", "method", "metric")
+    named = ("set", "group", "value", "images", "method", "metric")
     return table(path, *named, "mean", "gain", "gain_standard_error")
 
 

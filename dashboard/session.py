@@ -20,7 +20,7 @@ MAX_RESULTS = 40
 MAX_RESULT_BYTES = 150 * intake.MEGABYTE
 
 
-class Picture(NamedTuple):
+class InputImage(NamedTuple):
     """A file that a visitor has handed in."""
 
     name: str
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 class Job(NamedTuple):
     """An image in the queue."""
 
-    image: Picture
+    image: InputImage
     settings: service.Settings
 
 
@@ -72,7 +72,7 @@ class Failure(NamedTuple):
 class Work:
     """A visitor's queue and results; lives in Streamlit's session."""
 
-    extra: list[Picture] = field(default_factory=list)
+    extra: list[InputImage] = field(default_factory=list)
     """Pasted images."""
     queue: list[Job] = field(default_factory=list)
     total: int = 0
@@ -90,12 +90,10 @@ class Work:
     uploader: int = 0
     """Part of the uploader's key: another one is an empty one."""
 
-    def start(self, pictures: Iterable[Picture], settings: service.Settings) -> int:
+    def start(self, given: Iterable[InputImage], settings: service.Settings) -> int:
         """Queue what has no result with these settings yet; return how many."""
         done = {(r.key, r.enhanced.settings) for r in self.results if _is_final(r)}
-        self.queue = [
-            Job(image, settings) for image in pictures if (image.key, settings) not in done
-        ]
+        self.queue = [Job(image, settings) for image in given if (image.key, settings) not in done]
         self.total, self.finished, self.seconds = len(self.queue), 0, 0.0
         self.failures, self.dropped = [], 0
         return len(self.queue)

@@ -132,7 +132,7 @@ def test_the_window_of_ms_ssim_is_fitted_to_the_size(side, window):
     assert metrics.ms_ssim(image, image).item() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_picture_too_small_for_ms_ssim_is_refused():
+def test_an_image_too_small_for_ms_ssim_is_refused():
     with pytest.raises(DataError, match="more than 32 px"):
         metrics.ms_ssim_window(32)
 
@@ -149,7 +149,7 @@ def test_a_constant_offset_gives_the_values_computed_by_hand(offset):
     assert metrics.luma_shift(hr, sr)[0].item() == pytest.approx(-offset, rel=1e-4)
 
 
-def test_equal_pictures_are_perfect(hr):
+def test_equal_images_are_perfect(hr):
     values = {name: column.item() for name, column in metrics.measure(hr, hr).items()}
     assert values.pop("psnr") == np.inf
     assert values.pop("clipped_fraction") < 0.01
@@ -166,7 +166,7 @@ def test_strangers_score_far_worse_than_a_damaged_copy(sr, hr):
     assert mismatched["l1_mean"].item() > 3 * matched["l1_mean"].item()
 
 
-def test_one_value_comes_for_each_picture(sr, hr):
+def test_one_value_comes_for_each_image(sr, hr):
     batch = metrics.measure(torch.cat([sr, hr]), torch.cat([hr, hr]))
     assert tuple(batch) == metrics.NAMES
     for name, column in batch.items():
@@ -184,14 +184,14 @@ def test_clipped_values_are_those_that_8_bits_round_to_black_or_white():
     assert metrics.clipped_fraction(image).item() == pytest.approx(0.5)
 
 
-def test_a_blurred_picture_has_less_gradient_energy_and_a_noisy_one_more(hr):
+def test_a_blurred_image_has_less_gradient_energy_and_a_noisy_one_more(hr):
     blurred = torch.from_numpy(ndimage.gaussian_filter(hr.numpy(), (0, 0, 2, 2)))
     assert metrics.gradient_energy_ratio(blurred, hr).item() < 0.9
     assert metrics.gradient_energy_ratio(damaged(hr), hr).item() > 1.1
 
 
 @pytest.mark.parametrize("name", ["mse", "psnr", "l1_mean", "l1_sum", "ssim", "ms_ssim"])
-def test_pictures_of_8_bits_or_another_shape_are_refused(name, sr, hr):
+def test_images_of_8_bits_or_another_shape_are_refused(name, sr, hr):
     metric = getattr(metrics, name)
     with pytest.raises(DataError, match=r"\[0, 1\]"):
         metric(sr * 255, hr * 255)

@@ -160,11 +160,11 @@ def test_status_is_clean_but_for_publish(project):
 
 def test_other_evaluation_parameters_run_the_evaluation_only_and_back_runs_nothing(project):
     before = project.weights()
-    project.set("evaluate.sheet_pictures", 1)
+    project.set("evaluate.sheet_images", 1)
     assert project.repro() == {"evaluate", "publish"}
     assert project.count("runs") == 11  # a parent and the evaluation
     assert project.count("model_versions") == 1
-    project.set("evaluate.sheet_pictures", 2)
+    project.set("evaluate.sheet_images", 2)
     assert project.repro() <= {"publish"}
     assert project.count("runs") == 11
     assert project.weights() == before
@@ -215,12 +215,12 @@ def test_a_wrong_parameter_stops_before_anything_runs(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-def test_pictures_of_a_folder_go_the_same_way(project, tmp_path):
+def test_images_of_a_folder_go_the_same_way(project, tmp_path):
     other = Project(tmp_path)
     # Photographs of any folder: here the images that the first copy has drawn.
     photographs = tmp_path / "photographs"
     shutil.copytree(project.root / "data" / "faces", photographs / "mine")
-    (photographs / "broken.jpg").write_bytes(b"not a picture")
+    (photographs / "broken.jpg").write_bytes(b"not an image")
     other.set("fetch_faces.source", "folder")
     for stage in ("fetch_faces", "fetch_selfies", "degrade"):
         other.run(sys.executable, "-m", f"stages.{stage}")

@@ -31,7 +31,7 @@ def test_the_starter_serves_where_nothing_is_registered(tmp_path):
     assert choice.load_default(root=tmp_path).model.startswith("starter")
 
 
-def test_the_profile_that_starts_from_it_draws_no_picture_that_it_was_trained_on(tmp_path):
+def test_the_profile_that_starts_from_it_draws_no_image_that_it_was_trained_on(tmp_path):
     small, starter = (profile_values(tmp_path, name) for name in ("small", "starter"))
     assert Path(small["train_generator"]["init_from"]).name == choice._STARTER_FILE.name
     trained = starter["fetch_faces"]["first"] + starter["fetch_faces"]["count"]

@@ -23,6 +23,6 @@ def test_a_single_value_has_no_standard_error():
     assert math.isnan(stats.summarise([3.0]).standard_error)
 
 
-def test_differences_are_taken_picture_by_picture():
+def test_differences_are_taken_image_by_image():
     summary = stats.paired_difference([31.0, 41.0], [30.0, 40.0])
     assert (summary.mean, summary.standard_error) == (1.0, 0.0)

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from session import Picture
+from session import InputImage
 
 # Names and the numbers of portraits that `sources.generated` draws; odd ones are portraits.
 NAMES = {"Face 1": 3, "Face 2": 7, "Face 3": 11}
@@ -18,9 +18,9 @@ def original(name: str) -> bytes:
 
 
 @cache
-def load(name: str) -> Picture:
+def load(name: str) -> InputImage:
     """The example, reduced as a small image would be."""
     from facesr import images
 
     small = images.resize(images.read(original(name)), (SIDE, SIDE), "bicubic").clamp(0, 1)
-    return Picture(f"{name.lower().replace(' ', '_')}.png", images.encode_png(small))
+    return InputImage(f"{name.lower().replace(' ', '_')}.png", images.encode_png(small))

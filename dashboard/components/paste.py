@@ -8,10 +8,10 @@ from typing import Any
 import streamlit as st
 
 import intake
-from session import Picture
+from session import InputImage
 
 _paste = st.components.v2.component(
-    "paste_picture",
+    "paste_image",
     html='<p class="hint" role="status"></p>',
     css=".hint { margin: 0; color: var(--st-text-color); font-size: .875rem }",
     js="""
@@ -51,10 +51,10 @@ def paste(*, key: str, on_image: Callable[[], None]) -> Any:
     )
 
 
-def pasted(key: str) -> Picture | None:
+def pasted(key: str) -> InputImage | None:
     """What was pasted; None where the browser sent something else."""
     image: Any = getattr(st.session_state.get(key), "image", None)
     try:
-        return Picture(str(image["name"]), base64.b64decode(image["data"], validate=True))
+        return InputImage(str(image["name"]), base64.b64decode(image["data"], validate=True))
     except (TypeError, KeyError, binascii.Error, ValueError):
         return None

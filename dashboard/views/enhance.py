@@ -13,7 +13,7 @@ from components.download import download_button
 from components.leaving import ask_before_leaving
 from components.paste import paste, pasted
 from downloads import Download
-from session import Picture, Result, work
+from session import InputImage, Result, work
 
 LIMITS = (
     f"JPEG, PNG or WebP, up to {intake.MAX_BYTES // intake.MEGABYTE} MB and "
@@ -34,16 +34,16 @@ def main() -> None:
     """Draw the page."""
     st.title("Enhance a face image")
     st.write(f"Makes a small face image larger and sharper. {LIMITS}")
-    pictures = ask_pictures()
+    given = ask_images()
     settings, blend, file_format = ask_settings()
-    waiting = list_pictures(pictures, settings.size)
+    waiting = list_images(given, settings.size)
     ask_start(waiting, settings)
     progress = st.container()
     show_failures()
     show_results(blend, file_format)
-    if not pictures and not work().results:
+    if not given and not work().results:
         st.info("Drop one or more face images here to start, or try an example.")
-    if pictures:
+    if given:
         # While the visitor still looks at the settings.
         serving.shared().warm()
     if work().queue:
@@ -51,11 +51,11 @@ def main() -> None:
             run_queue()
 
 
-def ask_pictures() -> list[Picture]:
+def ask_images() -> list[InputImage]:
     """Everything that the visitor has handed in, in the order of the page."""
     st.subheader("1 Images")
     files = st.file_uploader(
-        "Pictures",
+        "Images",
         type=TYPES,
         accept_multiple_files=True,
         max_upload_size=intake.MAX_BYTES // intake.MEGABYTE,
@@ -84,14 +84,14 @@ def ask_pictures() -> list[Picture]:
             selection_mode="multi",
             key=f"examples_{work().uploader}",
         )
-    pictures = [Picture(file.name, file.getvalue()) for file in files]
-    pictures += work().extra
+    given = [InputImage(file.name, file.getvalue()) for file in files]
+    given += work().extra
     if shot is not None:
-        pictures.append(Picture("selfie.jpg", shot.getvalue()))
-    pictures += [examples.load(name) for name in chosen]
-    if len(pictures) > intake.MAX_FILES:
+        given.append(InputImage("selfie.jpg", shot.getvalue()))
+    given += [examples.load(name) for name in chosen]
+    if len(given) > intake.MAX_FILES:
         st.warning(f"{intake.MAX_FILES} images at a time. The first {intake.MAX_FILES} are used.")
-    return pictures[: intake.MAX_FILES]
+    return given[: intake.MAX_FILES]
 
 
 def take_pasted() -> None:
@@ -194,10 +194,10 @@ def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool
     return loaded is not None and loaded.enhancer.has_strength
 
 
-def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
+def list_images(given: list[InputImage], size: int) -> list[InputImage]:
     """Say what will become of each image; return those that can be enhanced."""
     good, lines, beyond = [], [], False
-    for image in pictures:
+    for image in given:
         try:
             header = intake.check(image.data)
             width, height = service.plan(header, size)
@@ -220,29 +220,29 @@ def list_pictures(pictures: list[Picture], size: int) -> list[Picture]:
     return good
 
 
-def ask_start(pictures: list[Picture], settings: service.Settings) -> None:
+def ask_start(given: list[InputImage], settings: service.Settings) -> None:
     """The buttons that start and clear."""
 
     def start() -> None:
-        if not work().start(pictures, settings):
+        if not work().start(given, settings):
             st.toast("These images are enhanced with these settings already.")
 
     labels = {0: "Enhance", 1: "Enhance 1 image"}
     with st.container(horizontal=True):
         st.button(
-            labels.get(len(pictures), f"Enhance {len(pictures)} images"),
+            labels.get(len(given), f"Enhance {len(given)} images"),
             type="primary",
             key="go",
             shortcut="E",
-            disabled=not pictures,
-            help="Add an image first." if not pictures else None,
+            disabled=not given,
+            help="Add an image first." if not given else None,
             on_click=start,
         )
         st.button(
             "Clear",
             key="clear",
             on_click=work().clear,
-            disabled=not (pictures or work().results or work().failures),
+            disabled=not (given or work().results or work().failures),
         )
 
 
@@ -310,7 +310,7 @@ def show_results(blend: float, file_format: service.Format) -> None:
     if len(results) > 1:
         # Newest first; the newest is shown until another is chosen.
         chosen = st.pills(
-            "Picture",
+            "Image",
             range(len(results)),
             format_func=lambda index: f"{index + 1} {intake.plain(results[index].name)}",
             default=0,

@@ -123,7 +123,7 @@ def show_tables(measured: dict[str, Any]) -> None:
     """The evaluation's tables, bicubic first."""
     st.subheader("Measured on test images")
     left, right = st.columns(2)
-    faces = left.selectbox("Pictures", list(measured), key="set", format_func=str.capitalize)
+    faces = left.selectbox("Images", list(measured), key="set", format_func=str.capitalize)
     sizes = list(measured[faces])
     size = right.segmented_control(
         "Size",
@@ -160,7 +160,7 @@ def show_groups(faces: str) -> None:
         cells = {name: reading.number(cell) for name, cell in row.items()}
         own = rows.setdefault(
             (row["group"], row["value"]),
-            {"group": f"{row['group']} = {row['value']}", "pictures": cells["pictures"]},
+            {"group": f"{row['group']} = {row['value']}", "images": cells["images"]},
         )
         if row["method"] == serving.BICUBIC:
             own["bicubic, dB"] = cells["mean"]

@@ -125,7 +125,7 @@ class FetchParams(Section):
     url: str
     """Where `ffhq` and `selfie` download from; for `ffhq` with the fields `{file_url}`,
     `{file_path}` and `{index}`, which a mirror may use."""
-    names: str
+    pattern: str
     """Pattern of the paths that `folder` takes."""
     identity: Annotated[str, AfterValidator(_expression)]
     """Regular expression on the paths of `folder`; its first group names the person. Empty where
@@ -139,7 +139,7 @@ class FetchParams(Section):
     """Images to draw, or at most to take."""
     first: NonNegativeInt
     """Number of the first drawn image; one seed and number give one image at every size."""
-    softness: PositiveRange
+    blur_sigma: PositiveRange
     """Blur of generated images: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
 
 
@@ -323,9 +323,9 @@ class TrainingParams(Section):
 
     checkpoint_minutes: NonNegativeFloat
     """Minutes between two checkpoints to go on from; 0 saves after every step."""
-    sample_pictures: PositiveInt
+    sample_images: PositiveInt
     """Validation images on the sheet of each epoch."""
-    explosion_factor: PositiveFloat
+    divergence_factor: PositiveFloat
     """A loss so many times its first value, and above this, stops the training."""
     precision: Literal["auto", "float32", "bfloat16"]
     """Of the networks' arithmetic; `auto` is bfloat16 where the device has instructions for it."""
@@ -484,9 +484,9 @@ class EvaluateParams(Section):
     """Corrections of the row `lanczos + back-projection`."""
     minimum_psnr: PositiveFloat
     """dB; a set mean below it means that pairs are mis-matched."""
-    sheet_pictures: PositiveInt
+    sheet_images: PositiveInt
     """Images on each sample sheet."""
-    validation_pictures: PositiveInt
+    validation_images: PositiveInt
     """Images of each stored validation set that are measured, at most."""
     smallest_group: PositiveInt
     """Images that a group needs for a row in the results by group."""
@@ -615,16 +615,10 @@ def check_params(values: Any, path: Path, root: Path) -> Params:
     """
     if not isinstance(values, dict):
         raise ParamsError(f"{path} holds no parameters. Run: make profile NAME=small")
-    if "profiles" in values:
+    if {"profiles", "seed"} & set(values) or "explosion_factor" in str(values.get("training")):
         raise ParamsError(
-            f"{path} has the old form with all profiles. Run: make profile NAME=small FORCE=1 "
-            "(or another name), then enter your own values again."
-        )
-    if "seed" in values:
-        seed = values["seed"]
-        raise ParamsError(
-            f"{path}: seed has become two. Write data_seed: {seed} and training_seed: {seed} "
-            "in its place."
+            f"{path} is of an older version. Rename its keys as CHANGELOG.md says, or run: "
+            "make profile NAME=small FORCE=1 (or another name), and enter your own values again."
         )
     recipes, suites = load_recipes(root / RECIPES_FILE)
     try:

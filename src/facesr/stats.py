@@ -32,7 +32,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    pictures: int
+    images: int
 
 
 def summarise(values: Sequence[float]) -> Summary:

@@ -86,7 +86,7 @@ def write_faces(root, digest=""):
     write_manifest(root / "data" / "faces", entries)
     rows = ["split,sha256,origin_sha256"]
     rows += [f"{one.split},{one.sha256},{hash_origin(one.origin)}" for one in entries]
-    (root / "reports/fetch_faces/pictures.csv").write_text("\n".join(rows) + "\n")
+    (root / "reports/fetch_faces/images.csv").write_text("\n".join(rows) + "\n")
     lock = root / "dvc.lock"
     text = lock.read_text()
     # The stage that fetches lists its folder as an out.
@@ -95,12 +95,12 @@ def write_faces(root, digest=""):
     lock.write_text(text[:start] + "    outs:\n" + out + text[start + len("    outs:\n") :])
 
 
-def test_a_version_tells_its_pictures_decision_and_intervals(project):
+def test_a_version_tells_its_images_decision_and_intervals(project):
     found = lineage.describe(project, "1")
     assert found["version"] == 1
     assert found["aliases"] == []
     assert found["experiment"] == "brisk-otter"
-    assert found["pictures"] == {
+    assert found["images"] == {
         "splits": {"train": 3, "test": 1},
         "sources": {"ffhq": 4},
         "licences": {"CC-BY-NC-4.0": 2, "CC0-1.0": 2},
@@ -217,14 +217,14 @@ def test_lineage_of_an_image_and_the_removal_of_it_name_the_same_versions(
     project, capsys, monkeypatch
 ):
     monkeypatch.chdir(project)
-    cli.main(["lineage", "--picture", "2" * 64])
+    cli.main(["lineage", "--image", "2" * 64])
     told = capsys.readouterr().out
     assert told == "facesr/1 was trained with it (train)\nfacesr/2 was trained with it (train)\n"
     removed = Entry("images/2.png", "train", "ffhq:2", "64", "2" * 64, "CC0-1.0")
     seen = versions_that_saw(project, entries=[removed])
     assert "\n".join(as_lines(*seen)) + "\n" == told
     with pytest.raises(SystemExit):
-        cli.main(["lineage", "--picture", "2"])
+        cli.main(["lineage", "--image", "2"])
     assert "fewer than 12 digits" in capsys.readouterr().err
 
 
@@ -285,7 +285,7 @@ def test_a_comparison_shows_what_differs_and_the_paired_difference(project):
         comparison.compare(project, ["1", "1"])
 
 
-def test_pictures_that_are_not_those_of_the_measurement_are_refused(project, tmp_path):
+def test_images_that_are_not_those_of_the_measurement_are_refused(project, tmp_path):
     result = comparison.compare(project, ["1", "2"])
     folder = project / "data" / "pairs" / "selfies"
     folder.mkdir(parents=True, exist_ok=True)
@@ -295,7 +295,7 @@ def test_pictures_that_are_not_those_of_the_measurement_are_refused(project, tmp
     assert not (tmp_path / "s.png").exists()
 
 
-def test_a_comparison_shows_the_largest_differences_among_the_pictures_that_may_be_shown():
+def test_a_comparison_shows_the_largest_differences_among_the_images_that_may_be_shown():
     def entry(stem, licence):
         return Entry(f"{stem}.png", "test", "folder:x", "64", "", licence)
 
@@ -320,7 +320,7 @@ def test_a_folders_hash_is_that_of_its_sorted_list_of_files(tmp_path):
         folder_md5(tmp_path / "missing")
 
 
-def test_one_picture_has_no_interval():
+def test_one_image_has_no_interval():
     assert interval([3.0])[:1] == (3.0,)
     assert math.isnan(interval([3.0]).low)
     with pytest.raises(DataError, match=r"per_image\.csv is damaged"):
@@ -410,7 +410,7 @@ def test_where_a_version_is_missing_those_that_exist_are_named(project, name, me
     with pytest.raises(RegistryError, match=message):
         find_version(project, name)
     with pytest.raises(RegistryError, match=message):
-        promote(project, name, why="best")
+        promote(project, name, reason="best")
 
 
 def test_what_rounding_leaves_of_nothing_is_compared_as_nothing():
@@ -421,4 +421,4 @@ def test_what_rounding_leaves_of_nothing_is_compared_as_nothing():
 
 def test_promoting_a_version_by_number_and_alias(project):
     with pytest.raises(RegistryError, match="facesr@challenger is not registered"):
-        promote(project, "facesr@challenger", why="best")
+        promote(project, "facesr@challenger", reason="best")

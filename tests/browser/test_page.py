@@ -122,7 +122,7 @@ def test_divider_and_zoom_stay_when_the_view_changes(visit, base, kid):
     assert page.get_by_text("200%").count() == 1
 
 
-def test_side_by_side_and_difference_show_pictures(visit, base, kid):
+def test_side_by_side_and_difference_show_images(visit, base, kid):
     page = visit(base)
     upload(page, kid)
     enhance(page)
@@ -153,7 +153,7 @@ def test_a_phone_in_dark_mode_by_touch(visit, base, kid):
     assert page.evaluate("document.documentElement.scrollWidth <= 390")
 
 
-def test_a_pasted_picture_is_taken(visit, base, kid):
+def test_a_pasted_image_is_taken(visit, base, kid):
     page = visit(base)
     page.get_by_text("Or press Ctrl+V to paste an image.").wait_for()
     # The page has run before.
@@ -358,7 +358,7 @@ def serious_faults(page):
     ]
 
 
-def test_the_accessibility_check_finds_a_picture_without_words_and_pale_text(visit, base):
+def test_the_accessibility_check_finds_an_image_without_words_and_pale_text(visit, base):
     page = visit(base)
     page.evaluate(
         """() => document.querySelector("h1").insertAdjacentHTML("afterend",

@@ -20,7 +20,7 @@ from facesr.models.checkpoints import save_networks
 SOURCE = Path(images.__file__).parents[2]
 
 
-def write_pictures(folder, names, side=8):
+def write_images(folder, names, side=8):
     for seed, name in enumerate(names):
         generator = torch.Generator().manual_seed(seed)
         images.write(folder / name, torch.rand(3, side, side, generator=generator))
@@ -59,7 +59,7 @@ def receive_ctrl_c():
 
 
 def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
-    write_pictures(Path("in"), ["a.png", "deep/b.png"])
+    write_images(Path("in"), ["a.png", "deep/b.png"])
     enhance("in", "-o", "out", "--scale", 3, "--model", "bicubic")
     assert images.read(Path("out/deep/b.png")).shape == (3, 24, 24)
     with Image.open("out/a.png") as image:
@@ -69,7 +69,7 @@ def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
 
 
 def test_bicubic_waits_for_no_package_that_it_does_not_use():
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     code = (
         "import sys; from facesr.cli import main; main(sys.argv[1:]); "
         "print(sorted({'fastai', 'mlflow', 'ray', 'torchvision', 'av'} & set(sys.modules)))"
@@ -86,21 +86,21 @@ def test_bicubic_waits_for_no_package_that_it_does_not_use():
 
 
 def test_without_a_registry_the_command_says_what_it_takes_instead(capsys, caplog):
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     with caplog.at_level("INFO"):
         enhance("in", "-o", "out")
     assert "no facesr@champion is registered here" in caplog.text
     assert images.read(Path("out/a.png")).shape == (3, 32, 32)
 
 
-def test_json_report_and_sheet_tell_of_every_picture(capsys):
-    write_pictures(Path("in"), ["a.png", "b.png"])
+def test_json_report_and_sheet_tell_of_every_image(capsys):
+    write_images(Path("in"), ["a.png", "b.png"])
     Path("in/bad.png").write_text("no image")
     arguments = ("--json", "--report", "report.csv", "--sheet", "sheet.png")
     enhance("in", "-o", "out", "--model", "bicubic", *arguments, status=1)
-    *pictures, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    *reports, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert summary["summary"] == {"enhanced": 2, "skipped": 0, "failed": 1}
-    assert {Path(each["image"]).name: each["status"] for each in pictures} == {
+    assert {Path(each["image"]).name: each["status"] for each in reports} == {
         "a.png": "enhanced",
         "b.png": "enhanced",
         "bad.png": "failed",
@@ -113,8 +113,8 @@ def test_json_report_and_sheet_tell_of_every_picture(capsys):
         assert sheet.size[1] > 2 * 512
 
 
-def test_a_picture_goes_through_a_pipe():
-    write_pictures(Path("in"), ["a.png"])
+def test_an_image_goes_through_a_pipe():
+    write_images(Path("in"), ["a.png"])
     data = Path("in/a.png").read_bytes()
     with start(
         "-", "-o", "-", "--model", "bicubic", "--format", "webp", stdin=subprocess.PIPE
@@ -174,7 +174,7 @@ def test_a_picture_goes_through_a_pipe():
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(capsys, arguments, message):
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     enhance(*arguments, status=1)
     captured = capsys.readouterr().err
     assert message in captured
@@ -191,8 +191,8 @@ def test_mistakes_are_one_line_and_leave_nothing(capsys, arguments, message):
         (("--size", "100000"), "more than 200000000"),
     ],
 )
-def test_a_picture_that_is_refused_is_named(capsys, caplog, options, message):
-    write_pictures(Path("in"), ["a.png"])
+def test_an_image_that_is_refused_is_named(capsys, caplog, options, message):
+    write_images(Path("in"), ["a.png"])
     enhance("in", "-o", "out", "--model", "bicubic", *options, status=1)
     assert message in caplog.text
     assert f"failed: {Path('in/a.png')}" in caplog.text
@@ -202,11 +202,11 @@ def test_a_picture_that_is_refused_is_named(capsys, caplog, options, message):
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
-    write_pictures(Path("in"), [f"{number % 7}/{number:04}.png" for number in range(count)], 48)
+    write_images(Path("in"), [f"{number % 7}/{number:04}.png" for number in range(count)], 48)
     damaged = sorted(Path("in").rglob("*.png"))[:: count // 20][:20]
     for position, path in enumerate(damaged):
         whole = path.read_bytes()
-        path.write_bytes([b"", b"no picture", whole[: len(whole) // 2]][position % 3])
+        path.write_bytes([b"", b"no image", whole[: len(whole) // 2]][position % 3])
     arguments = ("in", "-o", "out", "--scale", 4, "--model", "bicubic", "--jobs", 2)
     with start(*arguments) as process:
         while sum(1 for _ in Path("out").rglob("*.png")) < count // 3:
@@ -228,8 +228,8 @@ def test_a_run_that_was_killed_goes_on_and_names_the_damaged(count):
     assert "20 failed" in output.decode()
 
 
-def test_ctrl_c_stops_at_once_and_leaves_no_half_picture():
-    write_pictures(Path("in"), [f"{number}.png" for number in range(400)], 64)
+def test_ctrl_c_stops_at_once_and_leaves_no_half_image():
+    write_images(Path("in"), [f"{number}.png" for number in range(400)], 64)
     arguments = ("in", "-o", "out", "--scale", 8, "--model", "bicubic", "--report", "report.csv")
     with start(*arguments, preexec_fn=receive_ctrl_c) as process:
         while sum(1 for _ in Path("out").rglob("[!.]*.png")) < 3:
@@ -249,11 +249,11 @@ def read_report(name="report.csv"):
         return {Path(row["image"]).name: row["output_size"] for row in csv.DictReader(file)}
 
 
-def test_the_report_of_a_run_that_goes_on_has_the_rows_of_all_pictures():
-    write_pictures(Path("in"), ["a.png"])
+def test_the_report_of_a_run_that_goes_on_has_the_rows_of_all_images():
+    write_images(Path("in"), ["a.png"])
     arguments = ("in", "-o", "out", "--model", "bicubic", "--report", "report.csv")
     enhance(*arguments)
-    write_pictures(Path("in"), ["a.png", "b.png"])
+    write_images(Path("in"), ["a.png", "b.png"])
     enhance(*arguments)
     enhance(*arguments)
     assert read_report() == {"a.png": "32x32", "b.png": "32x32"}
@@ -264,7 +264,7 @@ def test_the_report_of_a_run_that_goes_on_has_the_rows_of_all_pictures():
 
 
 def test_a_table_of_somebody_else_is_not_taken_for_a_report(capsys):
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     Path("report.csv").write_text("name,price\nbread,3\n")
     enhance("in", "-o", "out", "--model", "bicubic", "--report", "report.csv", status=1)
     assert "not a report of facesr enhance" in capsys.readouterr().err
@@ -272,18 +272,18 @@ def test_a_table_of_somebody_else_is_not_taken_for_a_report(capsys):
 
 
 def test_half_a_line_of_a_killed_run_does_not_spoil_the_report():
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     arguments = ("in", "-o", "out", "--model", "bicubic", "--report", "report.csv")
     enhance(*arguments)
     with Path("report.csv").open("a") as file:
         file.write("in/b.png,out/b")
-    write_pictures(Path("in"), ["a.png", "b.png"])
+    write_images(Path("in"), ["a.png", "b.png"])
     enhance(*arguments)
     assert read_report() == {"a.png": "32x32", "b.png": "32x32"}
 
 
 def test_results_of_other_options_are_said_in_the_summary_and_kept(capsys):
-    write_pictures(Path("in"), ["a.png", "b.png"])
+    write_images(Path("in"), ["a.png", "b.png"])
     arguments = ("in", "-o", "out", "--model", "bicubic", "--scale")
     enhance(*arguments, 2)
     os.utime("in/b.png", (4e9, 4e9))
@@ -296,13 +296,13 @@ def test_results_of_other_options_are_said_in_the_summary_and_kept(capsys):
 
 
 def test_quiet_prints_nothing_but_what_goes_wrong(capsys):
-    write_pictures(Path("in"), ["a.png"])
+    write_images(Path("in"), ["a.png"])
     enhance("in", "-o", "out", "--model", "bicubic", "--quiet")
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_strength_that_the_model_does_not_have_is_said_once(capsys, caplog):
-    write_pictures(Path("in"), ["a.png", "b.png"])
+    write_images(Path("in"), ["a.png", "b.png"])
     save_networks(Path("one.safetensors"), [network()])
     enhance("in", "-o", "out", "--model", "one.safetensors", "--strength", 0.5, status=1)
     assert "holds one set of weights only" in capsys.readouterr().err
@@ -311,7 +311,7 @@ def test_a_strength_that_the_model_does_not_have_is_said_once(capsys, caplog):
 
 
 def test_in_a_log_there_is_no_bar():
-    write_pictures(Path("in"), ["a.png", "b.png"])
+    write_images(Path("in"), ["a.png", "b.png"])
     with start("in", "-o", "out", "--model", "bicubic") as process:
         _, errors = process.communicate()
     assert (process.returncode, errors) == (0, b"")

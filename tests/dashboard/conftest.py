@@ -38,7 +38,7 @@ def tiny_enhancer(number: int = 1) -> Enhancer:
     )
 
 
-def picture_bytes(
+def image_bytes(
     width: int = 48, height: int = 40, file_format: str = "PNG", seed: int = 0, **options: Any
 ) -> bytes:
     rng = np.random.default_rng(seed)

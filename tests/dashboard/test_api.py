@@ -4,7 +4,7 @@ import io
 import random
 
 import pytest
-from conftest import mutated, picture_bytes, resident_mib
+from conftest import image_bytes, mutated, resident_mib
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -14,7 +14,7 @@ import service
 import serving
 from facesr.errors import ParamsError
 
-PNG = picture_bytes()
+PNG = image_bytes()
 
 
 @pytest.fixture
@@ -101,9 +101,9 @@ def test_of_an_animated_file_the_first_image_is_taken_and_the_answer_says_so(cli
     ("query", "body", "status", "code"),
     [
         ("", b"<svg/>", 422, "not_an_image"),
-        ("", picture_bytes(8, 8), 422, "too_small"),
-        ("", picture_bytes(600, 300), 422, "already_larger"),
-        ("", picture_bytes(96, 96, "JPEG")[:600], 422, "damaged"),
+        ("", image_bytes(8, 8), 422, "too_small"),
+        ("", image_bytes(600, 300), 422, "already_larger"),
+        ("", image_bytes(96, 96, "JPEG")[:600], 422, "damaged"),
         ("", b"", 422, "empty"),
         ("?size=700", PNG, 422, "bad_setting"),
         ("?size=x", PNG, 422, "bad_setting"),
@@ -179,7 +179,7 @@ def test_every_request_carries_the_token_whatever_address_it_comes_in_through(en
 @pytest.mark.parametrize("kind", ["image/jpg", "image/jpeg", "image/jpeg; q=1", "IMAGE/JPG", ""])
 def test_a_jpeg_is_taken_under_every_name_that_programs_send(client, kind):
     answer = client.post(
-        "/api/v1/enhance", content=picture_bytes(48, 40, "JPEG"), headers={"content-type": kind}
+        "/api/v1/enhance", content=image_bytes(48, 40, "JPEG"), headers={"content-type": kind}
     )
     assert answer.status_code == 200
 
@@ -221,7 +221,7 @@ def test_the_registry_is_asked_once_for_many_requests(client, registry, monkeypa
 
 def fuzz(client, count):
     rng = random.Random(11)
-    seeds = [picture_bytes(48, 40, kind) for kind in ("JPEG", "PNG", "WEBP")]
+    seeds = [image_bytes(48, 40, kind) for kind in ("JPEG", "PNG", "WEBP")]
     codes = set()
     for _ in range(count):
         answer = client.post(
@@ -232,12 +232,12 @@ def fuzz(client, count):
     assert {200, 422} <= codes
 
 
-def test_twenty_mutated_pictures_give_nothing_but_our_answers(client):
+def test_twenty_mutated_images_give_nothing_but_our_answers(client):
     fuzz(client, 20)
 
 
 @pytest.mark.slow
-def test_five_hundred_mutated_pictures_give_nothing_but_our_answers_and_keep_no_memory(client):
+def test_five_hundred_mutated_images_give_nothing_but_our_answers_and_keep_no_memory(client):
     fuzz(client, 50)
     before = resident_mib()
     fuzz(client, 500)

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import DASHBOARD, mutated, picture_bytes, resident_mib
+from conftest import DASHBOARD, image_bytes, mutated, resident_mib
 from PIL import Image, ImageCms
 
 import intake
@@ -64,44 +64,44 @@ def test_a_decompression_bomb_costs_neither_time_nor_memory(tmp_path, side):
 
 
 @pytest.mark.parametrize("side", [9000, 13000, 14000, 60000])
-def test_a_picture_with_too_many_pixels_is_refused_by_its_header(side):
-    error = refused(with_size(picture_bytes(), side, side))
+def test_an_image_with_too_many_pixels_is_refused_by_its_header(side):
+    error = refused(with_size(image_bytes(), side, side))
     assert error.code == "too_many_pixels"
     assert "megapixels" in str(error)
 
 
 def test_the_text_of_too_many_pixels_names_size_and_limit():
-    assert str(refused(with_size(picture_bytes(), 9000, 9000))) == (
+    assert str(refused(with_size(image_bytes(), 9000, 9000))) == (
         "It is 9000 x 9000 (81 megapixels); the limit is 16 megapixels. "
         "Make it smaller and try again."
     )
 
 
-def test_a_long_thin_picture_has_a_text_of_its_own():
-    assert "no side may be longer than 8192 pixels" in str(refused(picture_bytes(9000, 20)))
+def test_a_long_thin_image_has_a_text_of_its_own():
+    assert "no side may be longer than 8192 pixels" in str(refused(image_bytes(9000, 20)))
 
 
 def test_a_compressed_text_that_unpacks_to_80_megabytes_is_refused():
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9))
-    data = picture_bytes()
+    data = image_bytes()
     assert refused(data[:33] + text + data[33:]).code == "damaged"
 
 
 def test_limits_themselves_pass_and_one_more_does_not():
-    data = picture_bytes()
+    data = image_bytes()
     assert intake.check(data + bytes(intake.MAX_BYTES - len(data)))
     assert refused(data + bytes(intake.MAX_BYTES - len(data) + 1)).code == "too_big"
     assert intake.check(with_size(data, 4000, 4000)).width == 4000
     assert refused(with_size(data, 4000, 4001)).code == "too_many_pixels"
     assert intake.check(with_size(data, 8192, 16)).height == 16
     assert refused(with_size(data, 8193, 16)).code == "too_many_pixels"
-    assert intake.check(picture_bytes(16, 16))
-    assert refused(picture_bytes(16, 15)).code == "too_small"
+    assert intake.check(image_bytes(16, 16))
+    assert refused(image_bytes(16, 15)).code == "too_small"
 
 
 @pytest.mark.parametrize("part", range(1, 11))
 def test_a_photograph_that_was_cut_off_is_refused(part):
-    data = picture_bytes(200, 150, "JPEG", quality=95)
+    data = image_bytes(200, 150, "JPEG", quality=95)
     assert refused(data[: len(data) * part // 11]).code in {"damaged", "not_an_image"}
 
 
@@ -112,10 +112,10 @@ def test_a_photograph_that_was_cut_off_is_refused(part):
         b"<html><script>alert(1)</script>",
         b"%PDF-1.4",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n",
-        picture_bytes(64, 64, "GIF"),
-        picture_bytes(64, 64, "BMP"),
-        picture_bytes(64, 64, "TIFF"),
-        picture_bytes(64, 64, "ICO"),
+        image_bytes(64, 64, "GIF"),
+        image_bytes(64, 64, "BMP"),
+        image_bytes(64, 64, "TIFF"),
+        image_bytes(64, 64, "ICO"),
         b"PK\x03\x04" + bytes(100),
         bytes(1000),
     ],
@@ -155,11 +155,11 @@ def test_every_orientation_is_turned_upright(orientation):
 def test_an_srgb_profile_changes_nothing_and_a_strange_one_is_no_fault():
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    plain = intake.decode(picture_bytes(seed=3))
-    same = intake.decode(picture_bytes(seed=3, icc_profile=srgb.tobytes()))
+    plain = intake.decode(image_bytes(seed=3))
+    same = intake.decode(image_bytes(seed=3, icc_profile=srgb.tobytes()))
     assert (plain - same).abs().max() < 2 / 255
     # A profile of another kind is no reason to fail.
-    assert intake.decode(picture_bytes(seed=3, icc_profile=lab.tobytes())).shape == plain.shape
+    assert intake.decode(image_bytes(seed=3, icc_profile=lab.tobytes())).shape == plain.shape
 
 
 def adobe_rgb():
@@ -217,7 +217,7 @@ def test_place_camera_and_comment_are_gone_from_the_result(project):
     exif = Image.Exif()
     exif[0x010F] = "SecretPhone"
     exif.get_ifd(0x8825)[1] = "N"
-    data = picture_bytes(48, 40, "JPEG", exif=exif, comment=b"hidden words")
+    data = image_bytes(48, 40, "JPEG", exif=exif, comment=b"hidden words")
     enhanced = service.enhance(data, service.Settings())
     for file_format in service.FORMATS:
         made = service.encode(enhanced, file_format)
@@ -229,11 +229,11 @@ def test_place_camera_and_comment_are_gone_from_the_result(project):
 
 
 def test_whatever_pillow_allows_the_pages_own_limit_holds(monkeypatch):
-    data = with_size(picture_bytes(), 14000, 14000)
+    data = with_size(image_bytes(), 14000, 14000)
     for limit in (None, 1000, 100_000_000):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         assert refused(data).code == "too_many_pixels"
-        assert intake.check(picture_bytes(16, 16)).width == 16
+        assert intake.check(image_bytes(16, 16)).width == 16
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_names_are_escaped_for_markdown(name, shown):
     [
         ("../../etc/passwd.png", "passwd"),
         ("C:\\x\\me & you.jpg", "me_you"),
-        ("...", "picture"),
-        ("/", "picture"),
+        ("...", "image"),
+        ("/", "image"),
         ("ж" * 100 + ".png", "ж" * 60),
     ],
 )
@@ -265,7 +265,7 @@ def test_downloads_get_names_that_stay_in_their_folder(name, stem):
 def fuzz(count):
     rng = random.Random(7)
     seeds = [
-        picture_bytes(48, 40, kind, **options)
+        image_bytes(48, 40, kind, **options)
         for kind, options in [
             ("JPEG", {"quality": 90}),
             ("JPEG", {"progressive": True}),
@@ -289,12 +289,12 @@ def fuzz(count):
     return outcomes
 
 
-def test_a_hundred_mutated_pictures_raise_nothing_but_our_error():
+def test_a_hundred_mutated_images_raise_nothing_but_our_error():
     fuzz(100)
 
 
 @pytest.mark.slow
-def test_two_thousand_mutated_pictures_raise_nothing_but_our_error_and_keep_no_memory():
+def test_two_thousand_mutated_images_raise_nothing_but_our_error_and_keep_no_memory():
     fuzz(200)
     before = resident_mib()
     fuzz(2000)

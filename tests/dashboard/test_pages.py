@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import picture_bytes, tiny_enhancer
+from conftest import image_bytes, tiny_enhancer
 
 import serving
 from facesr import tracking
@@ -41,7 +41,7 @@ def reports(project):
             for method, psnr in zip(METHODS, (26, 26 + number), strict=True):
                 table.writerow(("faces", "full size", method, f"face{number}", psnr))
     (folder / "train_gan" / "curves.csv").write_text("step,generator_loss\n5,0.5\n10,0.4\n")
-    (folder / "evaluate" / "sheets" / "faces.png").write_bytes(picture_bytes())
+    (folder / "evaluate" / "sheets" / "faces.png").write_bytes(image_bytes())
     return folder
 
 
@@ -105,9 +105,9 @@ def measured(project, reports):
     names = [f"face{number}" for number in range(8)]
     rng = np.random.default_rng(5)
     for side, folder in ((16, "lr"), (64, "hr")):
-        pictures = rng.integers(0, 256, (8, 3, side, side), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (8, 3, side, side), dtype=np.uint8)
         with packs.new_pack(project / "data" / "pairs" / "test" / folder, names, [side]) as pack:
-            packs.writable(pack, side)[:] = pictures
+            packs.writable(pack, side)[:] = pixels
     licences = ["generated"] * 7 + [f"photograph, {NOT_TO_BE_SHOWN}"]
     (project / "data" / "faces").mkdir()
     write_manifest(
@@ -119,7 +119,7 @@ def measured(project, reports):
     )
 
 
-def test_the_worst_and_best_pictures_are_shown_but_for_those_that_may_not(page, registry, measured):
+def test_the_worst_and_best_images_are_shown_but_for_those_that_may_not(page, registry, measured):
     registry.versions = {7: ("champion",)}
     shown = page("results")
     before = len(shown.at.image)
@@ -130,7 +130,7 @@ def test_the_worst_and_best_pictures_are_shown_but_for_those_that_may_not(page, 
     assert "**face0**, faces, +0.00 dB to bicubic" in shown.texts
 
 
-def test_extremes_whose_pictures_are_gone_are_named_all_the_same(page, reports):
+def test_extremes_whose_images_are_gone_are_named_all_the_same(page, reports):
     shown = page("results")
     shown.run(shown.at.toggle(key="show_extremes").set_value(True))
     assert shown.texts.count("not shown, it is not here") == 6
@@ -143,11 +143,11 @@ def test_results_show_the_gain_on_every_group(page, reports):
         for method, mean, gain in (("bicubic", 26, 0), ("GAN + up-sampler", 27.5, 1.5)):
             table.writerow(("faces", "source", "ffhq", 9, method, "psnr", mean, 0.1, gain, 0.2))
     shown = page("results")
-    groups = next(f.value for f in shown.at.dataframe if "pictures" in f.value)
+    groups = next(f.value for f in shown.at.dataframe if "images" in f.value)
     assert groups.to_dict("records") == [
         {
             "group": "source = ffhq",
-            "pictures": 9,
+            "images": 9,
             "bicubic, dB": 26.0,
             "model, dB": 27.5,
             "gain, dB": 1.5,
@@ -303,11 +303,11 @@ def test_an_original_is_compared_with_bicubic_and_model(project, registry):
     from components import result
 
     registry.versions = {7: ("champion",)}
-    enhanced = service.enhance(picture_bytes(128, 96), service.Settings())
-    rows = result.compare_to_original(enhanced, picture_bytes(1024, 768), 1.0)
+    enhanced = service.enhance(image_bytes(128, 96), service.Settings())
+    rows = result.compare_to_original(enhanced, image_bytes(1024, 768), 1.0)
     assert [row["Method"] for row in rows] == ["Bicubic", "facesr v7"]
     assert all(row["PSNR, dB ↑"] > 5 for row in rows)
     with pytest.raises(intake.RefusedError, match="smaller than the result"):
-        result.compare_to_original(enhanced, picture_bytes(128, 96), 1.0)
+        result.compare_to_original(enhanced, image_bytes(128, 96), 1.0)
     with pytest.raises(intake.RefusedError, match="other proportions"):
-        result.compare_to_original(enhanced, picture_bytes(1024, 1024), 1.0)
+        result.compare_to_original(enhanced, image_bytes(1024, 1024), 1.0)

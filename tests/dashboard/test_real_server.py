@@ -10,13 +10,13 @@ import httpx
 import pytest
 import served
 import uvicorn
-from conftest import picture_bytes, wait_until
+from conftest import image_bytes, wait_until
 
 import api
 import service
 from facesr.enhance.enhancer import Enhancer
 
-PNG = picture_bytes()
+PNG = image_bytes()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
 PLACES = service.shared_gate().slots + service.shared_gate().max_waiting
 

@@ -5,7 +5,7 @@ import json
 import threading
 
 import pytest
-from conftest import picture_bytes, tiny_enhancer, wait_until
+from conftest import image_bytes, tiny_enhancer, wait_until
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
@@ -20,7 +20,7 @@ from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.images.faces import Box
 
-PNG = picture_bytes()
+PNG = image_bytes()
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
 
 
@@ -30,7 +30,7 @@ def test_an_empty_page_says_how_to_start(page):
     assert shown.at.button(key="go").disabled
 
 
-def test_without_a_model_pictures_are_enlarged_with_bicubic_and_labelled_so(page):
+def test_without_a_model_images_are_enlarged_with_bicubic_and_labelled_so(page):
     shown = page()
     assert "**No model is registered yet.**" in shown.texts
     assert "run `dvc repro`" in shown.texts
@@ -96,7 +96,7 @@ def test_an_unreachable_registry_is_told_and_the_last_good_model_serves(page, re
     shown.enhance(("kid.png", PNG))
     registry.is_away = True
     serving.shared().catalogue(refresh=True)
-    shown.enhance(("other.png", picture_bytes(seed=1)))
+    shown.enhance(("other.png", image_bytes(seed=1)))
     assert "The model registry does not answer" in shown.texts
     assert "Using the last loaded model facesr v7." in shown.texts
     assert shown.results[0].enhanced.label == "facesr v7"
@@ -118,7 +118,7 @@ def test_a_broken_champion_is_replaced_by_the_one_before_it_with_a_code(page, re
     registry.tags = {
         4: {"champion.since": "2026-01-01"},
         5: {"champion.since": "2026-01-02"},
-        6: {"champion.since": "2026-01-03", "withdrawn.why": "It blurred."},
+        6: {"champion.since": "2026-01-03", "withdrawn.reason": "It blurred."},
         7: {"champion.since": "2026-01-04"},
     }
     registry.broken = {7}
@@ -146,7 +146,7 @@ def test_a_model_that_moves_to_another_version_is_followed(page, registry):
     assert "facesr v7 · champion" in shown.texts
     shown.click("go")
     assert [r.enhanced.label for r in shown.results] == ["facesr v6"]
-    shown.enhance(("other.png", picture_bytes(seed=1)))
+    shown.enhance(("other.png", image_bytes(seed=1)))
     assert shown.results[0].enhanced.label == "facesr v7"
 
 
@@ -159,21 +159,21 @@ def test_a_model_that_moves_to_another_version_is_followed(page, registry):
             b"\0\0\0\x18ftypheic" + bytes(40),
             "It is an Apple HEIC image. Export it as JPEG and try again.",
         ),
-        ("torn.jpg", picture_bytes(96, 96, "JPEG")[:700], "It is damaged and could not be read."),
+        ("torn.jpg", image_bytes(96, 96, "JPEG")[:700], "It is damaged and could not be read."),
         (
             "tiny.png",
-            picture_bytes(8, 8),
+            image_bytes(8, 8),
             "It is 8 x 8; the smallest side must be at least 16 pixels.",
         ),
         (
             "big.png",
-            picture_bytes(600, 300),
+            image_bytes(600, 300),
             "It is 600 x 300, already larger than 512 x 512. Choose a larger size.",
         ),
         ("nothing.png", b"", "It is empty."),
     ],
 )
-def test_a_picture_that_is_not_taken_says_why_and_the_others_go_on(page, name, data, sentence):
+def test_an_image_that_is_not_taken_says_why_and_the_others_go_on(page, name, data, sentence):
     shown = page()
     shown.enhance((name, data), ("good.png", PNG))
     assert f" was not enhanced. {sentence}" in shown.texts
@@ -194,14 +194,14 @@ def test_while_the_first_model_loads_the_page_says_so(page, registry, monkeypatc
     shown.enhance(("kid.png", PNG))
     assert r"1 of 1: kid\.png. Loading the model ..." in said
     said.clear()
-    shown.enhance(("other.png", picture_bytes(seed=1)))
+    shown.enhance(("other.png", image_bytes(seed=1)))
     assert said
     assert not any("Loading" in text for text in said)
 
 
 def test_too_many_files_are_cut_and_told(page):
     shown = page()
-    shown.upload(*((f"{n}.png", picture_bytes(seed=n)) for n in range(22)))
+    shown.upload(*((f"{n}.png", image_bytes(seed=n)) for n in range(22)))
     assert "20 images at a time. The first 20 are used." in shown.texts
     assert "Enhance 20 images" in [b.label for b in shown.at.button]
 
@@ -296,7 +296,7 @@ def test_a_constant_result_is_refused(page, registry, monkeypatch):
     assert shown.results == []
 
 
-def test_without_a_face_the_whole_picture_is_enhanced_and_the_page_says_so(page, registry):
+def test_without_a_face_the_whole_image_is_enhanced_and_the_page_says_so(page, registry):
     registry.versions = {7: ("champion",)}
     shown = page()
     shown.enhance(("kid.png", PNG))
@@ -349,7 +349,7 @@ def test_every_control_changes_what_is_shown(page, registry):
     shown = page()
     shown.enhance(("kid.png", PNG))
 
-    def pictures():
+    def shown_images():
         component = [
             json.loads(c.proto.json)
             for c in shown.at.get("bidi_component")
@@ -357,20 +357,20 @@ def test_every_control_changes_what_is_shown(page, registry):
         ][0]
         return component["before"], component["after"]
 
-    before, after = pictures()
+    before, after = shown_images()
     assert before != after
     shown.run(shown.at.slider(key="blend").set_value(0))
-    assert pictures() == (before, before)
+    assert shown_images() == (before, before)
     shown.run(shown.at.slider(key="blend").set_value(100))
     shown.run(shown.at.button_group(key="before").set_value("nearest"))
-    assert pictures()[0] != before
+    assert shown_images()[0] != before
     shown.run(shown.at.slider(key="strength").set_value(0))
     shown.click("go")
-    assert pictures()[1] != after
+    assert shown_images()[1] != after
     assert [r.enhanced.settings.strength for r in shown.results] == [0, 1]
 
 
-def test_two_visitors_never_see_each_others_pictures(page):
+def test_two_visitors_never_see_each_others_images(page):
     one, other = page(), page()
     one.enhance(("mine.png", PNG))
     other.run(other.at)
@@ -382,7 +382,7 @@ def test_two_visitors_never_see_each_others_pictures(page):
 def test_the_oldest_results_give_way_and_the_visitor_is_told(page, monkeypatch):
     monkeypatch.setattr(session, "MAX_RESULTS", 2)
     shown = page()
-    shown.enhance(*((f"{n}.png", picture_bytes(seed=n)) for n in range(3)))
+    shown.enhance(*((f"{n}.png", image_bytes(seed=n)) for n in range(3)))
     assert [r.name for r in shown.results] == ["2.png", "1.png"]
     assert "The oldest 1 results were dropped" in shown.texts
 
@@ -407,9 +407,9 @@ def test_the_browser_asks_before_results_or_a_queue_are_lost(page):
     assert work.is_unsaved
 
 
-def test_a_pasted_picture_is_removed_alone(page):
+def test_a_pasted_image_is_removed_alone(page):
     shown = page()
-    pasted = [session.Picture(f"{n}.png", picture_bytes(seed=n)) for n in range(3)]
+    pasted = [session.InputImage(f"{n}.png", image_bytes(seed=n)) for n in range(3)]
     shown.at.session_state["work"].extra = list(pasted)
     shown.run(shown.at)
     shown.click("unpaste_1")
@@ -427,6 +427,6 @@ def test_clear_forgets_everything(page):
 
 def test_remove_takes_one_result_away(page):
     shown = page()
-    shown.enhance(("a.png", PNG), ("b.png", picture_bytes(seed=1)))
+    shown.enhance(("a.png", PNG), ("b.png", image_bytes(seed=1)))
     shown.click("remove")
     assert [r.name for r in shown.results] == ["a.png"]

@@ -152,7 +152,7 @@ def test_a_face_in_two_splits_is_refused(faces, tmp_path):
         run(twin, tmp_path / "out")
 
 
-def test_a_sheet_shows_no_picture_that_may_not_be_shown_and_marks_photographs(
+def test_a_sheet_shows_no_image_that_may_not_be_shown_and_marks_photographs(
     faces, tmp_path, monkeypatch
 ):
     sheets = {}

@@ -26,13 +26,13 @@ FOLDER = FetchParams(
     source="folder",
     path="",
     url="",
-    names="*",
+    pattern="*",
     identity="",
     crop="centre",
     minimum_size=None,
     count=100,
     first=0,
-    softness=(0.1, 0.2),
+    blur_sigma=(0.1, 0.2),
 )
 
 
@@ -93,7 +93,7 @@ BAD = {
     "truncated.png": (encoded(50)[:-200], "damaged"),
     "truncated.jpg": (encoded(51, "JPEG", (400, 400))[:-4000], "damaged"),
     "flipped.png": (flipped(encoded(52)), "damaged"),
-    "text.jpg": (b"this is not a picture", "is not an image"),
+    "text.jpg": (b"this is not an image", "is not an image"),
     "empty.jpg": (b"", "is not an image"),
     "bomb.png": (bomb(), "too large to be opened safely"),
     "small.png": (encoded(53, size=(31, 64)), "a side of 31 px where 32 px are needed"),
@@ -114,7 +114,7 @@ def test_a_bad_file_is_set_aside_with_its_reason_and_the_others_are_taken(tmp_pa
     assert check_folder(tmp_path / "out" / "faces") == (6, [])
 
 
-def test_what_has_not_the_ending_of_a_picture_is_set_aside_and_the_system_s_own_is_not(tmp_path):
+def test_what_has_not_the_ending_of_an_image_is_set_aside_and_the_system_s_own_is_not(tmp_path):
     folder = put(tmp_path / "in")
     for name in ("IMG_1.HEIC", "raw.nef", "._a.jpg", ".DS_Store", "Thumbs.db"):
         (folder / name).write_bytes(b"\0")
@@ -139,7 +139,7 @@ def test_what_has_not_the_ending_of_a_picture_is_set_aside_and_the_system_s_own_
         ("UPPER.JPEG", encoded(69, "JPEG")),
     ],
 )
-def test_every_kind_of_picture_and_name_is_taken(tmp_path, name, content):
+def test_every_kind_of_image_and_name_is_taken(tmp_path, name, content):
     folder = put(tmp_path / "in")
     (folder / name).write_bytes(content)
     entries, set_aside = run(folder, tmp_path)
@@ -155,7 +155,7 @@ def taken(folder, tmp_path, name):
         return np.asarray(image)
 
 
-def test_a_picture_on_its_side_is_turned_upright(tmp_path):
+def test_an_image_on_its_side_is_turned_upright(tmp_path):
     folder = put(tmp_path / "in")
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:8] = 255
@@ -210,7 +210,7 @@ def test_a_plain_png_of_the_right_size_is_kept_byte_for_byte(tmp_path):
     assert all(kept.values())
 
 
-def test_the_same_picture_counts_once_and_the_same_name_twice(tmp_path):
+def test_the_same_image_counts_once_and_the_same_name_twice(tmp_path):
     folder = put(tmp_path / "in")
     (folder / "again.png").write_bytes(encoded(0))
     put(folder / "sub", 1)
@@ -311,7 +311,7 @@ def test_a_damaged_archive_is_named_and_nothing_is_left(tmp_path, name, content)
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_flipped_bit_in_a_zip_sets_that_picture_aside(tmp_path):
+def test_a_flipped_bit_in_a_zip_sets_that_image_aside(tmp_path):
     content = bytearray(zip_bytes(MEMBERS))
     position = content.index(MEMBERS[2][1]) + len(MEMBERS[2][1]) // 2
     content[position] ^= 1
@@ -383,7 +383,7 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path):
         run(put(tmp_path / "in"), tmp_path)
 
 
-def test_small_pictures_are_enlarged_only_where_that_is_asked_for(tmp_path):
+def test_small_images_are_enlarged_only_where_that_is_asked_for(tmp_path):
     folder = put(tmp_path / "in", size=(24, 24))
     with pytest.raises(DataError, match="6 x has a side of 24 px where 32 px are needed"):
         run(folder, tmp_path)
@@ -428,7 +428,7 @@ def test_a_manifest_tells_identity_licence_and_content(tmp_path):
 
 def test_a_manifest_without_files_is_refused(tmp_path):
     folder = put(tmp_path / "in")
-    (folder / "manifest.csv").write_text("picture,who\na,b\n")
+    (folder / "manifest.csv").write_text("image,who\na,b\n")
     with pytest.raises(DataError, match=r"manifest\.csv has no column file or filename or path"):
         run(folder, tmp_path)
 
@@ -458,11 +458,11 @@ def test_the_square_around_the_largest_face_is_cut(monkeypatch):
 def test_names_choose_among_the_folders(tmp_path):
     folder = put(tmp_path / "in" / "yes").parent
     put(folder / "no", 3, size=(48, 48))
-    entries, _ = run(folder, tmp_path, names="yes/*")
+    entries, _ = run(folder, tmp_path, pattern="yes/*")
     assert {Path(origin).parent.name for origin in entries} == {"yes"}
 
 
-def test_a_removed_picture_is_known_by_its_content_and_not_by_its_name(tmp_path):
+def test_a_removed_image_is_known_by_its_content_and_not_by_its_name(tmp_path):
     folder = put(tmp_path / "in", 8)
     entries, _ = run(folder, tmp_path)
     gone = entries["good_4.png"]
@@ -483,7 +483,7 @@ def test_a_list_that_holds_names_is_obeyed_as_before(tmp_path):
     assert set_aside == {"good_4.png": "removed on request"}
 
 
-def test_a_removed_picture_goes_and_does_not_come_back(tmp_path):
+def test_a_removed_image_goes_and_does_not_come_back(tmp_path):
     folder = put(tmp_path / "in", 8)
     entries, _ = run(folder, tmp_path)
     target, gone = tmp_path / "out" / "faces", entries["good_4.png"]
@@ -526,7 +526,7 @@ def test_the_check_finds_what_is_missing_changed_and_too_much(tmp_path):
     }
 
 
-def test_drawn_sets_that_start_apart_have_no_picture_in_common(tmp_path):
+def test_drawn_sets_that_start_apart_have_no_image_in_common(tmp_path):
     sets = [
         run("photographs", tmp_path / str(first), source="generated", count=5, first=first)[0]
         for first in (0, 5)

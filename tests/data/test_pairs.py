@@ -153,20 +153,20 @@ def test_fresh_views_are_made_on_the_device_that_is_asked_for():
     assert lr.device.type == hr.device.type == "meta"
 
 
-def write_pack(folder, stems, pictures):
-    side = pictures.shape[-1]
+def write_pack(folder, stems, contents):
+    side = contents.shape[-1]
     with packs.new_pack(folder, stems, [side]) as part:
-        packs.writable(part, side)[:] = pictures
+        packs.writable(part, side)[:] = contents
     return folder
 
 
 def test_a_pack_gives_back_what_was_written(tmp_path):
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
-    folder = write_pack(tmp_path / "lr", "abcde", pictures)
-    assert torch.equal(packs.read_pack(folder), torch.from_numpy(pictures))
+    contents = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+    folder = write_pack(tmp_path / "lr", "abcde", contents)
+    assert torch.equal(packs.read_pack(folder), torch.from_numpy(contents))
     assert packs.read_stems(folder) == tuple("abcde")
     packs.read_pack(folder)[0] = 0
-    assert torch.equal(packs.read_pack(folder), torch.from_numpy(pictures))
+    assert torch.equal(packs.read_pack(folder), torch.from_numpy(contents))
 
 
 def test_a_pack_that_fails_leaves_the_old_one_and_nothing_half_written(tmp_path):
@@ -197,11 +197,11 @@ def test_a_damaged_pack_is_named(tmp_path):
         packs.read_pack(folder)
 
 
-def test_pairs_come_from_packs_and_from_picture_files_alike(tmp_path):
+def test_pairs_come_from_packs_and_from_image_files_alike(tmp_path):
     lr, hr = (images.to_uint8(torch.stack([face(s), face(s).flip(-1)])) for s in (16, 64))
-    for kind, pictures in (("lr", lr), ("hr", hr)):
-        write_pack(tmp_path / "packs" / kind, "ab", pictures.numpy())
-        for stem, image in zip("ab", pictures, strict=True):
+    for kind, contents in (("lr", lr), ("hr", hr)):
+        write_pack(tmp_path / "packs" / kind, "ab", contents.numpy())
+        for stem, image in zip("ab", contents, strict=True):
             path = tmp_path / "files" / kind / f"{stem}.png"
             images.write(path, images.from_uint8(image))
     for where in ("packs", "files"):

@@ -14,12 +14,12 @@ def luminance(image: Tensor) -> np.ndarray:
     return np.asarray(image.mean(0))
 
 
-def spectrum_slope(pictures: list[Tensor]) -> float:
+def spectrum_slope(drawn: list[Tensor]) -> float:
     """Exponent of the radially averaged power spectrum, between 8 periods and half of Nyquist."""
-    size = pictures[0].shape[-1]
+    size = drawn[0].shape[-1]
     window = np.hanning(size)[:, None] * np.hanning(size)[None, :]
     power = np.mean(
-        [np.abs(np.fft.fft2((luminance(p) - luminance(p).mean()) * window)) ** 2 for p in pictures],
+        [np.abs(np.fft.fft2((luminance(p) - luminance(p).mean()) * window)) ** 2 for p in drawn],
         axis=0,
     )
     frequency = np.fft.fftfreq(size) * size
@@ -30,16 +30,16 @@ def spectrum_slope(pictures: list[Tensor]) -> float:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Tensor]:
+def drawn() -> list[Tensor]:
     return [draw(3, index, 128) for index in range(16)]
 
 
-def test_one_seed_and_index_give_the_same_picture():
+def test_one_seed_and_index_give_the_same_image():
     assert torch.equal(draw(5, 2, 48), draw(5, 2, 48))
     assert torch.equal(draw(5, 3, 48), draw(5, 3, 48))
 
 
-def test_a_picture_does_not_depend_on_those_drawn_before():
+def test_an_image_does_not_depend_on_those_drawn_before():
     alone = draw(5, 4, 32)
     draw(5, 1, 32)
     draw(6, 4, 64)
@@ -47,7 +47,7 @@ def test_a_picture_does_not_depend_on_those_drawn_before():
     assert torch.equal(draw(5, 4, 32), alone)
 
 
-def test_another_index_or_seed_gives_another_picture():
+def test_another_index_or_seed_gives_another_image():
     first = draw(1, 1, 32)
     assert (first - draw(1, 3, 32)).abs().mean() > 0.02
     assert (first - draw(2, 1, 32)).abs().mean() > 0.02
@@ -55,7 +55,7 @@ def test_another_index_or_seed_gives_another_picture():
 
 @pytest.mark.parametrize("size", [32, 64, 257])
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_picture_is_square_float32_rgb_in_range(size, index):
+def test_an_image_is_square_float32_rgb_in_range(size, index):
     image = draw(0, index, size)
     assert image.shape == (3, size, size)
     assert image.dtype == torch.float32
@@ -65,15 +65,15 @@ def test_a_picture_is_square_float32_rgb_in_range(size, index):
     assert image.max() <= 1
 
 
-def test_the_power_spectrum_falls_as_in_photographs(pictures):
+def test_the_power_spectrum_falls_as_in_photographs(drawn):
     # Photographs lie near -2; white noise at 0, blurred blobs below -4.
-    assert -3.6 < spectrum_slope(pictures) < -1.6
+    assert -3.6 < spectrum_slope(drawn) < -1.6
 
 
 @pytest.mark.parametrize(("index", "brush"), [(6, draw_dead_leaves), (7, draw_portrait)])
-def test_even_indices_are_dead_leaves_and_odd_ones_portraits(pictures, index, brush):
+def test_even_indices_are_dead_leaves_and_odd_ones_portraits(drawn, index, brush):
     expected = np.clip(brush(np.random.default_rng((3, index)), 128), 0, 1)
-    assert torch.equal(pictures[index], torch.from_numpy(expected))
+    assert torch.equal(drawn[index], torch.from_numpy(expected))
 
 
 def test_a_portrait_has_a_face_of_skin_in_the_middle():
@@ -85,11 +85,11 @@ def test_a_portrait_has_a_face_of_skin_in_the_middle():
     assert redder >= 7  # one may be in black and white
 
 
-def test_pictures_differ_in_brightness_and_carry_colour(pictures):
-    means = torch.stack([image.mean() for image in pictures])
+def test_images_differ_in_brightness_and_carry_colour(drawn):
+    means = torch.stack([image.mean() for image in drawn])
     assert means.std() > 0.05
     assert 0.2 < means.mean() < 0.7
-    spread = torch.stack([(p.amax(0) - p.amin(0)).mean() for p in pictures])
+    spread = torch.stack([(p.amax(0) - p.amin(0)).mean() for p in drawn])
     assert spread.median() > 0.05
 
 

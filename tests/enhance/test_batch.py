@@ -17,7 +17,7 @@ from facesr.errors import DataError, ParamsError
 X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
-def write_pictures(folder, names, side=8):
+def write_images(folder, names, side=8):
     for seed, name in enumerate(names):
         generator = torch.Generator().manual_seed(seed)
         images.write(folder / name, torch.rand(3, side, side, generator=generator))
@@ -32,21 +32,21 @@ def run(jobs, options=X2, **arguments):
 
 
 def test_a_folder_keeps_its_tree(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png", "deep/er/b.png", "c.PNG"])
+    write_images(tmp_path / "in", ["a.png", "deep/er/b.png", "c.PNG"])
     (tmp_path / "in" / "notes.txt").write_text("no image")
     jobs = plan([str(tmp_path / "in")], tmp_path / "out")
     assert targets(jobs, tmp_path / "out") == ["a.png", "c.PNG", "deep/er/b.png"]
 
 
 def test_several_folders_keep_their_names(tmp_path):
-    write_pictures(tmp_path, ["one/a.png", "two/a.png", "b.png"])
+    write_images(tmp_path, ["one/a.png", "two/a.png", "b.png"])
     inputs = [str(tmp_path / name) for name in ("one", "two", "b.png")]
     jobs = plan(inputs, tmp_path / "out")
     assert targets(jobs, tmp_path / "out") == ["b.png", "one/a.png", "two/a.png"]
 
 
-def test_a_pattern_is_expanded_and_a_picture_named_twice_is_enhanced_once(tmp_path):
-    write_pictures(tmp_path / "in", ["a1.png", "a2.png", "b.png"])
+def test_a_pattern_is_expanded_and_an_image_named_twice_is_enhanced_once(tmp_path):
+    write_images(tmp_path / "in", ["a1.png", "a2.png", "b.png"])
     inputs = [str(tmp_path / "in" / "a*.png"), str(tmp_path / "in" / "a1.png")]
     assert targets(plan(inputs, tmp_path / "out"), tmp_path / "out") == ["a1.png", "a2.png"]
 
@@ -70,9 +70,9 @@ def test_the_name_of_a_result_does_not_depend_on_what_lies_beside(tmp_path, file
     assert targets(together, tmp_path / "out") == sorted(names.values())
 
 
-def test_what_a_folder_holds_beside_its_pictures_is_named_by_kind(tmp_path, caplog):
+def test_what_a_folder_holds_beside_its_images_is_named_by_kind(tmp_path, caplog):
     folder = tmp_path / "in"
-    write_pictures(folder, ["a.png", "linked/b.png", ".hidden/c.png"])
+    write_images(folder, ["a.png", "linked/b.png", ".hidden/c.png"])
     many = [f"{number}.txt" for number in range(5)]
     for name in ("a.jfif", "b.JPE", "one.HEIC", "two.heic", "notes", ".d.png", *many):
         (folder / name).touch()
@@ -96,7 +96,7 @@ def test_what_a_folder_holds_beside_its_pictures_is_named_by_kind(tmp_path, capl
 
 def test_what_a_system_leaves_in_folders_is_passed_over_without_a_word(tmp_path, caplog):
     folder = tmp_path / "in"
-    write_pictures(folder, ["a.png", "__MACOSX/a.png", "@eaDir/a.png", "deep/b.png"])
+    write_images(folder, ["a.png", "__MACOSX/a.png", "@eaDir/a.png", "deep/b.png"])
     for name in ("._a.png", "deep/._b.png", ".DS_Store", "Thumbs.db", "Desktop.ini"):
         (folder / name).write_bytes(b"\0\5\x16\7")
     jobs = plan([str(folder)], tmp_path / "out")
@@ -112,7 +112,7 @@ def test_a_named_pipe_is_refused_and_never_waited_for(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.bmp", "x.gif", "x.jfif", "x.avif", "x.mp4", "x.HEIC", "x.2"])
 def test_a_file_that_is_not_written_is_refused_and_a_folder_may_have_its_name(tmp_path, name):
-    write_pictures(tmp_path, ["a.png"])
+    write_images(tmp_path, ["a.png"])
     output, inputs = tmp_path / name, [str(tmp_path / "a.png")]
     with pytest.raises(ParamsError, match=r"must end in \.jpg"):
         plan(inputs, output)
@@ -122,7 +122,7 @@ def test_a_file_that_is_not_written_is_refused_and_a_folder_may_have_its_name(tm
 
 
 def test_a_folder_of_results_may_have_dots_in_its_name(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png"])
+    write_images(tmp_path / "in", ["a.png"])
     [job] = plan([str(tmp_path / "in")], tmp_path / "holiday.2020")
     assert job.target == tmp_path / "holiday.2020" / "a.png"
     with pytest.raises(ParamsError, match="must end in"):
@@ -148,7 +148,7 @@ def test_paths_that_make_no_sense_are_refused(
     tmp_path, monkeypatch, inputs, output, error, message
 ):
     monkeypatch.chdir(tmp_path)
-    write_pictures(tmp_path, ["in/a.png", "in/b.png", "other/a.png"])
+    write_images(tmp_path, ["in/a.png", "in/b.png", "other/a.png"])
     Path("empty").mkdir()
     Path("note").touch()
     with pytest.raises(error, match=message):
@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_bad_files_are_told_and_stop_no_other(tmp_path, workers):
-    write_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    write_images(tmp_path / "in", ["a.png", "b.png", "c.png"])
     whole = (tmp_path / "in" / "b.png").read_bytes()
     (tmp_path / "in" / "cut.png").write_bytes(whole[:60])
     (tmp_path / "in" / "empty.png").touch()
@@ -179,8 +179,8 @@ def test_bad_files_are_told_and_stop_no_other(tmp_path, workers):
     assert images.read(tmp_path / "out" / "a.png").shape == (3, 16, 16)
 
 
-def test_a_fault_of_ours_is_told_as_that_picture_s_failure(tmp_path, monkeypatch):
-    write_pictures(tmp_path / "in", ["a.png", "b.png"])
+def test_a_fault_of_ours_is_told_as_that_image_s_failure(tmp_path, monkeypatch):
+    write_images(tmp_path / "in", ["a.png", "b.png"])
     right = Enhancer.enhance_photo
 
     def broken(self, photo, *options, **others):
@@ -195,7 +195,7 @@ def test_a_fault_of_ours_is_told_as_that_picture_s_failure(tmp_path, monkeypatch
 
 
 def test_what_is_there_is_left_alone_unless_overwriting_is_asked_for(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png", "b.png"])
+    write_images(tmp_path / "in", ["a.png", "b.png"])
     jobs = plan([str(tmp_path / "in")], tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_bytes(b"mine")
@@ -206,7 +206,7 @@ def test_what_is_there_is_left_alone_unless_overwriting_is_asked_for(tmp_path):
 
 
 def test_a_result_that_cannot_be_written_is_told(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png"])
+    write_images(tmp_path / "in", ["a.png"])
     (tmp_path / "file").touch()
     [outcome] = run([Job(tmp_path / "in" / "a.png", tmp_path / "file" / "a.png")])
     assert outcome.status == "failed"
@@ -214,15 +214,15 @@ def test_a_result_that_cannot_be_written_is_told(tmp_path):
     assert str(tmp_path / "in" / "a.png") in outcome.error
 
 
-def test_a_link_to_nothing_is_a_picture_that_does_not_exist(tmp_path):
+def test_a_link_to_nothing_is_an_image_that_does_not_exist(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").symlink_to("gone.png")
     [outcome] = run(plan([str(tmp_path / "in")], tmp_path / "out"))
     assert outcome.error.startswith(f"{tmp_path / 'in' / 'a.png'} does not exist")
 
 
-def test_a_failure_names_its_picture_whatever_failed(tmp_path):
-    write_pictures(tmp_path, ["a.png"])
+def test_a_failure_names_its_image_whatever_failed(tmp_path):
+    write_images(tmp_path, ["a.png"])
     options = [{"scale": -1}, {"scale": 1e6}, {"scale": 1, "strength": 2}]
     for enhance in options:
         [outcome] = run(
@@ -232,15 +232,15 @@ def test_a_failure_names_its_picture_whatever_failed(tmp_path):
         assert outcome.error.startswith(f"{tmp_path / 'a.png'}: ")
 
 
-def test_a_result_keeps_the_modification_time_of_its_picture(tmp_path):
-    write_pictures(tmp_path, ["a.png"])
+def test_a_result_keeps_the_modification_time_of_its_image(tmp_path):
+    write_images(tmp_path, ["a.png"])
     os.utime(tmp_path / "a.png", (1e9, 1e9))
     run([Job(tmp_path / "a.png", tmp_path / "b.png")])
     assert (tmp_path / "b.png").stat().st_mtime == 1e9
 
 
 def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_said_to_be(tmp_path):
-    write_pictures(tmp_path, ["a.png"])
+    write_images(tmp_path, ["a.png"])
     job = Job(tmp_path / "a.png", tmp_path / "b.png")
     run([job])
     assert run([job])[0].stale == ""
@@ -269,7 +269,7 @@ def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_said_to_be
 
 
 def test_listening_no_longer_breaks_off_and_leaves_nothing_half_written(tmp_path):
-    write_pictures(tmp_path / "in", [f"{number}.png" for number in range(40)])
+    write_images(tmp_path / "in", [f"{number}.png" for number in range(40)])
     jobs = plan([str(tmp_path / "in")], tmp_path / "out")
     outcomes = batch.run(Enhancer.bicubic(), jobs, X2, workers=2)
     next(outcomes)

@@ -88,7 +88,7 @@ def test_a_frame_of_another_scene_is_named(other):
         burst.register([*shots, other], ["a.png", "b.png", "stranger.png"])
 
 
-def test_the_command_writes_one_picture_of_the_wanted_scale(tmp_path, capsys):
+def test_the_command_writes_one_image_of_the_wanted_scale(tmp_path, capsys):
     shots, _ = shoot(SHIFTS[:4])
     for index, shot in enumerate(shots):
         images.write(tmp_path / f"{index}.png", shot)
@@ -99,7 +99,7 @@ def test_the_command_writes_one_picture_of_the_wanted_scale(tmp_path, capsys):
     assert "4 frames" in capsys.readouterr().out
 
 
-def test_the_command_does_not_write_over_a_picture(tmp_path, capsys):
+def test_the_command_does_not_write_over_an_image(tmp_path, capsys):
     images.write(tmp_path / "a.png", torch.zeros(3, 8, 8))
     with pytest.raises(SystemExit):
         cli.main(["burst", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.png")])

@@ -16,7 +16,7 @@ from facesr.errors import ParamsError
 X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
-def write_pictures(folder, count, side=24):
+def write_images(folder, count, side=24):
     for seed in range(count):
         generator = torch.Generator().manual_seed(seed)
         images.write(folder / f"{seed:03d}.png", torch.rand(3, side, side, generator=generator))
@@ -36,7 +36,7 @@ def test_without_ray_the_command_says_what_to_install(monkeypatch):
 @pytest.mark.filterwarnings("ignore")
 def test_two_workers_give_the_same_bytes_as_the_local_path_and_one_dies(tmp_path):
     pytest.importorskip("ray")
-    write_pictures(tmp_path / "in", 24)
+    write_images(tmp_path / "in", 24)
     (tmp_path / "in" / "bad.png").write_text("no image")
     enhancer = Enhancer([network()], "cpu", model="tiny")
     here = plan([str(tmp_path / "in")], tmp_path / "here")

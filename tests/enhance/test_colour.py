@@ -41,7 +41,7 @@ def test_a_flat_colour_stays_flat(method):
     assert (fixed - reference[:, :1, :1]).abs().max() < 0.5 / 255
 
 
-def test_the_strips_of_a_large_picture_join_without_a_seam(monkeypatch):
+def test_the_strips_of_a_large_image_join_without_a_seam(monkeypatch):
     right = enlarged(textured(), 8)
     tinted = (right * 0.9).clamp(0, 1)
     whole = fix_colour(tinted.clone(), textured(), "wavelet")

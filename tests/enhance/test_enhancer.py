@@ -128,7 +128,7 @@ def test_a_strength_outside_its_range_is_refused(enhancer, strength):
         enhancer.enhance(image(), EnhanceOptions(strength=strength))
 
 
-def test_the_picture_handed_in_is_never_changed(enhancer):
+def test_the_image_handed_in_is_never_changed(enhancer):
     given = image()
     for scale in (1, 2):
         enhancer.enhance(given, EnhanceOptions(scale=scale))
@@ -136,7 +136,7 @@ def test_the_picture_handed_in_is_never_changed(enhancer):
     assert torch.equal(given, image())
 
 
-def test_a_picture_that_is_large_already_is_given_back_as_it_is(enhancer):
+def test_an_image_that_is_large_already_is_given_back_as_it_is(enhancer):
     assert torch.equal(enhancer.enhance(image(), EnhanceOptions(scale=1)).image, image())
 
 
@@ -183,23 +183,23 @@ def test_threads_share_a_network_that_hands_its_skips_over_through_hooks():
         "scale": 1,
     }
     enhancer = Enhancer([Network(architecture, build(architecture))], "cpu", precision="float32")
-    pictures = [image(32, 32, seed=seed) for seed in range(6)]
-    alone = [enhancer.enhance(each).image for each in pictures]
+    inputs = [image(32, 32, seed=seed) for seed in range(6)]
+    alone = [enhancer.enhance(each).image for each in inputs]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda each: enhancer.enhance(each).image, pictures))
+        together = list(pool.map(lambda each: enhancer.enhance(each).image, inputs))
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-def test_threads_that_share_an_enhancer_get_their_own_pictures(enhancer):
-    pictures = [image(seed=seed) for seed in range(8)]
+def test_threads_that_share_an_enhancer_get_their_own_images(enhancer):
+    inputs = [image(seed=seed) for seed in range(8)]
     strengths = [0.0, 0.25, 0.5, 1.0] * 2
 
     def enhance(given):
         return enhancer.enhance(given[0], EnhanceOptions(strength=given[1])).image
 
-    alone = [enhance(given) for given in zip(pictures, strengths, strict=True)]
+    alone = [enhance(given) for given in zip(inputs, strengths, strict=True)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(enhance, zip(pictures, strengths, strict=True)))
+        together = list(pool.map(enhance, zip(inputs, strengths, strict=True)))
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("pyarrow")
 X2 = Options(enhance=EnhanceOptions(scale=2))
 
 
-def write_pictures(folder, names, side=8):
+def write_images(folder, names, side=8):
     for seed, name in enumerate(names):
         generator = torch.Generator().manual_seed(seed)
         images.write(folder / name, torch.rand(3, side, side, generator=generator))
@@ -38,7 +38,7 @@ def contents(folder):
 
 
 def test_an_address_gives_the_bytes_of_a_folder_and_names_the_damaged(tmp_path):
-    write_pictures(tmp_path / "in", ["a.png", "deep/b c.png"])
+    write_images(tmp_path / "in", ["a.png", "deep/b c.png"])
     (tmp_path / "in" / "bad.png").write_text("no image")
     (tmp_path / "in" / "notes.txt").write_text("no image")
     run(plan([str(tmp_path / "in")], tmp_path / "here"))
@@ -52,8 +52,8 @@ def test_an_address_gives_the_bytes_of_a_folder_and_names_the_damaged(tmp_path):
     assert again == {"a.png": "skipped", "b c.png": "skipped", "bad.png": "failed"}
 
 
-def test_one_picture_under_an_address_goes_to_a_file(tmp_path):
-    write_pictures(tmp_path, ["a.png"])
+def test_one_image_under_an_address_goes_to_a_file(tmp_path):
+    write_images(tmp_path, ["a.png"])
     [job] = plan([(tmp_path / "a.png").as_uri()], tmp_path / "b.png")
     assert run([job])[0].status == "enhanced"
     assert images.read(tmp_path / "b.png").shape == (3, 16, 16)
@@ -69,7 +69,7 @@ def test_one_picture_under_an_address_goes_to_a_file(tmp_path):
     ],
 )
 def test_addresses_that_make_no_sense_are_refused(tmp_path, name, output, error, message):
-    write_pictures(tmp_path / "in", ["a.png"])
+    write_images(tmp_path / "in", ["a.png"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(error, match=message):
         plan([f"{tmp_path.as_uri()}/{name}"], parse(f"{tmp_path.as_uri()}/{output}"))
@@ -94,7 +94,7 @@ def test_messages_hold_no_credentials():
     assert path.address == "s3://key:secret@bucket/in/a.png?endpoint_override=http://127.0.0.1:1"
 
 
-def test_pictures_go_from_bucket_to_bucket(tmp_path):
+def test_images_go_from_bucket_to_bucket(tmp_path):
     server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(
         "127.0.0.1", 0, verbose=False
     )
@@ -107,7 +107,7 @@ def test_pictures_go_from_bucket_to_bucket(tmp_path):
             "s3://key:secret@photographs"
             f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
         )
-        write_pictures(tmp_path / "in", ["a.png", "deep/b.png"])
+        write_images(tmp_path / "in", ["a.png", "deep/b.png"])
         uploaded = plan([str(tmp_path / "in")], bucket / PurePath("in"))
         for job in uploaded:
             batch.stores.write(job.target, job.source.read_bytes())

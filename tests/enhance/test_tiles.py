@@ -45,7 +45,7 @@ def psnr(a, b):
 
 @pytest.mark.parametrize("target", [(1200, 1680), (1200, 1679), (777, 1088), (901, 1260)])
 @pytest.mark.parametrize("tile", [96, 64])
-def test_tiles_and_the_whole_picture_agree(target, tile):
+def test_tiles_and_the_whole_image_agree(target, tile):
     networks = [residual_unet(scale=4), residual_unet(scale=2, seed=1)]
     whole = Tiler(networks, CPU, tile=1000).run(textured(), target)
     tiled = Tiler(networks, CPU, tile=tile).run(textured(), target)

@@ -219,7 +219,7 @@ def test_the_command_enlarges_a_clip_and_leaves_what_is_there(tmp_path, capsys):
     assert "1 there already" in capsys.readouterr().out
 
 
-def test_videos_and_pictures_of_a_folder_are_enhanced_one_by_one(tmp_path, capsys):
+def test_videos_and_images_of_a_folder_are_enhanced_one_by_one(tmp_path, capsys):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     write_clip(source / "a.mp4", frames=2)
@@ -250,7 +250,7 @@ def test_several_videos_named_one_by_one_go_into_a_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", [["--ray", "local"], ["--sheet", "x.png"]])
-def test_options_that_are_for_pictures_are_refused(tmp_path, capsys, option):
+def test_options_that_are_for_images_are_refused(tmp_path, capsys, option):
     with pytest.raises(SystemExit):
         cli.main(["enhance", "clip.mp4", "-o", str(tmp_path / "out.mp4"), *option])
     assert "are for images" in capsys.readouterr().err

@@ -49,8 +49,8 @@ RECIPES = {
 PARAMS = ScoreboardParams.model_validate(
     {
         "sources": {
-            "faces": {"path": "faces", "names": "a*", "hr_size": 48, "count": 2, "faces": True},
-            "tests": {"path": "tests", "names": "*", "hr_size": 0, "count": 9, "faces": False},
+            "faces": {"path": "faces", "pattern": "a*", "hr_size": 48, "count": 2, "faces": True},
+            "tests": {"path": "tests", "pattern": "*", "hr_size": 0, "count": 9, "faces": False},
         },
         "folder": {"hr_size": 32, "count": 9, "conditions": ["noisy"]},
         "conditions": {
@@ -178,7 +178,7 @@ def test_the_command_measures_the_starter_on_any_folder(project, capsys):
     [
         (None, "--root holiday", "holiday holds no image named *."),
         (None, "--root nowhere", "nowhere is not a folder."),
-        (90, "--root holiday --names *.tif", "holiday holds no image named *.tif."),
+        (90, "--root holiday --pattern *.tif", "holiday holds no image named *.tif."),
         (60, "--root holiday", "holiday/a.png has a side of 60 px where 64 px are needed."),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_changed_input_changes_the_digest(root):
     assert inputs(root) != first
 
 
-def test_test_pictures_keep_their_pixels_and_faces_are_reduced(root):
+def test_test_images_keep_their_pixels_and_faces_are_reduced(root):
     inputs(root)
     kept = images.read(root / "inputs" / "tests" / "clean" / "hr" / "wide.png")
     whole = images.read(root / "tests" / "wide.png")
@@ -214,7 +214,7 @@ def test_test_pictures_keep_their_pixels_and_faces_are_reduced(root):
     assert images.read(faces[0]).shape == (3, 48, 48)
 
 
-def test_a_square_is_cut_from_the_middle_and_never_larger_than_the_picture():
+def test_a_square_is_cut_from_the_middle_and_never_larger_than_the_image():
     image = photograph(1, 20, 30)
     assert torch.equal(images.centre_square(image, 8), image[:, 6:14, 11:19])
     assert torch.equal(images.centre_square(image, 99), image[:, :, 5:25])
@@ -244,8 +244,8 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     assert images.read(root / "out" / "worst.png").shape[0] == 3
 
 
-def test_a_source_without_pictures_is_named(root):
-    source = PARAMS.sources["faces"].model_copy(update={"names": "*.tif"})
+def test_a_source_without_images_is_named(root):
+    source = PARAMS.sources["faces"].model_copy(update={"pattern": "*.tif"})
     with pytest.raises(DataError, match=r"holds no image named \*\.tif"):
         inputs(root, PARAMS.model_copy(update={"sources": {"faces": source}}))
 
@@ -276,7 +276,7 @@ def test_the_hardest_places_of_each_part_are_those_where_the_first_method_errs(r
     assert sheet.shape[1] == 2 * CAPTION + MARGIN + CROP_SIDE + MARGIN + CAPTION  # one row
 
 
-def test_samples_are_the_middles_of_the_first_pictures(root):
+def test_samples_are_the_middles_of_the_first_images(root):
     inputs(root)
     models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
     write_samples(models, PARAMS, inputs=root / "inputs", output=root / "out")

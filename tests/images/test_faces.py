@@ -53,7 +53,7 @@ def test_a_face_is_found_at_the_same_place_in_a_photograph_beyond_the_detectors_
     assert [value * 512 / 2200 for value in face] == pytest.approx(ASTRONAUT, abs=20)
 
 
-def test_a_picture_without_a_face_has_none():
+def test_an_image_without_a_face_has_none():
     assert find_faces(waves(200, 300)) == []
 
 
@@ -155,7 +155,7 @@ def test_on_request_the_networks_enlarge_the_rest_too():
     assert after.colour.min() > 0.999
 
 
-def test_without_a_face_the_whole_picture_is_enhanced_and_that_is_said():
+def test_without_a_face_the_whole_image_is_enhanced_and_that_is_said():
     after, _ = enhance(waves(100, 120), "only")
     assert after.colour.min() > 0.999
     assert after.notes == ("no face was found: the whole image is enhanced",)

@@ -160,14 +160,14 @@ def test_colours_are_converted_to_srgb_and_back():
     assert np.abs(np.asarray(result, dtype=int) - (200, 40, 40)).max() <= 3
 
 
-def test_a_profile_of_no_picture_colours_is_left_out():
+def test_a_profile_of_no_image_colours_is_left_out():
     photo = photos.read(saved(drawn(), "PNG", icc_profile=LAB))
     assert photo.profile is None
     assert "icc_profile" not in reopened(encode(photo)).info
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
-def test_a_dark_16_bit_picture_keeps_depth_and_level(file_format):
+def test_a_dark_16_bit_image_keeps_depth_and_level(file_format):
     values = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 200
     photo = photos.read(saved(Image.fromarray(values), file_format))
     assert photo.depth == 16
@@ -391,14 +391,14 @@ def test_transparency_is_laid_on_white_where_the_format_has_none():
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_the_first_picture_of_several_is_taken_and_said_so(file_format):
+def test_the_first_image_of_several_is_taken_and_said_so(file_format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     photo = photos.read(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
     assert "only the first image is taken" in photo.notes[0]
     assert photo.colour[0].mean() > 0.9 > 0.1 > photo.colour[2].mean()
 
 
-def test_a_large_picture_is_refused_before_it_is_decoded():
+def test_a_large_image_is_refused_before_it_is_decoded():
     data = saved(drawn(), "PNG")
     with pytest.raises(DataError, match="has 28 x 20 pixels, more than 100"):
         photos.read(data[: len(data) // 2], max_pixels=100)
@@ -416,13 +416,13 @@ def test_a_damaged_file_is_told(cut):
         photos.read(saved(noise, "JPEG")[:cut])
 
 
-def test_a_picture_too_large_for_its_format_is_told():
+def test_an_image_too_large_for_its_format_is_told():
     with pytest.raises(DataError, match="cannot be written as webp .* such as png"):
         encode(Photo(torch.zeros(3, 2, 17000)), file_format="webp")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "RGBA", "L"])
-def test_a_picture_at_scale_one_is_not_harmed(mode):
+def test_an_image_at_scale_one_is_not_harmed(mode):
     original = drawn(mode)
     enhanced, _ = Enhancer.bicubic().enhance_photo(
         photos.read(saved(original, "PNG")), EnhanceOptions(scale=1)

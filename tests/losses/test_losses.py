@@ -44,13 +44,13 @@ def test_a_constant_difference_gives_the_value_computed_by_hand(name, expected):
 
 
 @pytest.mark.parametrize("name", PIXEL_TERMS)
-def test_equal_pictures_have_the_least_loss(name):
+def test_equal_images_have_the_least_loss(name):
     hr = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     least = 1e-3 if name == "charbonnier" else 0
     assert PIXEL_TERMS[name](hr, hr).item() == pytest.approx(least, abs=1e-6)
 
 
-def test_log_mse_weighs_pictures_by_the_share_of_their_error():
+def test_log_mse_weighs_images_by_the_share_of_their_error():
     hr = torch.full((2, 3, 8, 8), 0.5)
     sr = hr + torch.tensor([0.8, 0.6]).view(2, 1, 1, 1)
     halved = PIXEL_TERMS["log_mse"](sr, hr) - PIXEL_TERMS["log_mse"]((sr + hr) / 2, hr)
@@ -139,7 +139,7 @@ def test_wavelet_terms_take_any_size(name, shape):
     assert PIXEL_TERMS[name](torch.rand(1, 3, *shape), torch.rand(1, 3, *shape)) >= 0
 
 
-def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_pictures():
+def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_images():
     rng = torch.Generator().manual_seed(0)
     hr = torch.rand(1, 3, 180, 180, generator=rng)
     sr = (hr + 0.1 * torch.rand(1, 3, 180, 180, generator=rng)).clamp(0, 1)
@@ -203,7 +203,7 @@ def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptu
     assert torch.allclose(found[0], vgg.features[2](first), atol=1e-5)
 
 
-def test_the_feature_network_never_learns_and_the_picture_does(perceptual):
+def test_the_feature_network_never_learns_and_the_image_does(perceptual):
     before = {name: one.clone() for name, one in perceptual.state_dict().items()}
     sr = torch.rand(1, 3, 32, 32, requires_grad=True)
     perceptual.train()(sr, torch.rand(1, 3, 32, 32)).backward()
@@ -306,8 +306,8 @@ class Slope(nn.Module):
 def test_the_gradient_penalty_is_the_squared_distance_of_the_slope_to_one(factor, expected):
     # 16 values: the slope's norm is 4 x factor.
     critic = Slope(factor)
-    pictures = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
-    penalty = gradient_penalty(critic, *pictures)
+    pair = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4)
+    penalty = gradient_penalty(critic, *pair)
     assert penalty.item() == pytest.approx(expected, abs=1e-5)
     if factor == 0.5:
         penalty.backward()

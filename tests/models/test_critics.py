@@ -27,7 +27,7 @@ def test_the_unet_critic_gives_one_logit_for_each_pixel(height, width):
 
 
 @pytest.mark.parametrize("side", [8, 16, 64])
-def test_the_global_critic_gives_one_logit_for_a_picture_of_any_size(side):
+def test_the_global_critic_gives_one_logit_for_an_image_of_any_size(side):
     critic = build({**GLOBAL, "features": 4, "side": side})
     assert critic(torch.rand(2, 3, 40, 56)).shape == (2, 1)
 

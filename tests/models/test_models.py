@@ -176,7 +176,7 @@ def test_the_studys_networks_take_sizes_that_are_no_multiple_of_32(architecture,
     assert type(y) is torch.Tensor
 
 
-def test_the_studys_networks_keep_colours_in_the_range_of_a_picture():
+def test_the_studys_networks_keep_colours_in_the_range_of_an_image():
     network = build(PAPER).eval()
     with torch.no_grad():
         y = network(image(32, 32))

@@ -69,8 +69,8 @@ def test_the_goal_is_drawn(tmp_path):
         with CurveLog(tmp_path / name, goals) as log:
             for step in range(5):
                 log(step, {"original": 0.4 + step / 10})
-    pictures = [np.array(Image.open(tmp_path / n / "curves.png")) for n in ("with", "without")]
-    assert (pictures[0] != pictures[1]).any()
+    curves = [np.array(Image.open(tmp_path / n / "curves.png")) for n in ("with", "without")]
+    assert (curves[0] != curves[1]).any()
 
 
 def test_equal_numbers_draw_equal_bytes(tmp_path):
@@ -87,7 +87,7 @@ def plain(colour, size=8):
     return torch.tensor(colour).view(3, 1, 1).expand(3, size, size).contiguous()
 
 
-def test_every_cell_of_a_sheet_holds_its_picture(tmp_path):
+def test_every_cell_of_a_sheet_holds_its_image(tmp_path):
     columns = {
         "low-res": [plain([1.0, 0.0, 0.0]), plain([0.0, 1.0, 0.0])],
         "original": [plain([0.0, 0.0, 1.0], 32), plain([1.0, 1.0, 0.0], 32)],
@@ -105,7 +105,7 @@ def test_every_cell_of_a_sheet_holds_its_picture(tmp_path):
     assert tuple(pixels[-1, -1]) == (255, 255, 255)
 
 
-def test_a_small_picture_is_enlarged_pixel_by_pixel(tmp_path):
+def test_a_small_image_is_enlarged_pixel_by_pixel(tmp_path):
     checkered = torch.zeros(3, 2, 2)
     checkered[:, 0, 0] = 1
     path = tmp_path / "sheet.png"

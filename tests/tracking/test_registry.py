@@ -47,7 +47,7 @@ def test_verify_fails_when_one_weight_is_changed(project):
         weights.write_bytes(kept)
 
 
-def test_verify_fails_when_one_evaluation_picture_is_changed(project):
+def test_verify_fails_when_one_evaluation_image_is_changed(project):
     image = next(
         path for path in sorted((project.root / "data/pairs/test/lr").iterdir()) if path.is_file()
     )

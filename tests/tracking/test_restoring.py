@@ -71,8 +71,8 @@ def published(tmp_path_factory, migrated_database, networks):
         publish_project(root)
         next_state(root, [24.5, 25.6, 27.0], 1, "quick")
         next_state(root, [24.0, 25.0, 26.5], 2)
-        promote(root, "facesr/3", why="eyes")
-        rollback(root, why="teeth")
+        promote(root, "facesr/3", reason="eyes")
+        rollback(root, reason="teeth")
     return root
 
 
@@ -170,13 +170,13 @@ def test_versions_decisions_reasons_aliases_and_experiments_come_back(published,
     experiment = read_record(lost, "quick")
     assert experiment.version.number == 2
     assert experiment.params == read_record(published, "quick").params
-    assert find_version(lost, "facesr/3").tags["withdrawn.why"] == "teeth"
-    assert find_version(lost, "facesr/3").tags["promoted.why"] == "eyes"
+    assert find_version(lost, "facesr/3").tags["withdrawn.reason"] == "teeth"
+    assert find_version(lost, "facesr/3").tags["promoted.reason"] == "eyes"
     assert download(lost, "facesr/1").is_file()
     assert "Restored 3 states" in caplog.text
     # What is restored counts as published, and the store takes the next decision as before.
     assert publish_project(lost).created_runs == 0
-    assert promote(lost, "facesr/1", why="still the best").number == 1
+    assert promote(lost, "facesr/1", reason="still the best").number == 1
 
 
 def test_two_workers_restore_a_lost_store_once(published, lost):
@@ -294,12 +294,12 @@ def test_a_promotion_is_noted_where_a_run_was_deleted_for_good(lost):
             "UPDATE model_version_tags SET value = ? WHERE key = 'evaluation.run' AND version = 3",
             ("0" * 32,),
         )
-    promote(lost, "facesr/1", why="best")
+    promote(lost, "facesr/1", reason="best")
     assert history.noted(lost)[-1].registry["aliases"]["champion"] == 1
 
 
 def test_nothing_is_noted_of_a_promotion_that_failed(published):
     before = len(history.noted(published))
     with pytest.raises(RegistryError):
-        promote(published, "facesr/7", why="best")
+        promote(published, "facesr/7", reason="best")
     assert len(history.noted(published)) == before

@@ -256,7 +256,7 @@ def test_the_first_publish_records_every_stage_under_one_parent(published_projec
         assert runs[stage].data.tags["dvc.stage"] == stage
 
 
-def test_runs_hold_curves_pictures_parameters_and_data(published_project: Path) -> None:
+def test_runs_hold_curves_images_parameters_and_data(published_project: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=tracking.tracking_uri(published_project))
@@ -515,30 +515,30 @@ def test_a_person_promotes_and_takes_back_and_the_gate_does_not_undo_it(project:
     train_again(project, [24.5, 25.6, 27.0], seed=1)
     publish_project(project)
 
-    assert rollback(project, why="teeth").number == 1
+    assert rollback(project, reason="teeth").number == 1
     assert champion(project).number == 1
-    assert find_version(project, "facesr/2").tags["withdrawn.why"] == "teeth"
+    assert find_version(project, "facesr/2").tags["withdrawn.reason"] == "teeth"
     # Before the first version the starter served.
-    assert rollback(project, why="again") is None
+    assert rollback(project, reason="again") is None
     with pytest.raises(NoChampionError, match="the starter serves"):
-        rollback(project, why="and again")
-    assert promote(project, "facesr/1", why="not so bad").number == 1
+        rollback(project, reason="and again")
+    assert promote(project, "facesr/1", reason="not so bad").number == 1
     write_lock(project, loss="mse")
     measured_again = publish_project(project)
     assert (measured_again.model_version, measured_again.champion) == (2, 1)
 
-    assert promote(project, "facesr/2", why="teeth are fine").number == 2
+    assert promote(project, "facesr/2", reason="teeth are fine").number == 2
     tags = champion(project).tags
-    assert tags["promoted.why"] == "teeth are fine"
-    assert "withdrawn.why" not in tags
-    assert rollback(project, why="no, they are not").number == 1
+    assert tags["promoted.reason"] == "teeth are fine"
+    assert "withdrawn.reason" not in tags
+    assert rollback(project, reason="no, they are not").number == 1
 
 
 def test_a_challenger_that_is_promoted_is_no_challenger_any_more(project: Path) -> None:
     write_scores(project / "reports", [23.0, 24.1, 25.4])
     publish_project(project)
     assert find_version(project, "facesr@challenger").number == 1
-    promote(project, "facesr/1", why="looks better")
+    promote(project, "facesr/1", reason="looks better")
     with pytest.raises(NotRegisteredError):
         find_version(project, "facesr@challenger")
 
@@ -546,15 +546,15 @@ def test_a_challenger_that_is_promoted_is_no_challenger_any_more(project: Path) 
 def test_promoting_needs_a_reason_and_weights(project: Path) -> None:
     publish_project(project)
     with pytest.raises(RegistryError, match="needs a reason"):
-        promote(project, "facesr/1", why=" ")
+        promote(project, "facesr/1", reason=" ")
     with pytest.raises(RegistryError, match="facesr/5 is not registered"):
-        promote(project, "facesr/5", why="best")
+        promote(project, "facesr/5", reason="best")
     with pytest.raises(RegistryError, match="needs a reason"):
-        rollback(project, why="")
+        rollback(project, reason="")
     weights = download(project, "facesr/1")
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(RegistryError, match="not those that were registered"):
-        promote(project, "facesr/1", why="best")
+        promote(project, "facesr/1", reason="best")
 
 
 def test_another_projects_model_of_the_same_name_is_refused_and_stays_as_it_was(
@@ -925,7 +925,7 @@ def test_threads_that_connect_at_once_share_the_short_timeouts_and_leave_none(
     assert (os.environ.get(timeout), os.environ.get(retries)) == (None, "1")
 
 
-def test_the_registered_model_works_elsewhere_and_answers_a_bad_picture_with_a_sentence(
+def test_the_registered_model_works_elsewhere_and_answers_a_bad_image_with_a_sentence(
     published_project: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -990,7 +990,7 @@ def test_the_registered_model_is_served_over_http(published_project: Path, tmp_p
             start_new_session=True,
         )
     try:
-        rows = [[base64.b64encode(png(8)).decode()], [base64.b64encode(b"no picture").decode()]]
+        rows = [[base64.b64encode(png(8)).decode()], [base64.b64encode(b"no image").decode()]]
         body = {
             "dataframe_split": {"columns": ["image"], "data": rows},
             "params": {"size": 24, "strength": 0.5},

@@ -18,7 +18,7 @@ WEIGHTS = {
 }
 
 
-def smooth_picture(side, seed):
+def smooth_image(side, seed):
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 6, generator=rng)
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")[0].clamp(0, 1)
@@ -40,7 +40,7 @@ def make_project(root, **changes):
     (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for split, count in (("train", 6), ("valid", 2)):
         for number in range(count):
-            hr = smooth_picture(96, number)
+            hr = smooth_image(96, number)
             for folder, side in (
                 (f"data/pairs/{split}/hr", 96),
                 (f"data/pairs/{split}/lr", 24),

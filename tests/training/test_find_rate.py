@@ -14,7 +14,7 @@ from facesr.training.pretrain import regression_task
 
 
 @pytest.mark.parametrize("stage", ["train_generator", "train_critic", "train_upsampler"])
-def test_a_search_draws_its_picture(stage, trained, tmp_path, monkeypatch, capsys):
+def test_a_search_draws_its_image(stage, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(trained)
     image = tmp_path / "rates.png"
     cli.main(["find-rate", stage, "-o", str(image), "--steps", "8"])

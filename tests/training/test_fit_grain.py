@@ -40,13 +40,13 @@ def energies(module):
     """Gradient energy of results and originals, of dark images and of bright ones."""
     lr, hr = Batches().draw()
     with torch.no_grad():
-        pictures = (module(lr).clamp(0, 1), hr)
-    own, wanted = (metrics.gradient_energy(metrics.luma_of(one.double())) for one in pictures)
+        pair = (module(lr).clamp(0, 1), hr)
+    own, wanted = (metrics.gradient_energy(metrics.luma_of(one.double())) for one in pair)
     return own.view(4, 2).mean(0), wanted.view(4, 2).mean(0)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
-def test_grain_gives_each_kind_of_picture_its_share_of_the_originals_energy(share):
+def test_grain_gives_each_kind_of_image_its_share_of_the_originals_energy(share):
     (dark, bright), (wanted_dark, wanted_bright) = energies(fitted(share=share).module)
     assert bright / wanted_bright == pytest.approx(share, abs=0.05)
     assert (dark - wanted_dark).abs() < 0.02 * wanted_bright
@@ -66,7 +66,7 @@ def test_the_rest_of_the_network_stays_as_it_is():
     assert result.architecture == {**given.architecture, "grain": True}
 
 
-def test_the_same_pictures_give_the_same_grain():
+def test_the_same_images_give_the_same_grain():
     one, other = (fitted().module.grain.amplitude.weight for _ in range(2))
     assert torch.equal(one, other)
     assert one.any()

@@ -97,10 +97,10 @@ def project(trained, tmp_path, monkeypatch):
 def call_at_step(monkeypatch, step, action):
     count = Monitor.count
 
-    def count_and_act(self, pictures, **values):
+    def count_and_act(self, count_seen, **values):
         if self.step == step:
             action()
-        return count(self, pictures, **values)
+        return count(self, count_seen, **values)
 
     monkeypatch.setattr(Monitor, "count", count_and_act)
 

@@ -193,12 +193,12 @@ def test_the_critics_labels_are_one_for_originals(trained):
         trained / "data/generated/generator/train", trained / "data/pairs/train" / HR, hr_size=48
     )
     marked = Pairs(pairs.stems, torch.zeros_like(pairs.lr), torch.full_like(pairs.hr, 255))
-    for pictures, labels in CriticBatches(marked, batch_size=4, crop_size=8, seed=1):
-        assert pictures.shape == (4, 3, 8, 8)
-        assert torch.equal(pictures.amax((1, 2, 3)), labels)
+    for faces, labels in CriticBatches(marked, batch_size=4, crop_size=8, seed=1):
+        assert faces.shape == (4, 3, 8, 8)
+        assert torch.equal(faces.amax((1, 2, 3)), labels)
 
 
-def test_the_patches_of_a_picture_share_its_label():
+def test_the_patches_of_an_image_share_its_label():
     logits = torch.tensor([[3.0, -1.0], [-2.0, -2.0]])
     labels = torch.tensor([1.0, 0.0])
     softplus = [math.log1p(math.exp(x)) for x in (-3.0, 1.0, -2.0, -2.0)]

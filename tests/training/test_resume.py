@@ -96,10 +96,10 @@ def test_a_signal_saves_and_names_the_way_on(name, project, monkeypatch, capsys)
     remove_outs(name, project)
     count = monitor.Monitor.count
 
-    def count_and_signal(self, pictures, **losses):
+    def count_and_signal(self, contents, **losses):
         if self.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return count(self, pictures, **losses)
+        return count(self, contents, **losses)
 
     with monkeypatch.context() as patch:
         patch.setattr(monitor.Monitor, "count", count_and_signal)
@@ -112,7 +112,7 @@ def test_a_signal_saves_and_names_the_way_on(name, project, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", ["train_generator", "train_gan"])
-def test_a_signal_after_the_last_step_ends_the_training_at_the_next_picture(
+def test_a_signal_after_the_last_step_ends_the_training_at_the_next_image(
     name, project, monkeypatch
 ):
     # Saves by the clock never come due here: the last step is saved whatever the clock says.
@@ -331,11 +331,11 @@ def test_the_key_follows_values_names_and_contents(tmp_path):
 
 def write_pack(folder, seed=0, changed=None):
     """Four images; one value of them is another where `changed` names its position."""
-    pictures = np.random.default_rng(seed).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    contents = np.random.default_rng(seed).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
     if changed is not None:
-        pictures.reshape(-1)[changed] ^= 1
+        contents.reshape(-1)[changed] ^= 1
     with packs.new_pack(folder, "abcd", [8]) as part:
-        for position, image in enumerate(pictures):
+        for position, image in enumerate(contents):
             packs.write(part, 8, position, image)
     return folder
 
@@ -396,9 +396,9 @@ def test_linked_images_keep_the_key(tmp_path, unreadable):
 
 def test_images_that_were_written_without_digests_have_the_same_key(tmp_path):
     key = key_of({}, [write_pack(tmp_path / "pack")])
-    pictures = packs.read_pack(tmp_path / "pack").numpy()
+    contents = packs.read_pack(tmp_path / "pack").numpy()
     with packs.new_pack(tmp_path / "at once", "abcd", [8]) as part:
-        packs.writable(part, 8)[:] = pictures
+        packs.writable(part, 8)[:] = contents
     assert key == key_of({}, [tmp_path / "at once"])
     (tmp_path / "at once/8.digests").unlink()  # Packs had none once.
     assert key == key_of({}, [tmp_path / "at once"])

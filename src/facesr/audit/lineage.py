@@ -54,7 +54,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
         "experiment": tags.get("dvc.exp_name", ""),
         "profile": tags.get("profile", ""),
         "environment": {name: tags.get(name, "unknown") for name in _ENVIRONMENT},
-        "pictures": _count_pictures(root, record),
+        "images": _count_images(root, record),
         "files": {
             tag.removeprefix("dvc.md5."): value
             for tag, value in sorted(tags.items())
@@ -116,11 +116,11 @@ def _row(row: Mapping[str, Any]) -> str:
     return (
         f"{row['metric']:<22} {row['mean']:.5g} [{row['low']:.5g}, {row['high']:.5g}]  "
         f"against bicubic {row['gain']:+.4g} [{row['gain_low']:+.4g}, {row['gain_high']:+.4g}]  "
-        f"{row['pictures']} images"
+        f"{row['images']} images"
     )
 
 
-def _count_pictures(root: Path, record: Record) -> dict[str, Any]:
+def _count_images(root: Path, record: Record) -> dict[str, Any]:
     """Count the faces by split, source and licence, from the manifest stored with their run."""
     run_id = record.stages.get("fetch_faces", "")
     text = read_artifact(root, run_id, f"{MANIFESTS_FOLDER}/data/faces/manifest.csv")
@@ -144,11 +144,11 @@ def _measurement(text: str) -> list[dict[str, Any]]:
         if (size, method) != (FULL_SIZE, UPSAMPLED):
             continue
         for metric, values in metrics.items():
-            mean, low, high, pictures = interval(list(values.values()))
+            mean, low, high, count = interval(list(values.values()))
             gain = paired_interval(values, bicubic.get(metric, {}))
             rows.append(
                 {
-                    **{"set": set_name, "metric": metric, "pictures": pictures},
+                    **{"set": set_name, "metric": metric, "images": count},
                     **{"mean": mean, "low": low, "high": high},
                     **{"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high},
                 }

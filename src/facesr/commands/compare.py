@@ -5,7 +5,7 @@ from pathlib import Path
 
 from facesr.commands.arguments import text, whole
 
-PICTURES = 8
+IMAGES = 8
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -59,5 +59,5 @@ def _compare(parsed: argparse.Namespace) -> None:
             "faces": PairSet(paths.TEST_PAIRS, paths.FACES),
             "selfies": PairSet(paths.SELFIE_PAIRS, paths.SELFIES),
         }
-        write_html(root, comparison, sets, parsed.html, count=parsed.images or PICTURES)
+        write_html(root, comparison, sets, parsed.html, count=parsed.images or IMAGES)
         print(f"\n{parsed.html}")

@@ -195,18 +195,18 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
     """
     from facesr.enhance import video_streams
 
-    def refuse(options: Sequence[str], why: str) -> None:
+    def refuse(options: Sequence[str], reason: str) -> None:
         given = [f"--{option.replace('_', '-')}" for option in options if getattr(parsed, option)]
         if given:
-            raise ParamsError(f"{', '.join(given)}: {why}. Leave it away.")
+            raise ParamsError(f"{', '.join(given)}: {reason}. Leave it away.")
 
     if PIPE in parsed.inputs:
         refuse(("ray", "sheet", "report", "json", "jobs"), "of no effect for one image from a pipe")
     if parsed.ray:
         refuse(("sheet",), "no images come back with --ray")
     if all(Path(each).suffix.lower() in video_streams.SUFFIXES for each in parsed.inputs):
-        pictures_only = ("ray", "sheet", "jobs", "format", "quality")
-        refuse(pictures_only, "these are for images, not for a video")
+        image_options = ("ray", "sheet", "jobs", "format", "quality")
+        refuse(image_options, "these are for images, not for a video")
     if not parsed.faces:
         refuse(("background",), "it says what is around faces, and --faces is not given")
     if parsed.metadata == "strip":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from facesr.enhance.enhancer import Enhancer
     from facesr.enhance.jobs import Job
 
-SHEET_PICTURES, SHEET_CELL = 6, 512
+SHEET_IMAGES, SHEET_CELL = 6, 512
 REPORT_COLUMNS = (
     "image",
     "result",
@@ -210,7 +210,7 @@ def _with_bar(
                 jobs,
                 options,
                 workers=parsed.jobs or 1,
-                keep_pictures=SHEET_PICTURES if parsed.sheet else 0,
+                keep_images=SHEET_IMAGES if parsed.sheet else 0,
                 on_tile=on_tile if (parsed.jobs or 1) == 1 else None,
             )
         for outcome in outcomes:

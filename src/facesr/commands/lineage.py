@@ -29,7 +29,6 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--image",
-        "--picture",  # its name in earlier checkouts
         type=text,
         metavar="SHA256",
         help="instead: say which versions have seen an image; SHA-256 as in manifest.csv, or its "

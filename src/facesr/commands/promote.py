@@ -17,7 +17,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         ),
     )
     promote.add_argument("version", type=text, help="a number, facesr/3 or an alias")
-    promote.add_argument("--why", required=True, help="the reason, for those who come later")
+    promote.add_argument("--reason", required=True, help="the reason, for those who come later")
     promote.set_defaults(command=_promote)
     rollback = commands.add_parser(
         "rollback",
@@ -28,21 +28,21 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "it again."
         ),
     )
-    rollback.add_argument("--why", required=True, help="the reason, for those who come later")
+    rollback.add_argument("--reason", required=True, help="the reason, for those who come later")
     rollback.set_defaults(command=_rollback)
 
 
 def _promote(parsed: argparse.Namespace) -> None:
     from facesr.tracking import promote
 
-    version = promote(Path.cwd(), parsed.version, why=parsed.why)
+    version = promote(Path.cwd(), parsed.version, reason=parsed.reason)
     print(f"facesr@champion is version {version.number}.")
 
 
 def _rollback(parsed: argparse.Namespace) -> None:
     from facesr.tracking import rollback
 
-    version = rollback(Path.cwd(), why=parsed.why)
+    version = rollback(Path.cwd(), reason=parsed.reason)
     if version:
         print(f"facesr@champion is version {version.number} again.")
     else:

@@ -33,7 +33,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="photographs that no model has seen: the folders of scoreboard.yaml's sources, or "
         "any folder",
     )
-    parser.add_argument("--names", type=text, help="file names to take from any folder, as '*.png'")
+    parser.add_argument("--pattern", type=text, help="of the file names, as '*.png'")
     parser.add_argument(
         "-o",
         "--output",
@@ -60,7 +60,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         write_worst,
     )
 
-    board = load_scoreboard().at(parsed.root, parsed.names)
+    board = load_scoreboard().at(parsed.root, parsed.pattern)
     seed = load_params(any_device=True).data_seed
     models = {}
     for name in parsed.models or [None]:

@@ -191,8 +191,8 @@ def _write_sheets(
     for split, output, allowed in shown:
         stems = packs.read_stems(output / LR)
         for kind, side in ((LR, sizes.lr_size), (HR, sizes.hr_size)):
-            pictures = packs.read_pack(output / kind, side)
-            pairs[kind] += [images.from_uint8(pictures[stems.index(stem)]) for stem in allowed]
+            pack = packs.read_pack(output / kind, side)
+            pairs[kind] += [images.from_uint8(pack[stems.index(stem)]) for stem in allowed]
         notes += [f"{split}: {stem}" for stem in allowed]
     if not notes:
         return

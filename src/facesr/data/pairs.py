@@ -103,15 +103,15 @@ def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:
     if not folder.is_dir() or not (files := {path.stem: path for path in images.find(folder)}):
         raise DataError(f"{folder} holds no images. Run: dvc repro degrade")
     stems = tuple(sorted(files))
-    pictures = []
+    loaded = []
     for stem in tqdm(stems, unit="image", desc="load", disable=None):
         image = images.read(files[stem])
         if side is not None:
             image = images.resize(image, (side, side), "bicubic")
-        pictures.append(images.to_uint8(image))
-    if len({image.shape for image in pictures}) > 1:
+        loaded.append(images.to_uint8(image))
+    if len({image.shape for image in loaded}) > 1:
         raise DataError(f"The images in {folder} differ in size. Run: dvc repro -f degrade")
-    return stems, images.stack(pictures)
+    return stems, images.stack(loaded)
 
 
 class Crop(NamedTuple):
@@ -158,9 +158,9 @@ def cut(pairs: Pairs, crops: list[Crop]) -> tuple[Tensor, Tensor]:
     )
 
 
-def _square(pictures: Tensor, crop: Crop, scale: int) -> Tensor:
+def _square(faces: Tensor, crop: Crop, scale: int) -> Tensor:
     top, left, side = (scale * one for one in (crop.top, crop.left, crop.side))
-    square = pictures[crop.pair, :, top : top + side, left : left + side]
+    square = faces[crop.pair, :, top : top + side, left : left + side]
     return square.flip(-1) if crop.mirrored else square
 
 

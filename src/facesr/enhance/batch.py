@@ -86,7 +86,7 @@ def run(
     options: Options,
     *,
     workers: int = 1,
-    keep_pictures: int = 0,
+    keep_images: int = 0,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Enhance the images and yield what became of each, as it is known.
@@ -98,7 +98,7 @@ def run(
         jobs: From `jobs.plan`.
         options: For all of them.
         workers: Images that are worked on at a time.
-        keep_pictures: Of the first so many, the outcome holds the images themselves.
+        keep_images: Of the first so many, the outcome holds the images themselves.
         on_tile: Told the progress within an image.
     """
     stop = threading.Event()
@@ -116,7 +116,7 @@ def run(
             while True:
                 # Never more than the workers need: millions of jobs take no memory.
                 for position, job in islice(waiting, 2 * workers - len(running)):
-                    keeps = position < keep_pictures
+                    keeps = position < keep_images
                     running.add(
                         pool.submit(
                             enhance_file, enhancer, job, options, keep=keeps, on_progress=progress

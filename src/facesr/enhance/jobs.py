@@ -93,7 +93,7 @@ def plan(
             )
         # Of several folders each keeps its name, as with cp.
         below = PurePath(path.resolve().name) if len(folders) > 1 else PurePath()
-        found += [(path / inside, below / inside) for inside in _pictures(path)]
+        found += [(path / inside, below / inside) for inside in _images(path)]
     if not found:
         raise DataError(f"{', '.join(inputs)}: no image there. Name files, folders or patterns.")
     videos = {source for source, _ in found if _is_video(source)}
@@ -187,7 +187,7 @@ def _lies_in(output: Place, folder: Place) -> bool:
     return f"{output}/".startswith(f"{folder}/")
 
 
-def _pictures(folder: Place) -> list[PurePath]:
+def _images(folder: Place) -> list[PurePath]:
     """Paths below the folder; what is not taken is logged, but for the system's own files.
 
     Videos are taken where PyAV is installed and they lie on this machine.

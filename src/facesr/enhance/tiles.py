@@ -101,20 +101,20 @@ class Tiler:
 
     def _run(
         self,
-        pictures: Sequence[Tensor],
+        inputs: Sequence[Tensor],
         target: tuple[int, int],
         on_progress: Progress | None = None,
     ) -> list[Tensor]:
         rows, columns = (
             _spans(side, wanted, self.side, self.overlap)
-            for side, wanted in zip(pictures[0].shape[-2:], target, strict=True)
+            for side, wanted in zip(inputs[0].shape[-2:], target, strict=True)
         )
-        results = [torch.zeros(3, *target) for _ in pictures]
+        results = [torch.zeros(3, *target) for _ in inputs]
         limit = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
         done = 0
-        for batch in _batches(len(pictures), rows, columns, limit):
+        for batch in _batches(len(inputs), rows, columns, limit):
             parts = [
-                pictures[index][:, row.start : row.stop, column.start : column.stop]
+                inputs[index][:, row.start : row.stop, column.start : column.stop]
                 for index, row, column in batch
             ]
             restored = self._restore(torch.stack(parts))
@@ -122,7 +122,7 @@ class Tiler:
                 _lay_down(results[index], part, row, column)
             done += len(batch)
             if on_progress:
-                on_progress(done, len(pictures) * len(rows) * len(columns))
+                on_progress(done, len(inputs) * len(rows) * len(columns))
         return results
 
     def _restore(self, parts: Tensor) -> Tensor:

@@ -128,11 +128,11 @@ def evaluate(
         del tables[GENERATOR_SIZE][STARTER]
     measured = [
         _measure(one, tables, sizes=sizes, minimum_psnr=params.minimum_psnr)
-        for one in _sets(sets, fetched, valid, validation_sets, params.validation_pictures)
+        for one in _sets(sets, fetched, valid, validation_sets, params.validation_images)
     ]
     _write_tables(measured, sizes=sizes, report=report)
     _write_groups(measured, smallest=params.smallest_group, report=report)
-    _write_pictures(measured, tables, sizes=sizes, count=params.sheet_pictures, report=report)
+    _write_sheets(measured, tables, sizes=sizes, count=params.sheet_images, report=report)
     _write_measurement(Enhancer.from_files([gan, upsampler]), report / MEASUREMENT)
     reports.write_json(
         summary,
@@ -261,7 +261,7 @@ def _write_groups(measured: Sequence[_Measured], *, smallest: int, report: Path)
     reports.write_text(report / "groups.md", "\n\n".join(texts) + "\n")
 
 
-def _write_pictures(
+def _write_sheets(
     measured: Sequence[_Measured],
     tables: Mapping[str, Mapping[str, Method]],
     *,

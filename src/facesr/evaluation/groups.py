@@ -11,7 +11,7 @@ from facesr.names import BICUBIC, LABELS
 # Of the Markdown tables; groups.csv has all.
 SHOWN_METRICS = ("psnr", "ssim")
 GROUP_COLUMNS = (
-    *("set", "group", "value", "pictures", "method", "metric"),
+    *("set", "group", "value", "images", "method", "metric"),
     *("mean", "standard_error", "gain", "gain_standard_error"),
 )
 
@@ -25,7 +25,7 @@ class Group(NamedTuple):
     """Of these images only, every method."""
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many."""
         return len({score.stem for score in self.scores})
 
@@ -65,7 +65,7 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
                     "set": set_name,
                     "group": one.name,
                     "value": one.value,
-                    "pictures": one.pictures,
+                    "images": one.images,
                     "method": method,
                     "metric": metric,
                     "mean": summary.mean,
@@ -77,12 +77,12 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
 
 def group_table(groups: Sequence[Group], method: str) -> str:
     """Render a method beside bicubic, one row a group, as Markdown."""
-    header = ["group", "pictures"]
+    header = ["group", "images"]
     for metric in SHOWN_METRICS:
         header += [f"{BICUBIC}, {LABELS[metric]}", method, "gain"]
     rows = []
     for one in groups:
-        row = [f"{one.name} = {one.value}", str(one.pictures)]
+        row = [f"{one.name} = {one.value}", str(one.images)]
         for metric in SHOWN_METRICS:
             own, bicubic = (column(one.scores, name, metric) for name in (method, BICUBIC))
             row += [

@@ -379,6 +379,6 @@ def centre_square(image: Tensor, side: int | None = None) -> Tensor:
     return image[:, top : top + side, left : left + side]
 
 
-def stack(pictures: Iterable[Tensor]) -> Tensor:
+def stack(given: Iterable[Tensor]) -> Tensor:
     """Stacks images of one size to (N, 3, H, W)."""
-    return torch.stack(list(pictures))
+    return torch.stack(list(given))

@@ -124,18 +124,18 @@ def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
         return total
 
 
-def _details(pictures: Tensor) -> Iterator[Tensor]:
+def _details(images: Tensor) -> Iterator[Tensor]:
     """Detail of a Haar wavelet, level by level, as long as there are 2 x 2 pixels.
 
     Bands are means over 2 x 2 pixels, so that grey values keep their scale from level to level.
 
     Args:
-        pictures: (..., H, W).
+        images: (..., H, W).
 
     Yields:
         (3, ..., H', W'): steps across, down and crosswise.
     """
-    low = pictures
+    low = images
     for _ in range(WAVELET_LEVELS):
         height, width = low.shape[-2] // 2 * 2, low.shape[-1] // 2 * 2
         if not height or not width:

@@ -18,7 +18,6 @@ from facesr.tracking.listing import (
     list_versions,
 )
 from facesr.tracking.live import live_run
-from facesr.tracking.pictures import as_lines, versions_that_saw
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
 from facesr.tracking.records import (
@@ -28,6 +27,7 @@ from facesr.tracking.records import (
     read_record,
 )
 from facesr.tracking.runs import metric_name
+from facesr.tracking.seen_images import as_lines, versions_that_saw
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (
     RegisteredVersion,

@@ -26,8 +26,8 @@ Measure = Callable[[Path, str, Path], None]
 DECISION = "gate.decision"
 REASON = "gate.reason"
 SINCE = "champion.since"
-PROMOTED = "promoted.why"
-WITHDRAWN = "withdrawn.why"
+PROMOTED = "promoted.reason"
+WITHDRAWN = "withdrawn.reason"
 
 
 def champion_number(client: Any) -> int | None:
@@ -140,42 +140,42 @@ def mark_measured(client: Any, number: int, run_id: str) -> None:
     _tag(client, number, EVALUATION_RUN, run_id)
 
 
-def promote(root: Path, reference: str, *, why: str) -> RegisteredVersion:
+def promote(root: Path, reference: str, *, reason: str) -> RegisteredVersion:
     """Make a version champion because a person says so.
 
     Args:
         root: The project's root.
         reference: `facesr/3` or `facesr@challenger`.
-        why: Becomes a tag of the version.
+        reason: Becomes a tag of the version.
 
     Raises:
         RegistryError: There is no reason, or the reference names nothing, or the version has lost
             its weights or holds others, or the store does not answer.
     """
-    if not why.strip():
-        raise RegistryError("A promotion needs a reason that others can read: --why '...'")
+    if not reason.strip():
+        raise RegistryError("A promotion needs a reason that others can read: --reason '...'")
     found = find_version(root, reference)
     # A version without its weights cannot serve.
     download(root, found)
     client, _ = connect(root, create=False)
     with as_registry_error(root):
-        _tag(client, found.number, PROMOTED, why.strip())
+        _tag(client, found.number, PROMOTED, reason.strip())
         if WITHDRAWN in found.tags:
             client.delete_model_version_tag(MODEL, str(found.number), WITHDRAWN)
         if champion_number(client) != found.number:
             _make_champion(client, found.number)
-        note_decision(root, client, f"{MODEL}/{found.number} was promoted\n\n{why.strip()}")
+        note_decision(root, client, f"{MODEL}/{found.number} was promoted\n\n{reason.strip()}")
     return find_version(root, f"{MODEL}/{found.number}")
 
 
-def rollback(root: Path, *, why: str) -> RegisteredVersion | None:
+def rollback(root: Path, *, reason: str) -> RegisteredVersion | None:
     """Give the alias back to the version that served before; before the first, the starter did.
 
     The version that it is taken from is marked as withdrawn, and the gate never chooses it again.
 
     Args:
         root: The project's root.
-        why: Becomes a tag of the version that it is taken from.
+        reason: Becomes a tag of the version that it is taken from.
 
     Returns:
         The version that serves now; None where the starter does.
@@ -183,8 +183,8 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion | None:
     Raises:
         RegistryError: There is no reason, or no champion, or the store does not answer.
     """
-    if not why.strip():
-        raise RegistryError("A rollback needs a reason that others can read: --why '...'")
+    if not reason.strip():
+        raise RegistryError("A rollback needs a reason that others can read: --reason '...'")
     present = find_version(root, f"{MODEL}@{CHAMPION}")
     client, _ = connect(root, create=False)
     with as_registry_error(root):
@@ -196,14 +196,14 @@ def rollback(root: Path, *, why: str) -> RegisteredVersion | None:
             and int(version.version) != present.number
         ]
         earlier = max(served, key=lambda version: version.tags[SINCE], default=None)
-        _tag(client, present.number, WITHDRAWN, why.strip())
+        _tag(client, present.number, WITHDRAWN, reason.strip())
         if earlier:
             client.set_registered_model_alias(MODEL, CHAMPION, earlier.version)
         else:
             client.delete_registered_model_alias(MODEL, CHAMPION)
         serves = f"{MODEL}/{earlier.version}" if earlier else "the starter"
         event = f"{MODEL}/{present.number} was withdrawn, {serves} serves"
-        note_decision(root, client, f"{event}\n\n{why.strip()}")
+        note_decision(root, client, f"{event}\n\n{reason.strip()}")
     return find_version(root, f"{MODEL}/{earlier.version}") if earlier else None
 
 

@@ -121,11 +121,11 @@ def _measurement(table: Table) -> str:
             own = paired_interval(values, dict.fromkeys(values, 0.0))
             rows.append(
                 [
-                    *(f"{set_name}: {metric}", f"{own.pictures}", f"{own.mean:.4g}"),
+                    *(f"{set_name}: {metric}", f"{own.images}", f"{own.mean:.4g}"),
                     f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
                 ]
             )
-    return markdown_table(["set: metric", "pictures", "mean", "gain over bicubic"], rows)
+    return markdown_table(["set: metric", "images", "mean", "gain over bicubic"], rows)
 
 
 def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
@@ -143,13 +143,13 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
                 gain = paired_interval(own, dict.fromkeys(own, 0.0))
                 rows.append(
                     [
-                        *(f"{set_name}: {group}", f"{gain.pictures}"),
+                        *(f"{set_name}: {group}", f"{gain.images}"),
                         f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
                     ]
                 )
     if not rows:
         return "No group of the evaluation images is large enough for a result of its own."
-    return markdown_table(["set: group", "pictures", "gain in PSNR, dB"], rows)
+    return markdown_table(["set: group", "images", "gain in PSNR, dB"], rows)
 
 
 def _weak_points(table: Table) -> str:

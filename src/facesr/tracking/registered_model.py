@@ -50,8 +50,8 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         }
         options = EnhanceOptions(**asked)
         answers = [self._answer(image, options) for image in model_input["image"]]
-        pictures, errors = zip(*answers, strict=True) if answers else ((), ())
-        return DataFrame({"image": list(pictures), "error": list(errors)}, index=model_input.index)
+        results, errors = zip(*answers, strict=True) if answers else ((), ())
+        return DataFrame({"image": list(results), "error": list(errors)}, index=model_input.index)
 
     def _answer(self, image: object, options: EnhanceOptions) -> tuple[bytes, str]:
         try:

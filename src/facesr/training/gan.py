@@ -110,7 +110,7 @@ def train_gan(
             [train_pairs, valid_pairs, generator_weights, critic_weights],
         ),
         total_steps=params.batches,
-        total_pictures=params.batches * params.batch_size,
+        total_images=params.batches * params.batch_size,
         report_every=params.report_every,
         processes=processes,
         goals=GOALS,
@@ -147,7 +147,7 @@ def train_gan(
                         with turns.average.applied(generator):
                             monitor.sample(
                                 restored_columns(
-                                    generator, splits["valid"], count=training.sample_pictures
+                                    generator, splits["valid"], count=training.sample_images
                                 )
                             )
 

@@ -79,9 +79,9 @@ def _measure(
     return strengths, own.flatten(), wanted.flatten()
 
 
-def _energies(pictures: Tensor, side: int) -> Tensor:
+def _energies(faces: Tensor, side: int) -> Tensor:
     """Squared steps of luma to the right and down, mean of each patch; to (N, H / side, ...)."""
-    luma = metrics.luma_of(pictures.double())
+    luma = metrics.luma_of(faces.double())
     down, right = luma.diff(dim=1)[..., :-1], luma.diff(dim=2)[:, :-1]
     return F.avg_pool2d(F.pad(down.square() + right.square(), (0, 1, 0, 1)), side)
 

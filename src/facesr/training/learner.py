@@ -110,7 +110,7 @@ def train(
         checkpoints=checkpoints,
         key=training_key(task.params, training, side, task.seed, task.inputs),
         total_steps=sum(steps),
-        total_pictures=sum(
+        total_images=sum(
             count * cycle.batches.batch_size
             for count, cycle in zip(steps, task.cycles, strict=True)
         ),
@@ -339,8 +339,8 @@ class MonitorCallback(Callback):  # type: ignore[misc]
             return
         self.batches_done += 1
         monitor = self.monitor
-        pictures = len(self.learn.xb[0]) * monitor.processes.count
-        if monitor.count(pictures, loss=self.learn.loss, gradient_norm=self.gradient_norm):
+        count = len(self.learn.xb[0]) * monitor.processes.count
+        if monitor.count(count, loss=self.learn.loss, gradient_norm=self.gradient_norm):
             monitor.log({"loss": monitor.latest["loss"]})
             monitor.log({"norm": monitor.latest["gradient_norm"]}, series="gradients")
             monitor.show(loss=monitor.latest["loss"], **{self.task.metric: self.metric_value})
@@ -352,5 +352,5 @@ class MonitorCallback(Callback):  # type: ignore[misc]
             return
         valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]
         self.monitor.log({"loss": valid_loss, self.task.metric: self.metric_value}, series="valid")
-        self.monitor.sample(*self.task.sample(self.monitor.params.sample_pictures))
+        self.monitor.sample(*self.task.sample(self.monitor.params.sample_images))
         self.monitor.checkpoint(lambda: self.state(self.epoch + 1, 0))

@@ -53,7 +53,7 @@ class Monitor:
         checkpoints: Path,
         key: str,
         total_steps: int,
-        total_pictures: int,
+        total_images: int,
         report_every: int,
         processes: Processes,
         goals: Mapping[str, float] | None = None,
@@ -66,7 +66,7 @@ class Monitor:
             checkpoints: Folder of the stage's checkpoints.
             key: What the training follows from, see `resume.key_of`.
             total_steps: Steps of the whole training.
-            total_pictures: Images of the whole training, for the time left.
+            total_images: Images of the whole training, for the time left.
             report_every: Steps between two looks at the losses; each costs a wait for the device.
             processes: Those that share the training.
             goals: Values to aim at by series of the curves.
@@ -91,7 +91,7 @@ class Monitor:
         self._signal: int | None = None
         self._handlers: dict[int, Any] = {}
         self._bar: Any = tqdm(
-            total=total_pictures,
+            total=total_images,
             unit=" images",
             desc=self.name,
             unit_scale=True,
@@ -166,11 +166,11 @@ class Monitor:
         logger.info("%s: goes on after step %d of %d", self.name, self.step, self.total_steps)
         return True
 
-    def count(self, pictures: int, **values: Tensor) -> bool:
+    def count(self, images: int, **values: Tensor) -> bool:
         """Counts a step.
 
         Args:
-            pictures: That it saw.
+            images: Number that it saw.
             **values: Scalars on the device, losses among them. They are looked at together, later,
                 and the last of each name then stands in `latest`, as the mean of the processes.
 
@@ -181,7 +181,7 @@ class Monitor:
             TrainingError: A value is not finite, or a loss grew beyond all bounds.
         """
         self.step += 1
-        self._bar.update(pictures)
+        self._bar.update(images)
         self._pending += [(self.step, name, value.detach()) for name, value in values.items()]
         if self.step % self.report_every:
             return False
@@ -293,7 +293,7 @@ class Monitor:
         for (step, name, _), value in zip(self._pending, values, strict=True):
             first = self._first.setdefault(name, abs(value))
             exploded = (
-                name in BOUNDED and abs(value) > max(1.0, first) * self.params.explosion_factor
+                name in BOUNDED and abs(value) > max(1.0, first) * self.params.divergence_factor
             )
             if exploded or not math.isfinite(value):
                 raise TrainingError(self._failure(step, name.replace("_", " "), value))

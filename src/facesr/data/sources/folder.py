@@ -54,19 +54,19 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     """
     root = Path(params.path)
     set_aside: list[tuple[str, str]] = []
-    pictures = []
+    files = []
     for found in walk(root, scratch, set_aside):
         name = PurePosixPath(found.origin).name
         # Desktops and file systems leave hidden files in every folder.
-        if name.startswith(".") or not fnmatch(found.origin, params.names):
+        if name.startswith(".") or not fnmatch(found.origin, params.pattern):
             continue
         if Path(name).suffix.lower() in images.SUFFIXES:
-            pictures.append(found)
+            files.append(found)
         elif name.lower() not in (MANIFEST, "thumbs.db", "desktop.ini"):
             set_aside.append((found.origin, "has not the ending of an image that can be read"))
     known = _read_manifest(root)
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    candidates = [_candidate(pictures[i], params, cut, known) for i in order]
+    order = np.random.default_rng(seed).permutation(len(files))
+    candidates = [_candidate(files[i], params, cut, known) for i in order]
     facts = {"in_manifest": sum(c.origin in known for c in candidates)} if known else {}
     return Offer(candidates, set_aside, facts)
 

@@ -62,17 +62,17 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
         raise DataError(
             f"{params.path} holds no {TABLE}: it is not the Selfie Data Set. Name another path."
         )
-    pictures = {PurePosixPath(one.origin).stem: one for one in found if one is not table}
+    files = {PurePosixPath(one.origin).stem: one for one in found if one is not table}
     lines = table.blob.read().decode("utf-8", errors="replace").splitlines()
     rows = list(read_table(lines, set_aside))
     facts["lines"], facts["malformed_lines"] = len(lines), len(lines) - len(rows)
     candidates = []
     for i in np.random.default_rng(seed).permutation(len(rows)):
         name, attributes = rows[i]
-        if name not in pictures:
+        if name not in files:
             set_aside.append((name, "stands in the table and has no image"))
             continue
-        candidates.append(_candidate(name, attributes, pictures[name], cut))
+        candidates.append(_candidate(name, attributes, files[name], cut))
     return Offer(candidates, set_aside, facts)
 
 

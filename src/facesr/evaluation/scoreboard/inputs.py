@@ -96,10 +96,10 @@ def choose_files(source: ScoreboardSource, root: Path, seed: int) -> dict[str, P
         DataError: There are none, or two would have inputs of one name.
     """
     place = root / source.path
-    files = [path for path in images.find(place) if fnmatch(path.name, source.names)]
+    files = [path for path in images.find(place) if fnmatch(path.name, source.pattern)]
     if not files:
         raise DataError(
-            f"{place} holds no image named {source.names}. Name another folder or other names."
+            f"{place} holds no image named {source.pattern}. Choose another folder or pattern."
         )
     chosen: dict[str, Path] = {}
     for position in sorted(np.random.default_rng(seed).permutation(len(files))[: source.count]):

@@ -25,7 +25,7 @@ class ScoreboardSource(Section):
 
     path: str
     """Folder below the scoreboard's root."""
-    names: str
+    pattern: str
     """Pattern of the file names."""
     hr_size: NonNegativeInt
     """Side in pixels to which the originals are reduced; 0 cuts them and keeps their pixels."""
@@ -119,18 +119,18 @@ class ScoreboardParams(Section):
                 require(f"{key}:", name, known)
         return self
 
-    def at(self, root: Path, names: str | None = None) -> Self:
+    def at(self, root: Path, pattern: str | None = None) -> Self:
         """Return the settings for a folder that is either the root of the sources or one itself.
 
         Args:
             root: The folder.
-            names: Pattern of the file names of a folder that is a source itself.
+            pattern: Of the file names of a folder that is a source itself.
         """
-        if names is None and any((root / one.path).is_dir() for one in self.sources.values()):
+        if pattern is None and any((root / one.path).is_dir() for one in self.sources.values()):
             return self
         name, own = root.resolve().name or "images", self.folder
         source = ScoreboardSource(
-            path="", names=names or "*", hr_size=own.hr_size, count=own.count, faces=False
+            path="", pattern=pattern or "*", hr_size=own.hr_size, count=own.count, faces=False
         )
         return self.model_copy(
             update={

@@ -13,7 +13,7 @@ from facesr.tracking.store import MODEL, as_registry_error, connect, database_fi
 
 # Written by the stages that fetch, stored with their runs; see facesr.data.fetch.
 STAGES = ("fetch_faces", "fetch_selfies")
-PICTURES = "pictures.csv"
+LIST = "images.csv"
 # The split of the second evaluation set.
 SELFIES = "selfies"
 
@@ -80,7 +80,7 @@ def _listed(runs: Runs, parent_run_id: str) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for stage in STAGES:
         run_id = _run_of(runs, parent_run_id, stage)
-        text = runs.read_text(run_id, PICTURES) if run_id else None
+        text = runs.read_text(run_id, LIST) if run_id else None
         rows += csv.DictReader(io.StringIO(text or ""))
     return rows
 
