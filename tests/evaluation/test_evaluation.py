@@ -21,7 +21,7 @@ from facesr.names import BICUBIC
 from facesr.reports import sheets
 
 PARAMS = EvaluateParams(
-    back_projections=2, minimum_psnr=14.0, sheet_pictures=2, validation_pictures=2, smallest_group=2
+    back_projections=2, minimum_psnr=14.0, sheet_images=2, validation_images=2, smallest_group=2
 )
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
 
@@ -78,7 +78,7 @@ def run(tmp_path, weights, sets, listed=None):
     )
 
 
-def test_every_method_is_measured_on_every_picture_beside_bicubic(tmp_path, weights):
+def test_every_method_is_measured_on_every_image_beside_bicubic(tmp_path, weights):
     faces = [face(number) for number in range(3)]
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
@@ -122,7 +122,7 @@ def test_every_stored_validation_set_is_measured_by_every_method(tmp_path, weigh
     summary = json.loads((tmp_path / "metrics.json").read_text())
     assert list(summary) == ["faces", "valid clean", "valid soft"]
     assert summary["valid clean"].keys() == summary["faces"].keys()
-    assert summary["valid clean"]["full_size"]["count"] == PARAMS.validation_pictures
+    assert summary["valid clean"]["full_size"]["count"] == PARAMS.validation_images
     clean, soft = (
         {method: row["psnr"]["mean"] for method, row in one.items() if method != "count"}
         for one in (summary["valid clean"]["full_size"], summary["valid soft"]["full_size"])
@@ -134,7 +134,7 @@ def test_every_stored_validation_set_is_measured_by_every_method(tmp_path, weigh
     assert (tmp_path / "report" / "sheets" / "valid.png").is_file()
 
 
-def test_results_by_group_agree_with_the_table_of_pictures(tmp_path, weights):
+def test_results_by_group_agree_with_the_table_of_images(tmp_path, weights):
     faces = [face(number) for number in range(4)]
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
@@ -151,7 +151,7 @@ def test_results_by_group_agree_with_the_table_of_pictures(tmp_path, weights):
     assert set(rows) == {("hat", "0"), ("hat", "1")}
     hats = rows["hat", "1"]
     own, bicubic = (np.array(psnr[method][:2]) for method in ("Lanczos", BICUBIC))
-    assert hats["pictures"] == "2"
+    assert hats["images"] == "2"
     assert float(hats["mean"]) == pytest.approx(own.mean(), 1e-4)
     assert float(hats["standard_error"]) == pytest.approx(own.std(ddof=1) / 2**0.5, abs=1e-4)
     assert float(hats["gain"]) == pytest.approx((own - bicubic).mean(), abs=1e-4)
@@ -172,7 +172,7 @@ def test_a_group_below_the_least_number_gets_no_row(tmp_path, weights):
     assert {row["value"] for row in table(tmp_path / "report" / "groups.csv")} == {"1"}
 
 
-def test_pictures_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weights):
+def test_images_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weights):
     faces = [face(number) for number in range(3)]
     write_pairs(tmp_path / "pairs", faces, faces)
     hidden = entries(3, "selfie", selfie.LICENCE)
