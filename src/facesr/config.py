@@ -119,7 +119,7 @@ class Sizes(Section):
 class FetchParams(Section):
     """Where images come from."""
 
-    source: Literal["generated", "folder", "ffhq", "selfie"]
+    source: Literal["samples", "generated", "folder", "ffhq", "selfie"]
     path: str
     """Folder or archive of images; `ffhq` and `selfie` download into it what it lacks."""
     url: str

@@ -21,7 +21,7 @@ from facesr import images, reports
 from facesr.config import FetchParams
 from facesr.data.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.data.removed import Removed, digest_of_origin, read_removed
-from facesr.data.sources import ffhq, folder, selfie
+from facesr.data.sources import ffhq, folder, samples, selfie
 from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Square
 from facesr.data.splitting import Item, split
 from facesr.drawing import describe, draw
@@ -107,6 +107,8 @@ def _offer(
     params: FetchParams, *, size: int, seed: int, splits: Mapping[str, float], scratch: Path
 ) -> Offer:
     cut = Cut(size, params.minimum_size or size, params.crop)
+    if params.source == "samples":
+        return samples.offer(params, cut, splits=tuple(splits))
     if params.source == "folder":
         return folder.offer(params, cut, seed=seed, scratch=scratch)
     if params.source == "ffhq":
