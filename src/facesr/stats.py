@@ -25,6 +25,10 @@ class Summary(NamedTuple):
     infinite: int
     """Number of infinite or undefined values, which the mean leaves out."""
 
+    def shown(self, mean: str = ".4g", error: str = ".2g") -> str:
+        """Return mean ± standard error, each in its format."""
+        return f"{self.mean:{mean}} ± {self.standard_error:{error}}"
+
 
 class Interval(NamedTuple):
     """A mean and its confidence interval by Student's t distribution."""

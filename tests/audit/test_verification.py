@@ -22,19 +22,20 @@ from tiny import network
 from facesr import cli, images
 from facesr.audit import reproduction
 from facesr.audit.verification import folder_md5, verify
-from facesr.data.pairs import HR, LR, Pairs, load_pairs
+from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation.baselines import build_baselines
-from facesr.evaluation.evaluate import (
+from facesr.evaluation.evaluate import _write_measurement
+from facesr.evaluation.remeasure import write_scores
+from facesr.evaluation.scores import (
     MEASUREMENT,
-    _write_measurement,
     enhanced_by,
     score,
+    score_image,
     summarise,
     write_table,
 )
-from facesr.evaluation.remeasure import write_scores
 from facesr.models.checkpoints import load_network, save_networks
 from facesr.names import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
 from facesr.reports import write_json
@@ -173,7 +174,6 @@ def test_reproducing_on_another_kind_of_device_says_so(monkeypatch, made, cause)
 
 
 def test_a_measurement_is_free_of_tf32(monkeypatch):
-    pairs_lr, pairs_hr = torch.zeros(1, 3, 24, 24), torch.zeros(1, 3, 48, 48)
     seen = []
 
     def method(lr, side):
@@ -181,8 +181,7 @@ def test_a_measurement_is_free_of_tf32(monkeypatch):
         return torch.zeros(3, side, side)
 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    pairs = Pairs(("a",), images.to_uint8(pairs_lr), images.to_uint8(pairs_hr))
-    score({BICUBIC: method}, pairs, label="test", names=("psnr",))
+    score_image("a", torch.zeros(3, 24, 24), torch.zeros(3, 48, 48), {BICUBIC: method}, ("psnr",))
     assert seen == [(False, False)]
     assert torch.backends.cudnn.allow_tf32
 

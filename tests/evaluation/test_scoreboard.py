@@ -12,20 +12,18 @@ from facesr import cli, images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
-from facesr.evaluation.scoreboard import (
-    build_methods,
-    choose_files,
-    make_inputs,
-    restore_with,
-    score,
-    write_board,
+from facesr.evaluation.baselines import build_baselines
+from facesr.evaluation.scoreboard.board import score, write_board
+from facesr.evaluation.scoreboard.inputs import choose_files, make_inputs
+from facesr.evaluation.scoreboard.settings import ScoreboardParams, load_scoreboard
+from facesr.evaluation.scoreboard.sheets import (
+    CROP_SIDE,
     write_hardest,
     write_samples,
     write_worst,
 )
-from facesr.evaluation.scoreboard.settings import ScoreboardParams, load_scoreboard
-from facesr.evaluation.scoreboard.sheets import CROP_SIDE
 from facesr.evaluation.scoreboard.skin import measure_angle, name_tone
+from facesr.evaluation.scores import column, enhanced_by
 from facesr.names import BICUBIC
 from facesr.reports.sheets import CAPTION, MARGIN
 
@@ -222,10 +220,11 @@ def test_a_square_is_cut_from_the_middle_and_never_larger_than_the_image():
 
 def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothing(root):
     digest = inputs(root)
-    models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
-    rows = score(root / "inputs", PARAMS, build_methods(2, models))
-    assert len(rows) == 3 * 2 * 5  # images, conditions, methods
-    text = write_board(rows, PARAMS, digest=digest, inputs=root / "inputs", output=root / "out")
+    models = {"mine": enhanced_by(Enhancer.bicubic())}
+    scores = score(root / "inputs", PARAMS, {**build_baselines(2), **models})
+    count = sum(map(len, scores.values()))
+    assert count == 3 * 2 * 5  # images, conditions, methods
+    text = write_board(scores, PARAMS, digest=digest, inputs=root / "inputs", output=root / "out")
     assert digest in text
     gains = [line.split("|")[2].strip() for line in text.splitlines() if ", bicubic" in line]
     assert [gain.split()[0] for gain in gains] == ["+0.00"] * 4
@@ -234,13 +233,13 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     assert tones[0].count("+0.00 ± 0.00") == 2  # all, and the one tone that there is
     assert "| all (2) |" in " ".join(text.split())
     clean, noisy = (
-        np.mean([r.values["psnr"] for r in rows if r[1] == name and r.method == BICUBIC])
+        np.mean(column(scores["faces", name] + scores["tests", name], BICUBIC, "psnr"))
         for name in ("clean", "noisy")
     )
     assert noisy < clean - 1
     with (root / "out" / "scores.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == len(rows)
-    write_worst(rows, models, PARAMS, inputs=root / "inputs", output=root / "out")
+        assert len(list(csv.DictReader(file))) == count
+    write_worst(scores, models, PARAMS, inputs=root / "inputs", output=root / "out")
     assert images.read(root / "out" / "worst.png").shape[0] == 3
 
 
@@ -253,11 +252,11 @@ def test_a_source_without_images_is_named(root):
 def test_the_hardest_places_of_each_part_are_those_where_the_first_method_errs(root):
     inputs(root)
 
-    def spoil(lr, scale):
-        sr = images.resize(lr, (lr.shape[-2] * scale, lr.shape[-1] * scale), "bicubic")
+    def spoil(lr, side):
+        sr = images.resize(lr, (side, side), "bicubic")
         sr[:, 16:32, 24:40] += 1
         sr[:, :8, 5:21] += 0.9
-        return sr, 0.0
+        return sr
 
     write_hardest({"spoils": spoil}, PARAMS, inputs=root / "inputs", output=root / "out")
     top, left = 2 * CAPTION, MARGIN + 2 * (CROP_SIDE + MARGIN)  # after original and bicubic
@@ -278,7 +277,7 @@ def test_the_hardest_places_of_each_part_are_those_where_the_first_method_errs(r
 
 def test_samples_are_the_middles_of_the_first_images(root):
     inputs(root)
-    models = {"mine": restore_with(Enhancer.bicubic(), 1.0)}
+    models = {"mine": enhanced_by(Enhancer.bicubic())}
     write_samples(models, PARAMS, inputs=root / "inputs", output=root / "out")
     sheet = images.read(root / "out" / "samples.jpg")
     for row, condition in enumerate(["noisy", "clean"]):

@@ -11,10 +11,10 @@ from facesr import images, reports
 from facesr.audit.verification import folder_md5
 from facesr.data.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.data.pairs import HR, LR, load_pairs
-from facesr.enhance.enhancer import EnhanceOptions, Enhancer
+from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError, RegistryError
-from facesr.evaluation.baselines import build_baselines
-from facesr.evaluation.evaluate import PRECISION
+from facesr.evaluation.baselines import bicubic
+from facesr.evaluation.scores import PRECISION, enhanced_by
 from facesr.files import atomic_write
 from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
 from facesr.reports import sheets
@@ -175,8 +175,7 @@ def _spread(summary: Summary, form: str) -> str:
     if not summary.finite:
         return "-"
     # One seed has no standard error.
-    error = f" ± {summary.standard_error:.2g}" if summary.finite > 1 else ""
-    return f"{summary.mean:{form}}{error}"
+    return summary.shown(form) if summary.finite > 1 else f"{summary.mean:{form}}"
 
 
 class PairSet(NamedTuple):
@@ -220,12 +219,11 @@ def write_sheet(
         return
     positions = [pairs.stems.index(stem) for stem in chosen]
     lrs = [images.from_uint8(pairs.lr[position]) for position in positions]
-    bicubic = build_baselines(1)[BICUBIC]
     columns = {INPUT: lrs, BICUBIC: [bicubic(lr, side) for lr in lrs]}
     for record in records:
         weights = download(root, record.version)
-        enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
-        columns[record.name] = [enhancer.enhance(lr, EnhanceOptions(size=side)).image for lr in lrs]
+        chain = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
+        columns[record.name] = [enhanced_by(chain)(lr, side) for lr in lrs]
     columns[ORIGINAL] = [images.from_uint8(pairs.hr[position]) for position in positions]
     notes = [
         f"{stem}: PSNR in dB: "

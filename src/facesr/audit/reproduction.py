@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation.evaluate import MEASUREMENT
+from facesr.evaluation.scores import MEASUREMENT
 from facesr.tracking import Record, read_artifact, read_record
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation.baselines import build_baselines
-from facesr.evaluation.evaluate import MEASUREMENT, PRECISION, enhanced_by, score, summarise
+from facesr.evaluation.baselines import bicubic
+from facesr.evaluation.scores import MEASUREMENT, PRECISION, enhanced_by, score, summarise
 from facesr.files import digest
 from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 from facesr.stats import read_table
@@ -72,7 +72,7 @@ def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[D
     table = read_table(registered)
     is_exact = is_float32(read_artifact(root, record.stages.get("evaluate", ""), MEASUREMENT))
     enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
-    methods = {BICUBIC: build_baselines(1)[BICUBIC], UPSAMPLED: enhanced_by(enhancer)}
+    methods = {BICUBIC: bicubic, UPSAMPLED: enhanced_by(enhancer)}
     side = int(record.params["sizes.hr_size"])
     compared = 0
     deviations = []

@@ -47,18 +47,12 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.config import load_params
-    from facesr.evaluation.evaluate import PRECISION
-    from facesr.evaluation.scoreboard import (
-        build_methods,
-        load_scoreboard,
-        make_inputs,
-        restore_with,
-        score,
-        write_board,
-        write_hardest,
-        write_samples,
-        write_worst,
-    )
+    from facesr.evaluation.baselines import build_baselines
+    from facesr.evaluation.scoreboard.board import score, write_board
+    from facesr.evaluation.scoreboard.inputs import make_inputs
+    from facesr.evaluation.scoreboard.settings import load_scoreboard
+    from facesr.evaluation.scoreboard.sheets import write_hardest, write_samples, write_worst
+    from facesr.evaluation.scores import PRECISION, enhanced_by
 
     board = load_scoreboard().at(parsed.root, parsed.pattern)
     seed = load_params(any_device=True).data_seed
@@ -68,9 +62,9 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         label = Path(name).stem if name and Path(name).is_file() else name or enhancer.model
         if enhancer.has_strength:
             for strength in board.strengths:
-                models[f"{label}, strength {strength:g}"] = restore_with(enhancer, strength)
+                models[f"{label}, strength {strength:g}"] = enhanced_by(enhancer, strength)
         else:
-            models[label] = restore_with(enhancer, 1.0)
+            models[label] = enhanced_by(enhancer)
     inputs = parsed.output / "inputs"
     digest = make_inputs(
         board,
@@ -78,10 +72,9 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         folder=inputs,
         seed=seed,
     )
-    methods = build_methods(board.back_projections, models)
-    rows = score(inputs, board, methods)
-    print(write_board(rows, board, digest=digest, inputs=inputs, output=parsed.output))
-    write_worst(rows, models, board, inputs=inputs, output=parsed.output)
+    scores = score(inputs, board, {**build_baselines(board.back_projections), **models})
+    print(write_board(scores, board, digest=digest, inputs=inputs, output=parsed.output))
+    write_worst(scores, models, board, inputs=inputs, output=parsed.output)
     write_hardest(models, board, inputs=inputs, output=parsed.output)
     write_samples(models, board, inputs=inputs, output=parsed.output)
     print(parsed.output)

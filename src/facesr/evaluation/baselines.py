@@ -23,10 +23,13 @@ def back_projected(lr: Tensor, side: int, *, method: images.Filter, times: int) 
     return back_project(images.resize(lr, (side, side), method), lr, times, method)
 
 
+bicubic: Method = partial(enlarge, method="bicubic")
+
+
 def build_baselines(back_projections: int) -> dict[str, Method]:
     """Return the rows that head every table, by name."""
     return {
-        BICUBIC: partial(enlarge, method="bicubic"),
+        BICUBIC: bicubic,
         "nearest": partial(enlarge, method="nearest"),
         "Lanczos": partial(enlarge, method="lanczos"),
         f"Lanczos + {back_projections} back-projections": partial(

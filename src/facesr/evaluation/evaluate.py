@@ -6,24 +6,27 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from facesr import images, reports, stats
+from facesr import images, reports
 from facesr.config import EvaluateParams, Sizes
 from facesr.data.manifest import Entry, read_by_stem
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
-from facesr.enhance.precision import Precision, choose_dtype
+from facesr.enhance.precision import choose_dtype
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method, build_baselines
 from facesr.evaluation.groups import GROUP_COLUMNS, group, group_rows, group_table
 from facesr.evaluation.scores import (
+    MEASUREMENT,
+    PRECISION,
     Score,
-    column,
     enhanced_by,
+    gain,
     methods_of,
     refuse_strangers,
     score,
     summarise,
     table,
+    write_table,
 )
 from facesr.evaluation.sheets import Sheet
 from facesr.names import (
@@ -38,21 +41,7 @@ from facesr.names import (
 )
 from facesr.reports import figures
 
-__all__ = [
-    "Score",
-    "enhanced_by",
-    "evaluate",
-    "refuse_strangers",
-    "score",
-    "summarise",
-    "table",
-    "write_table",
-]
-
 FACES = "faces"
-MEASUREMENT = "measurement.json"
-# A measurement does not depend on the device, whatever serves there.
-PRECISION: Precision = "float32"
 # Before the name of a recipe: the validation faces as it degrades them.
 VALID = "valid"
 # Of each validation set on the sheet that they share.
@@ -226,15 +215,6 @@ def _measure(
     return _Measured(one, pairs, scores)
 
 
-def write_table(path: Path, scores: Sequence[tuple[str, str, Score]]) -> None:
-    """Write the metrics of set, size and score, a row each, as CSV."""
-    rows = [
-        {"set": set_name, "size": size, "method": one.method, "stem": one.stem, **one.values}
-        for set_name, size, one in scores
-    ]
-    reports.write_csv(path, rows)
-
-
 def _write_tables(measured: Sequence[_Measured], *, sizes: Sizes, report: Path) -> None:
     rows = []
     texts = [INTRODUCTION]
@@ -281,10 +261,7 @@ def _write_sheets(
     by_recipe.write(report / "sheets" / f"{VALID}.png", f"validation faces by recipe: {title}")
     gains = {
         one.set.name: {
-            method: stats.paired_difference(
-                column(one.scores[FULL_SIZE], method, "psnr"),
-                column(one.scores[FULL_SIZE], BICUBIC, "psnr"),
-            )
+            method: gain(one.scores[FULL_SIZE], method)
             for method in methods_of(one.scores[FULL_SIZE])
             if method not in UNDRAWN
         }

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from facesr import metrics, reports, stats
 from facesr.data.manifest import Entry, groups_of
-from facesr.evaluation.scores import Score, column, methods_of
+from facesr.evaluation.scores import Score, column, gain, methods_of
 from facesr.names import BICUBIC, LABELS
 
 # Of the Markdown tables; groups.csv has all.
@@ -58,9 +58,8 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
     for one in groups:
         for method in methods_of(one.scores):
             for metric in metrics.NAMES:
-                values = column(one.scores, method, metric)
-                summary = stats.summarise(values)
-                gain = stats.paired_difference(values, column(one.scores, BICUBIC, metric))
+                summary = stats.summarise(column(one.scores, method, metric))
+                over_bicubic = gain(one.scores, method, metric)
                 yield {
                     "set": set_name,
                     "group": one.name,
@@ -70,8 +69,8 @@ def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str
                     "metric": metric,
                     "mean": summary.mean,
                     "standard_error": summary.standard_error,
-                    "gain": gain.mean,
-                    "gain_standard_error": gain.standard_error,
+                    "gain": over_bicubic.mean,
+                    "gain_standard_error": over_bicubic.standard_error,
                 }
 
 
@@ -84,15 +83,12 @@ def group_table(groups: Sequence[Group], method: str) -> str:
     for one in groups:
         row = [f"{one.name} = {one.value}", str(one.images)]
         for metric in SHOWN_METRICS:
-            own, bicubic = (column(one.scores, name, metric) for name in (method, BICUBIC))
             row += [
-                _shown(stats.summarise(bicubic)),
-                _shown(stats.summarise(own)),
-                _shown(stats.paired_difference(own, bicubic), sign="+"),
+                *(
+                    stats.summarise(column(one.scores, name, metric)).shown()
+                    for name in (BICUBIC, method)
+                ),
+                gain(one.scores, method, metric).shown("+.4g"),
             ]
         rows.append(row)
     return reports.markdown_table(header, rows)
-
-
-def _shown(summary: stats.Summary, sign: str = "") -> str:
-    return f"{summary.mean:{sign}.4g} ± {summary.standard_error:.2g}"

@@ -23,7 +23,7 @@ def write_scores(
     # Load PyTorch, which an unchanged pipeline does not need.
     from facesr.data.pairs import HR, LR, load_pairs
     from facesr.enhance.enhancer import Enhancer
-    from facesr.evaluation.evaluate import PRECISION, enhanced_by, score, write_table
+    from facesr.evaluation.scores import PRECISION, enhanced_by, score, write_table
     from facesr.names import FULL_SIZE, UPSAMPLED
 
     folder = sets[set_name]

@@ -1,18 +1,26 @@
 """Scores: every method on every pair, and what is made of them."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
 from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
-from facesr.enhance.precision import without_tf32
+from facesr.enhance.precision import Precision, without_tf32
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method
 from facesr.names import BICUBIC
+
+# A measurement does not depend on the device, whatever serves there.
+PRECISION: Precision = "float32"
+# What `evaluate` writes down of how it measured.
+MEASUREMENT = "measurement.json"
 
 
 class Score(NamedTuple):
@@ -21,36 +29,47 @@ class Score(NamedTuple):
     stem: str
     method: str
     values: Mapping[str, float]
+    """By metric."""
+    seconds: float
 
 
 @without_tf32()
-def score(
+def score_image(
+    stem: str,
+    lr: Tensor,
+    hr: Tensor,
     methods: Mapping[str, Method],
-    pairs: Pairs,
-    *,
-    label: str,
     names: Sequence[str] = metrics.NAMES,
 ) -> list[Score]:
-    """Restore every image by every method and measure the 8-bit results.
+    """Restore an image by every method and measure the 8-bit results.
 
     Args:
+        stem: Names the image.
+        lr: (3, h, h).
+        hr: (3, H, H).
         methods: By name; the order is that of the tables.
-        pairs: lr and hr; hr is square.
-        label: For the progress bar.
         names: Of the metrics.
     """
-    side = pairs.hr.shape[-1]
-    scores = []
-    for position, stem in enumerate(tqdm(pairs.stems, unit="image", desc=label, disable=None)):
-        lr = images.from_uint8(pairs.lr[position])
-        hr = images.from_uint8(pairs.hr[position])
-        restored = [images.round_to_8bit(method(lr, side)) for method in methods.values()]
-        values = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1), names)
-        scores += [
-            Score(stem, method, {name: float(column[row]) for name, column in values.items()})
-            for row, method in enumerate(methods)
-        ]
-    return scores
+    restored, seconds = [], []
+    for method in methods.values():
+        start = time.perf_counter()
+        restored.append(images.round_to_8bit(method(lr, hr.shape[-1])))
+        seconds.append(time.perf_counter() - start)
+    columns = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1), names)
+    return [
+        Score(stem, method, {name: float(columns[name][row]) for name in names}, seconds[row])
+        for row, method in enumerate(methods)
+    ]
+
+
+def score(methods: Mapping[str, Method], pairs: Pairs, *, label: str) -> list[Score]:
+    """Return the scores of every pair, of which hr is square; `label` heads the progress bar."""
+    bar = tqdm(pairs.stems, unit="image", desc=label, disable=None)
+    return [
+        one
+        for stem, lr, hr in zip(bar, pairs.lr, pairs.hr, strict=True)
+        for one in score_image(stem, images.from_uint8(lr), images.from_uint8(hr), methods)
+    ]
 
 
 def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> None:
@@ -73,30 +92,34 @@ def summarise(scores: Sequence[Score]) -> dict[str, object]:
     """Return mean and standard error of every metric by method, with the gain over bicubic."""
     result: dict[str, object] = {"count": len({score.stem for score in scores})}
     for method in methods_of(scores):
-        columns: dict[str, object] = {}
-        for name in metrics.NAMES:
-            summary = stats.summarise(column(scores, method, name))
-            columns[name] = {"mean": summary.mean, "standard_error": summary.standard_error}
-        gain = stats.paired_difference(
-            column(scores, method, "psnr"), column(scores, BICUBIC, "psnr")
-        )
-        columns["psnr_gain"] = {"mean": gain.mean, "standard_error": gain.standard_error}
-        result[method] = columns
+        summaries = {
+            name: stats.summarise(column(scores, method, name)) for name in metrics.NAMES
+        } | {"psnr_gain": gain(scores, method)}
+        result[method] = {
+            name: {"mean": one.mean, "standard_error": one.standard_error}
+            for name, one in summaries.items()
+        }
     return result
 
 
 def table(scores: Sequence[Score], *, side: int) -> str:
     """Render mean ± standard error as Markdown, one row a method, with the number of images."""
     header = ["method", *(metrics.label(name, side) for name in metrics.NAMES)]
-    rows = []
-    for method in methods_of(scores):
-        row = [method]
-        for name in metrics.NAMES:
-            summary = stats.summarise(column(scores, method, name))
-            row.append(f"{summary.mean:.4g} ± {summary.standard_error:.2g}")
-        rows.append(row)
+    rows = [
+        [method, *(stats.summarise(column(scores, method, name)).shown() for name in metrics.NAMES)]
+        for method in methods_of(scores)
+    ]
     count = len({score.stem for score in scores})
     return f"{count} images, mean ± standard error.\n\n{reports.markdown_table(header, rows)}"
+
+
+def write_table(path: Path, scores: Sequence[tuple[str, str, Score]]) -> None:
+    """Write the metrics of set, size and score, a row each, as CSV."""
+    rows = [
+        {"set": set_name, "size": size, "method": one.method, "stem": one.stem, **one.values}
+        for set_name, size, one in scores
+    ]
+    reports.write_csv(path, rows)
 
 
 def methods_of(scores: Iterable[Score]) -> list[str]:
@@ -109,6 +132,11 @@ def column(scores: Iterable[Score], method: str, metric: str) -> list[float]:
     return [score.values[metric] for score in scores if score.method == method]
 
 
-def enhanced_by(enhancer: Enhancer) -> Method:
+def gain(scores: Sequence[Score], method: str, metric: str = "psnr") -> stats.Summary:
+    """Return the paired difference of a method to bicubic."""
+    return stats.paired_difference(column(scores, method, metric), column(scores, BICUBIC, metric))
+
+
+def enhanced_by(enhancer: Enhancer, strength: float = 1.0) -> Method:
     """Make a method of an Enhancer."""
-    return lambda lr, side: enhancer.enhance(lr, EnhanceOptions(size=side)).image
+    return lambda lr, side: enhancer.enhance(lr, EnhanceOptions(size=side, strength=strength)).image

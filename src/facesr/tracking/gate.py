@@ -65,8 +65,7 @@ def decide(
     }
     unit = _UNITS.get(rule.metric, "")
     shown = {
-        name: f"{each.mean:+.4g} ± {each.standard_error:.2g}{unit} against {name}"
-        for name, each in differences.items()
+        name: f"{each.shown('+.4g')}{unit} against {name}" for name, each in differences.items()
     }
     best = min(differences, key=lambda name: _sortable(differences[name].mean))
     least = differences[best]
@@ -104,8 +103,8 @@ def hold_first(
     return Decision(
         False,
         f"Its first network, which alone serves small scales, is behind the starter: {rule.metric} "
-        f"on {rule.evaluation_set} over {ahead.finite} images at {rule.size}: {ahead.mean:+.4g} ± "
-        f"{ahead.standard_error:.2g}{_UNITS.get(rule.metric, '')}.",
+        f"on {rule.evaluation_set} over {ahead.finite} images at {rule.size}: "
+        f"{ahead.shown('+.4g')}{_UNITS.get(rule.metric, '')}.",
     )
 
 

@@ -3,16 +3,53 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facesr import images, reports, stats
-from facesr.data.pairs import HR
-from facesr.evaluation.scoreboard.scoring import NAMES, Row
+from tqdm import tqdm
+
+from facesr import reports, stats
+from facesr.evaluation.baselines import Method
+from facesr.evaluation.scoreboard.inputs import read_input, stems_of
 from facesr.evaluation.scoreboard.settings import ScoreboardParams
 from facesr.evaluation.scoreboard.skin import TONES, measure_angle, name_tone
+from facesr.evaluation.scores import Score, gain, methods_of, score_image
 from facesr.names import BICUBIC, LABELS
+
+NAMES = (
+    "psnr",
+    "psnr_y",
+    "ssim",
+    "ms_ssim",
+    "gmsd",
+    "gradient_energy_ratio",
+    "clipped_fraction",
+    "luma_shift",
+)
+
+Scores = Mapping[tuple[str, str], Sequence[Score]]
+"""By source and condition."""
+
+
+def score(folder: Path, params: ScoreboardParams, methods: Mapping[str, Method]) -> Scores:
+    """Measure the methods on every stored input.
+
+    Args:
+        folder: Written by `make_inputs`.
+        params: Sources and conditions; MS-SSIM is left out where the image is too small.
+        methods: By the name of their row.
+    """
+    scores: dict[tuple[str, str], list[Score]] = {}
+    for place in ((source, label) for source in params.sources for label in params.conditions):
+        scores[place] = []
+        stems = stems_of(folder, *place)
+        for stem in tqdm(stems, unit="image", desc=", ".join(place), disable=None):
+            lr, hr = read_input(folder, *place, stem)
+            large = hr.shape[-1] > params.ms_ssim_above
+            names = [name for name in NAMES if name != "ms_ssim" or large]
+            scores[place] += score_image(stem, lr, hr, methods, names)
+    return scores
 
 
 def write_board(
-    rows: Sequence[Row], params: ScoreboardParams, *, digest: str, inputs: Path, output: Path
+    scores: Scores, params: ScoreboardParams, *, digest: str, inputs: Path, output: Path
 ) -> str:
     """Write `scores.csv` and `table.md` into `output`, and return the table.
 
@@ -21,7 +58,7 @@ def write_board(
     faces and by skin tone.
 
     Args:
-        rows: Of `score`.
+        scores: Of `score`.
         params: Sources and conditions.
         digest: Of the inputs.
         inputs: Folder of `make_inputs`.
@@ -31,36 +68,42 @@ def write_board(
         output / "scores.csv",
         [
             {
-                "source": row.source,
-                "condition": row.condition,
-                "stem": row.stem,
-                "method": row.method,
-                **{name: row.values.get(name, "") for name in (*NAMES, "seconds")},
+                "source": source,
+                "condition": condition,
+                "stem": one.stem,
+                "method": one.method,
+                **{name: one.values.get(name, "") for name in NAMES},
+                "seconds": one.seconds,
             }
-            for row in rows
+            for (source, condition), part in scores.items()
+            for one in part
         ],
     )
+    count = len({(source, one.stem) for (source, _), part in scores.items() for one in part})
     blocks = [
-        f"Inputs {digest}: {len({(row.source, row.stem) for row in rows})} photographs. Means; "
+        f"Inputs {digest}: {count} photographs. Means; "
         "gain in PSNR over bicubic ± standard error of the paired difference."
     ]
     header = ["source, method", "gain, dB", *(LABELS[name] for name in NAMES), "seconds"]
     for label in params.conditions:
         lines = []
         for source in params.sources:
-            part = [row for row in rows if row.source == source and row.condition == label]
-            references = [row.values["psnr"] for row in part if row.method == BICUBIC]
-            for method in dict.fromkeys(row.method for row in part):
-                own = [row for row in part if row.method == method]
-                gain = stats.paired_difference([row.values["psnr"] for row in own], references)
-                cells = [f"{source}, {method}", f"{gain.mean:+.2f} ± {gain.standard_error:.2f}"]
-                for name in (*NAMES, "seconds"):
-                    values = [row.values[name] for row in own if name in row.values]
-                    cells.append(f"{stats.summarise(values).mean:.4g}" if values else "")
-                lines.append(cells)
+            part = scores[source, label]
+            for method in methods_of(part):
+                own = [one for one in part if one.method == method]
+                columns = [
+                    [one.values[name] for one in own if name in one.values] for name in NAMES
+                ]
+                columns.append([one.seconds for one in own])
+                lines.append(
+                    [
+                        *(f"{source}, {method}", gain(part, method).shown("+.2f", ".2f")),
+                        *(f"{stats.summarise(one).mean:.4g}" if one else "" for one in columns),
+                    ]
+                )
         blocks.append(f"## {label}\n\n{reports.markdown_table(header, lines)}")
     if tones := _read_tones(params, inputs):
-        blocks.append(_tone_table(rows, params, tones))
+        blocks.append(_tone_table(scores, params, tones))
     text = "\n\n".join(blocks) + "\n"
     reports.write_text(output / "table.md", text)
     return text
@@ -70,34 +113,35 @@ def _read_tones(params: ScoreboardParams, inputs: Path) -> dict[tuple[str, str],
     """Skin tones by source and stem."""
     first = next(iter(params.conditions))
     return {
-        (name, path.stem): name_tone(measure_angle(images.read(path)))
+        (name, stem): name_tone(measure_angle(read_input(inputs, name, first, stem)[1]))
         for name, source in params.sources.items()
         if source.faces
-        for path in images.find(inputs / name / first / HR)
+        for stem in stems_of(inputs, name, first)
     }
 
 
 def _tone_table(
-    rows: Sequence[Row], params: ScoreboardParams, tones: Mapping[tuple[str, str], str]
+    scores: Scores, params: ScoreboardParams, tones: Mapping[tuple[str, str], str]
 ) -> str:
-    groups = {"all": list(tones)}
+    groups = {"all": set(tones)}
     for name in TONES:
-        if group := [face for face, tone in tones.items() if tone == name]:
+        if group := {face for face, tone in tones.items() if tone == name}:
             groups[name] = group
-    psnr = {row[:4]: row.values["psnr"] for row in rows}
     lines = []
     for label in params.conditions:
-        for method in dict.fromkeys(row.method for row in rows):
-            if method == BICUBIC:
-                continue
-            cells = [f"{label}, {method}"]
-            for group in groups.values():
-                keys = [(source, label, stem) for source, stem in group]
-                gain = stats.paired_difference(
-                    [psnr[*key, method] for key in keys], [psnr[*key, BICUBIC] for key in keys]
-                )
-                cells.append(f"{gain.mean:+.2f} ± {gain.standard_error:.2f}")
-            lines.append(cells)
+        parts = [
+            [
+                one
+                for source in params.sources
+                for one in scores[source, label]
+                if (source, one.stem) in group
+            ]
+            for group in groups.values()
+        ]
+        for method in methods_of(parts[0]):
+            if method != BICUBIC:
+                gains = [gain(part, method).shown("+.2f", ".2f") for part in parts]
+                lines.append([f"{label}, {method}", *gains])
     header = ["condition, method", *(f"{name} ({len(group)})" for name, group in groups.items())]
     return (
         "## Faces, all and by skin tone\n\nGain in PSNR over bicubic ± standard error, dB; sorted "

@@ -89,6 +89,17 @@ def _make_source(
             images.write(folder / name / label / LR / f"{stem}.png", lr)
 
 
+def stems_of(folder: Path, source: str, condition: str) -> list[str]:
+    """Return the names of the inputs of a source under a condition."""
+    return [path.stem for path in images.find(folder / source / condition / HR)]
+
+
+def read_input(folder: Path, source: str, condition: str, stem: str) -> tuple[Tensor, Tensor]:
+    """Return an input and its original, as `make_inputs` has written them."""
+    lr, hr = (images.read(folder / source / condition / kind / f"{stem}.png") for kind in (LR, HR))
+    return lr, hr
+
+
 def choose_files(source: ScoreboardSource, root: Path, seed: int) -> dict[str, Path]:
     """Return the photographs of a source by the name of their inputs.
 

@@ -9,23 +9,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facesr import images
-from facesr.data.pairs import HR, LR
-from facesr.evaluation.scoreboard.scoring import Restore, Row, build_methods
+from facesr.evaluation.baselines import Method, bicubic
+from facesr.evaluation.scoreboard.board import Scores
+from facesr.evaluation.scoreboard.inputs import read_input, stems_of
 from facesr.evaluation.scoreboard.settings import ScoreboardParams, ScoreboardPart
-from facesr.names import BICUBIC
+from facesr.names import BICUBIC, INPUT, ORIGINAL
 from facesr.reports import sheets
 
 # On the sample sheet.
 SHOWN = 6
 SHOWN_SIDE = 320
 CROP_SIDE = 192
-# Columns.
-LOW_RES, ORIGINAL = "low-res", "original"
 
 
 def write_worst(
-    rows: Sequence[Row],
-    models: Mapping[str, Restore],
+    scores: Scores,
+    models: Mapping[str, Method],
     params: ScoreboardParams,
     *,
     inputs: Path,
@@ -34,21 +33,23 @@ def write_worst(
     """Write `worst.png`: the images on which the first model gains least over bicubic.
 
     Args:
-        rows: Of `score`.
+        scores: Of `score`.
         models: The first one sorts.
-        params: Scales of the conditions, and the sources that may be shown.
+        params: The sources that may be shown.
         inputs: Stored inputs.
         output: Gets the sheet.
     """
     first = next(iter(models))
-    psnr = {row[:4]: row.values["psnr"] for row in rows}
-    gains = {
-        (source, condition, stem): value - psnr[source, condition, stem, BICUBIC]
-        for (source, condition, stem, method), value in psnr.items()
-        if method == first and source in params.shown
-    }
-    worst = sorted(gains, key=lambda one: gains[one])[:SHOWN]
-    shown = [_restore(*one, models, params, inputs) for one in worst]
+    gains: dict[tuple[str, str, str], float] = {}
+    for place, part in scores.items():
+        psnr = {(one.stem, one.method): one.values["psnr"] for one in part}
+        gains |= {
+            (*place, stem): value - psnr[stem, BICUBIC]
+            for (stem, method), value in psnr.items()
+            if method == first and place[0] in params.shown
+        }
+    worst = sorted(gains, key=gains.__getitem__)[:SHOWN]
+    shown = [_restore(*place, models, inputs) for place in worst]
     notes = [
         f"{source} {stem}, {condition}: {first} {gains[source, condition, stem]:+.2f} dB over "
         "bicubic"
@@ -64,7 +65,7 @@ def write_worst(
 
 
 def write_samples(
-    methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
+    methods: Mapping[str, Method], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
     """Write `samples.jpg`: one image under each of some conditions, its middle, pixel by pixel.
 
@@ -79,10 +80,10 @@ def write_samples(
     source, side = params.shown[0], params.samples.side
     shown, notes = [], []
     for position, condition in enumerate(params.samples.conditions):
-        files = images.find(inputs / source / condition / HR)
-        stem = files[position % len(files)].stem
-        whole = _restore(source, condition, stem, methods, params, inputs)
-        sides = dict.fromkeys(whole, side) | {LOW_RES: side // params.conditions[condition].scale}
+        stems = stems_of(inputs, source, condition)
+        stem = stems[position % len(stems)]
+        whole = _restore(source, condition, stem, methods, inputs)
+        sides = dict.fromkeys(whole, side) | {INPUT: side // params.conditions[condition].scale}
         shown.append({name: images.centre_square(whole[name], sides[name]) for name in whole})
         notes.append(f"{source} {stem}, {condition}")
     sheets.write_sheet(
@@ -98,16 +99,14 @@ def _restore(
     source: str,
     condition: str,
     stem: str,
-    models: Mapping[str, Restore],
-    params: ScoreboardParams,
+    models: Mapping[str, Method],
     inputs: Path,
 ) -> dict[str, Tensor]:
     """Return one stored input, what bicubic and the models make of it, and its original."""
-    place, scale = inputs / source / condition, params.conditions[condition].scale
-    lr, hr = (images.read(place / kind / f"{stem}.png") for kind in (LR, HR))
-    methods = build_methods(params.back_projections, models)
-    restored = {name: methods[name](lr, scale)[0] for name in (BICUBIC, *models)}
-    return {LOW_RES: lr, **restored, ORIGINAL: hr}
+    lr, hr = read_input(inputs, source, condition, stem)
+    methods = {BICUBIC: bicubic, **models}
+    restored = {name: method(lr, hr.shape[-1]) for name, method in methods.items()}
+    return {INPUT: lr, **restored, ORIGINAL: hr}
 
 
 def _columns(shown: Sequence[Mapping[str, Tensor]]) -> dict[str, list[Tensor]]:
@@ -127,7 +126,7 @@ class Spot(NamedTuple):
 
 
 def write_hardest(
-    methods: Mapping[str, Restore], params: ScoreboardParams, *, inputs: Path, output: Path
+    methods: Mapping[str, Method], params: ScoreboardParams, *, inputs: Path, output: Path
 ) -> None:
     """Write `hardest/PART.jpg`: where the first method does worst on faces, from all methods.
 
@@ -143,9 +142,9 @@ def write_hardest(
     crops, first = params.crops, next(iter(methods))
     spots: dict[str, list[Spot]] = {name: [] for name in crops.parts}
     for source in (name for name in params.shown if params.sources[name].faces):
-        files = images.find(inputs / source / crops.condition / HR)
-        for path in tqdm(files, unit="image", desc="hardest", disable=None):
-            whole = _restore(source, crops.condition, path.stem, methods, params, inputs)
+        stems = stems_of(inputs, source, crops.condition)
+        for stem in tqdm(stems, unit="image", desc="hardest", disable=None):
+            whole = _restore(source, crops.condition, stem, methods, inputs)
             for name, part in crops.parts.items():
                 top, left, error = _find_spot(whole[first], whole[ORIGINAL], part, side=crops.side)
                 rows, across = (slice(start, start + crops.side) for start in (top, left))
@@ -154,7 +153,7 @@ def write_hardest(
                     one: whole[one][:, rows, across].clone()
                     for one in (ORIGINAL, BICUBIC, *methods)
                 }
-                spots[name].append(Spot(error, f"{source} {path.stem}, {left}, {top}", own))
+                spots[name].append(Spot(error, f"{source} {stem}, {left}, {top}", own))
     for name, found in spots.items():
         if not found:
             continue
