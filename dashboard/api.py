@@ -18,11 +18,10 @@ from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-import evaluated
 import intake
 import service
 import serving
-from facesr import __version__
+from facesr import __version__, paths
 from facesr.errors import ParamsError
 
 logger = logging.getLogger(__name__)
@@ -229,7 +228,10 @@ def model() -> dict[str, Any]:
         "note": note and str(note),
         "run": version.page if version else None,
         "metrics": {
-            name: {faces: serving.quality(version, method, faces=faces) for faces in evaluated.SETS}
+            name: {
+                faces: serving.quality(version, method, faces=faces)
+                for faces in paths.EVALUATION_SETS
+            }
             for name, method in (("model", serving.METHOD), ("bicubic", serving.BICUBIC))
         }
         if version

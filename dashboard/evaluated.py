@@ -13,11 +13,6 @@ import serving
 from facesr import paths
 from facesr.errors import DataError
 
-# Folders of pairs and of the images they were made from, by the name of the set.
-SETS = {
-    "faces": (paths.TEST_PAIRS, paths.FACES),
-    "selfies": (paths.SELFIE_PAIRS, paths.SELFIES),
-}
 # Results of a visitor that are kept, as encoded bytes.
 KEPT = 24
 
@@ -36,9 +31,11 @@ def pair(faces: str, stem: str) -> Pair | None:
     from facesr import images
     from facesr.data import packs, pairs
 
-    if faces not in SETS or not _may_be_shown(SETS[faces][1], stem):
+    if faces not in paths.EVALUATION_SETS:
         return None
-    folder = SETS[faces][0]
+    folder, source = paths.EVALUATION_SETS[faces]
+    if not _may_be_shown(source, stem):
+        return None
     try:
         position = packs.read_stems(folder / pairs.HR).index(stem)
         side = max(int(path.stem) for path in (folder / pairs.HR).glob("*.npy"))

@@ -354,7 +354,7 @@ def _bicubic(note: Note | None = None) -> Loaded:
 
 
 def quality(
-    version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = "faces"
+    version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = names.FACES
 ) -> float | None:
     """A version's mean over test images at full size; None where it was not measured."""
-    return version.metric(faces, "full_size", method, metric, "mean")
+    return version.metrics.get(names.metric_key(faces, names.FULL_SIZE, method, metric))

@@ -16,10 +16,9 @@ def main() -> None:
     evaluate(
         params.evaluate,
         sizes=params.sizes,
-        sets={"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS},
+        sets=paths.EVALUATION_SETS,
         valid=paths.VALID_PAIRS,
         validation_sets=paths.VALIDATION_SETS,
-        fetched={"faces": paths.FACES, "selfies": paths.SELFIES},
         generator=paths.GENERATOR,
         gan=paths.GAN,
         upsampler=paths.UPSAMPLER,

@@ -17,7 +17,6 @@ from facesr.tracking import publish
 def main() -> None:
     """Run the stage."""
     params = load_params(any_device=True)
-    sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
     publish(
         Path.cwd(),
         lock=paths.DVC_LOCK,
@@ -28,8 +27,8 @@ def main() -> None:
         fidelity=paths.GENERATOR,
         profile=params.profile,
         gate=params.publish,
-        sets=sets,
-        measure=partial(write_scores, sets=sets, side=params.sizes.hr_size),
+        sets=paths.EVALUATION_SETS,
+        measure=partial(write_scores, sets=paths.EVALUATION_SETS, side=params.sizes.hr_size),
     )
 
 

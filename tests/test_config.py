@@ -1,4 +1,5 @@
 import shutil
+from typing import get_args
 
 import pytest
 import torch
@@ -7,8 +8,9 @@ from dvc.utils.hydra import apply_overrides
 from shipped import PROFILES, ROOT, profile_values, write_params
 
 from facesr.cli import main
-from facesr.config import load_params, read_yaml
+from facesr.config import PublishParams, load_params, read_yaml
 from facesr.errors import ParamsError
+from facesr.paths import EVALUATION_SETS
 from facesr.profiles import compose, load_profile
 
 
@@ -168,3 +170,8 @@ def test_a_profile_is_written_and_edits_are_kept(tmp_path, monkeypatch, capsys):
 def test_recipes_that_do_not_fit_are_refused(tmp_path, change, message):
     with pytest.raises(ParamsError, match=message):
         load_params(save_recipes(tmp_path, change))
+
+
+def test_the_gate_may_judge_on_every_evaluation_set():
+    choices = get_args(PublishParams.model_fields["evaluation_set"].annotation)
+    assert choices == tuple(EVALUATION_SETS)

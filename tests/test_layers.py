@@ -10,7 +10,8 @@ from facesr.tracking.registration import SERVED
 SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 
 LAYERS = [
-    {"errors", "names", "paths"},
+    {"errors", "names"},
+    {"paths"},
     {"config", "devices", "extras", "files", "parallel", "stats"},
     {"images", "models", "profiles"},
     {"drawing", "metrics", "reports"},

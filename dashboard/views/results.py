@@ -1,6 +1,7 @@
 """How good is the model, and how did it become so?"""
 
 import math
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -10,15 +11,11 @@ import evaluated
 import intake
 import reading
 import serving
-from facesr import names, stats, tracking
+from facesr import names, paths, stats, tracking
 from facesr.errors import RegistryError
 
-HEADLINES = (
-    ("PSNR, faces", "faces", "psnr", "{:.2f} dB"),
-    ("SSIM, faces", "faces", "ssim", "{:.3f}"),
-    ("PSNR, selfies", "selfies", "psnr", "{:.2f} dB"),
-    ("SSIM, selfies", "selfies", "ssim", "{:.3f}"),
-)
+# Metric, label and format.
+HEADLINES = (("psnr", "PSNR", "{:.2f} dB"), ("ssim", "SSIM", "{:.3f}"))
 # The gain stands beside what it is the gain of.
 COLUMNS = {
     "psnr": names.LABELS["psnr"],
@@ -66,8 +63,9 @@ def show_champion(catalogue: serving.Catalogue) -> None:
     if version is None:
         return
     st.subheader(f"facesr v{version.number} against bicubic")
-    columns = st.columns(len(HEADLINES))
-    for column, (label, faces, metric, form) in zip(columns, HEADLINES, strict=True):
+    shown = [(faces, *headline) for faces in paths.EVALUATION_SETS for headline in HEADLINES]
+    for column, (faces, metric, name, form) in zip(st.columns(len(shown)), shown, strict=True):
+        label = f"{name}, {faces}"
         own = serving.quality(version, serving.METHOD, metric, faces=faces)
         bicubic = serving.quality(version, serving.BICUBIC, metric, faces=faces)
         if own is None or bicubic is None:
@@ -178,22 +176,20 @@ def show_groups(faces: str) -> None:
 def show_extremes(scores: stats.Table) -> None:
     """The images on which the model helps most, and those on which it helps least."""
     gains = []
-    for faces, size, method in scores:
-        own = scores[faces, size, method].get("psnr", {})
-        bicubic = scores.get((faces, size, serving.BICUBIC), {}).get("psnr", {})
-        if (size, method) == (names.FULL_SIZE, serving.METHOD):
-            gains += [
-                {
-                    "image": stem,
-                    "set": faces,
-                    "model, dB": value,
-                    "bicubic, dB": bicubic[stem],
-                    "gain, dB": round(value - bicubic[stem], 3),
-                }
-                for stem, value in own.items()
-                # A gain over or to an infinite PSNR has no number.
-                if stem in bicubic and math.isfinite(value - bicubic[stem])
-            ]
+    for faces, own, references in stats.served_rows(scores):
+        bicubic = references.get("psnr", {})
+        gains += [
+            {
+                "image": stem,
+                "set": faces,
+                "model, dB": value,
+                "bicubic, dB": bicubic[stem],
+                "gain, dB": round(value - bicubic[stem], 3),
+            }
+            for stem, value in own.get("psnr", {}).items()
+            # A gain over or to an infinite PSNR has no number.
+            if stem in bicubic and math.isfinite(value - bicubic[stem])
+        ]
     gains.sort(key=lambda row: float(str(row["gain, dB"])))
     if not gains:
         return
@@ -279,6 +275,7 @@ def show_runs() -> None:
     if not listed:
         st.info("No training runs yet. Run `dvc repro` to make the first one.")
         return
+    key = partial(names.metric_key, names.FACES, names.FULL_SIZE, serving.METHOD)
     rows = [
         {
             "started": f"{run.started:%Y-%m-%d %H:%M}",
@@ -287,8 +284,8 @@ def show_runs() -> None:
             "revision": run.tags.get("git.rev", "")[:8],
             "test data": run.tags.get("dvc.md5.data/pairs/test", "")[:8],
             "version": run.tags.get("model.version"),
-            "PSNR, dB": run.metrics.get(f"faces.full_size.{_row()}.psnr.mean"),
-            "gain, dB": run.metrics.get(f"faces.full_size.{_row()}.psnr_gain.mean"),
+            "PSNR, dB": run.metrics.get(key("psnr")),
+            "gain, dB": run.metrics.get(key("psnr_gain")),
             "MLflow": run.page,
         }
         for run in listed
@@ -309,10 +306,6 @@ def show_runs() -> None:
             [{"parameter": name, "value": value} for name, value in sorted(run.params.items())],
             hide_index=True,
         )
-
-
-def _row() -> str:
-    return tracking.metric_name(serving.METHOD)
 
 
 main()

@@ -1,4 +1,11 @@
-"""Names in the evaluation's tables: of methods, sizes and metrics."""
+"""Names in the evaluation's tables: of sets, methods, sizes and metrics."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+FACES = "faces"
+SELFIES = "selfies"
 
 BICUBIC = "bicubic"
 STARTER = "starter"
@@ -28,3 +35,26 @@ LABELS = {
     "luma_shift": "luma shift →0",
     "gradient_energy_ratio": "gradient energy →1",
 }
+
+
+class EvaluationSet(NamedTuple):
+    """Where the images of an evaluation set lie."""
+
+    pairs: Path
+    images: Path
+    """Those that the pairs were made of, with their manifest."""
+
+
+def size_key(size: str) -> str:
+    """Return a size as metrics.json names it."""
+    return size.replace(" ", "_")
+
+
+def metric_key(set_name: str, size: str, method: str, metric: str, statistic: str = "mean") -> str:
+    """Return how MLflow names a number of metrics.json."""
+    return metric_name(".".join((set_name, size_key(size), method, metric, statistic)))
+
+
+def metric_name(name: str) -> str:
+    """Replace what MLflow refuses in the name of a metric."""
+    return re.sub(r"[^\w\-. :/]", "_", name)

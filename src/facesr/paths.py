@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from facesr import names
+
 REMOVED = Path("removed.csv")
 FACES = Path("data/faces")
 SELFIES = Path("data/selfies")
@@ -10,6 +12,10 @@ VALID_PAIRS = Path("data/pairs/valid")
 TEST_PAIRS = Path("data/pairs/test")
 SELFIE_PAIRS = Path("data/pairs/selfies")
 VALIDATION_SETS = Path("data/pairs/valid_sets")
+EVALUATION_SETS = {
+    names.FACES: names.EvaluationSet(TEST_PAIRS, FACES),
+    names.SELFIES: names.EvaluationSet(SELFIE_PAIRS, SELFIES),
+}
 GENERATOR_IMAGES = Path("data/generated/generator")
 GAN_IMAGES = Path("data/generated/gan")
 # What trainings go from and to, for training and validation.

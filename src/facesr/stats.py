@@ -3,14 +3,17 @@
 import csv
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import NamedTuple
 
 from facesr.errors import DataError
+from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
 
-# set, size, method -> metric -> image -> value
-Table = Mapping[tuple[str, str, str], Mapping[str, Mapping[str, float]]]
+# metric -> image -> value
+Columns = Mapping[str, Mapping[str, float]]
+# By set, size and method.
+Table = Mapping[tuple[str, str, str], Columns]
 
 CONFIDENCE = 0.95
 
@@ -83,3 +86,10 @@ def read_table(text: str) -> Table:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"per_image.csv is damaged ({error}). Run: dvc repro -f evaluate") from None
     return found
+
+
+def served_rows(table: Table) -> Iterator[tuple[str, Columns, Columns]]:
+    """Yield the sets, with what the registered chain and bicubic measure at full size."""
+    for (set_name, size, method), columns in table.items():
+        if (size, method) == (FULL_SIZE, UPSAMPLED):
+            yield set_name, columns, table.get((set_name, FULL_SIZE, BICUBIC), {})

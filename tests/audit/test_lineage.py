@@ -31,6 +31,7 @@ from facesr.data.removed import hash_origin
 from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.models.checkpoints import load_networks
 from facesr.names import FULL_SIZE, UPSAMPLED
+from facesr.paths import EVALUATION_SETS
 from facesr.stats import Interval, interval, read_table
 from facesr.tracking import (
     as_lines,
@@ -289,7 +290,7 @@ def test_images_that_are_not_those_of_the_measurement_are_refused(project, tmp_p
     result = comparison.compare(project, ["1", "2"])
     folder = project / "data" / "pairs" / "selfies"
     folder.mkdir(parents=True, exist_ok=True)
-    selfies = comparison.PairSet(Path("data/pairs/selfies"), Path("data/selfies"))
+    selfies = EVALUATION_SETS["selfies"]
     with pytest.raises(DataError, match="does not hold the images"):
         comparison.write_sheet(project, result, "selfies", selfies, tmp_path / "s.png", count=1)
     assert not (tmp_path / "s.png").exists()

@@ -11,7 +11,6 @@ from test_evaluation import face
 from test_tracking import (
     FIDELITY,
     NETWORKS,
-    SETS,
     make_project,
     migrated_database,
     networks,
@@ -37,7 +36,8 @@ from facesr.evaluation.scores import (
     write_table,
 )
 from facesr.models.checkpoints import load_network, save_networks
-from facesr.names import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED
+from facesr.names import BICUBIC, FULL_SIZE, STARTER, UPSAMPLED, EvaluationSet
+from facesr.paths import EVALUATION_SETS
 from facesr.reports import write_json
 from facesr.stats import read_table
 from facesr.tracking import download
@@ -53,7 +53,7 @@ def start(tmp_path_factory, migrated_database, networks):
     root = make_project(tmp_path_factory.mktemp("start") / "project", migrated_database, networks)
     for path, scale in zip((FIDELITY, *NETWORKS), (1, 1, 2), strict=True):
         save_networks(root / path, [network(scale=scale, visible=0.05)])
-    for number, folder in enumerate(SETS.values()):
+    for number, (folder, _) in enumerate(EVALUATION_SETS.values()):
         for stem in range(3):
             hr = face(10 * number + stem, size=SIDE)
             images.write(root / folder / HR / f"{stem}.png", hr)
@@ -75,7 +75,7 @@ def publish(start, tmp_path, monkeypatch):
         chain = enhanced_by(Enhancer.from_files(paths, device="cpu", precision=precision))
         bicubic = build_baselines(1)[BICUBIC]
         rows, summary = [], {}
-        for name, folder in SETS.items():
+        for name, (folder, _) in EVALUATION_SETS.items():
             pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=SIDE)
             methods = {BICUBIC: bicubic, STARTER: bicubic, UPSAMPLED: chain}
             scores = score(methods, pairs, label=name)
@@ -106,14 +106,14 @@ def publish(start, tmp_path, monkeypatch):
 def test_a_version_verifies_whatever_number_format_it_was_evaluated_in(
     publish, precision, recorded
 ):
-    compared, deviations = verify(publish(precision, recorded=recorded), "1", SETS)
+    compared, deviations = verify(publish(precision, recorded=recorded), "1", EVALUATION_SETS)
     assert compared > 100
     assert deviations == []
 
 
 def test_numbers_of_bfloat16_are_none_of_float32(publish):
     root = publish("bfloat16", recorded="float32")
-    assert verify(root, "1", SETS)[1]
+    assert verify(root, "1", EVALUATION_SETS)[1]
 
 
 def test_numbers_of_slightly_other_weights_do_not_verify_in_any_format(publish, start, tmp_path):
@@ -123,7 +123,7 @@ def test_numbers_of_slightly_other_weights_do_not_verify_in_any_format(publish, 
     changed = tmp_path / "changed.safetensors"
     save_networks(changed, [other])
     root = publish("bfloat16", evaluated=[start / NETWORKS[0], changed])
-    assert any("psnr" in deviation.what for deviation in verify(root, "1", SETS)[1])
+    assert any("psnr" in deviation.what for deviation in verify(root, "1", EVALUATION_SETS)[1])
 
 
 def test_a_changed_weight_does_not_verify(publish):
@@ -132,23 +132,26 @@ def test_a_changed_weight_does_not_verify(publish):
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     with pytest.raises(RegistryError, match="not those that were registered"):
-        verify(root, "1", SETS)
+        verify(root, "1", EVALUATION_SETS)
 
 
 def test_a_changed_image_does_not_verify(publish):
     root = publish("bfloat16")
-    path = root / SETS["faces"] / LR / "0.png"
+    path = root / EVALUATION_SETS["faces"].pairs / LR / "0.png"
     image = images.read(path)
     image[0, 0, 0] = 1 - image[0, 0, 0]
     images.write(path, image)
     with pytest.raises(DataError, match="does not hold the images that 1 was measured on"):
-        verify(root, "1", SETS)
+        verify(root, "1", EVALUATION_SETS)
 
 
 def test_a_champion_that_is_measured_anew_gets_the_numbers_of_its_evaluation(publish, tmp_path):
     root = publish("float32")
     table = tmp_path / "anew.csv"
-    sets = {name: root / folder for name, folder in SETS.items()}
+    sets = {
+        name: EvaluationSet(root / pairs, root / images)
+        for name, (pairs, images) in EVALUATION_SETS.items()
+    }
     write_scores(download(root, "facesr/1"), "selfies", table, sets=sets, side=SIDE)
     row = ("selfies", FULL_SIZE, UPSAMPLED)
     evaluated = read_table((root / "reports/evaluate/per_image.csv").read_text())

@@ -17,7 +17,7 @@ from facesr.errors import DataError
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import evaluate
 from facesr.models.checkpoints import save_networks
-from facesr.names import BICUBIC
+from facesr.names import BICUBIC, EvaluationSet
 from facesr.reports import sheets
 
 PARAMS = EvaluateParams(
@@ -68,10 +68,9 @@ def run(tmp_path, weights, sets, listed=None):
     evaluate(
         PARAMS,
         sizes=SIZES,
-        sets=sets,
+        sets={name: EvaluationSet(pairs, tmp_path / "fetched") for name, pairs in sets.items()},
         valid=tmp_path / "valid",
         validation_sets=tmp_path / "valid_sets",
-        fetched=dict.fromkeys({"faces", *sets}, tmp_path / "fetched"),
         **weights,
         report=tmp_path / "report",
         summary=tmp_path / "metrics.json",

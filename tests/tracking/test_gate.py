@@ -6,8 +6,8 @@ from benchmarks.gate import NOISES, false_promotions, student
 from facesr.config import load_params
 from facesr.errors import DataError
 from facesr.names import BICUBIC
-from facesr.stats import Summary
-from facesr.tracking.gate import Decision, Rule, compare, decide, hold_first, margin, read_scores
+from facesr.stats import Summary, read_table
+from facesr.tracking.gate import Decision, Rule, compare, decide, hold_first, margin, scores_of
 
 RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", confidence=0.9975)
 SERVING = {"a": 24.0, "b": 25.0, "c": 26.0, "d": 27.0}
@@ -135,10 +135,11 @@ def test_a_table_gives_the_values_of_its_set_size_and_methods_only():
         "selfies,generator size,GAN,a,30\n"
         "faces,full size,bicubic,a,20\n"
     )
-    ours, bicubic = read_scores(text, RULE, ["GAN + up-sampler", "bicubic"])
-    assert ours == {"a": 25.0, "b": math.inf}
+    table = read_table(text)
+    ours, bicubic = scores_of(table, RULE, ["GAN + up-sampler", "bicubic"])
+    assert ours == {"a": 25.0, "b": pytest.approx(math.nan, nan_ok=True)}
     assert bicubic == {"a": 23.5}
-    with pytest.raises(DataError, match="no rows for bicubic at full size on animals"):
-        read_scores(text, RULE._replace(evaluation_set="animals"), ["bicubic"])
-    with pytest.raises(DataError, match="lacks the column 'ssim'"):
-        read_scores(text, RULE._replace(metric="ssim"), ["bicubic"])
+    with pytest.raises(DataError, match="no psnr of bicubic at full size on animals"):
+        scores_of(table, RULE._replace(evaluation_set="animals"), ["bicubic"])
+    with pytest.raises(DataError, match="no ssim of bicubic at full size on selfies"):
+        scores_of(table, RULE._replace(metric="ssim"), ["bicubic"])

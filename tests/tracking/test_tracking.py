@@ -29,6 +29,7 @@ from facesr import choice, tracking
 from facesr.config import PublishParams, load_params
 from facesr.errors import DataError, NoChampionError, NotRegisteredError, RegistryError
 from facesr.models.checkpoints import save_networks
+from facesr.paths import EVALUATION_SETS
 from facesr.tracking import (
     Published,
     champion,
@@ -60,7 +61,6 @@ STAGES = (
     "evaluate",
 )
 GATE = PublishParams(metric="psnr", evaluation_set="selfies", confidence=0.9975)
-SETS = {"faces": Path("data/pairs/test"), "selfies": Path("data/pairs/selfies")}
 TRAINED = {"git.rev": "a" * 40, "git.dirty": "false", "device": "NVIDIA H200", "torch": "2.9.0"}
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
 FIDELITY = Path("models/generator.safetensors")
@@ -218,7 +218,7 @@ def publish_project(
         fidelity=FIDELITY,
         profile=profile,
         gate=GATE,
-        sets=SETS,
+        sets=EVALUATION_SETS,
         measure=measure,
     )
 
@@ -311,11 +311,12 @@ def test_a_repeated_publish_imports_neither_mlflow_nor_torch(published_project: 
     script = (
         "import sys; from pathlib import Path; from facesr.tracking import publish\n"
         "from facesr.config import PublishParams\n"
+        "from facesr.paths import EVALUATION_SETS\n"
         "publish(Path(), lock=Path('dvc.lock'), reports=Path('reports'),"
         " metrics=Path('reports/metrics.json'), profile='small',"
         " scores=Path('reports/evaluate/per_image.csv'), gate=PublishParams("
         "metric='psnr', evaluation_set='selfies', confidence=0.9975),"
-        " sets={'selfies': Path('data/pairs/selfies')}, measure=print,"
+        " sets=EVALUATION_SETS, measure=print,"
         " networks=[Path('models/gan.safetensors'), Path('models/upsampler.safetensors')],"
         " fidelity=Path('models/generator.safetensors'))\n"
         "print({'mlflow', 'torch'} & set(sys.modules))"

@@ -16,21 +16,21 @@ from facesr.errors import DataError, ParamsError, RegistryError
 from facesr.evaluation.baselines import bicubic
 from facesr.evaluation.scores import PRECISION, enhanced_by
 from facesr.files import atomic_write
-from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED
+from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED, EvaluationSet
 from facesr.reports import sheets
 from facesr.stats import (
     Interval,
     Summary,
     Table,
+    interval,
     paired_difference,
     paired_interval,
-    read_table,
+    served_rows,
     summarise,
 )
-from facesr.tracking import Record, download, read_artifact, read_record
+from facesr.tracking import Record, download, read_record, read_scores
 from facesr.tracking.gate import HIGHER_IS_BETTER
 from facesr.tracking.lockfile import EVALUATION_KEY
-from facesr.tracking.runs import SCORES_FOLDER
 
 _METHOD = (FULL_SIZE, UPSAMPLED)
 _SEED = "training_seed"
@@ -67,12 +67,7 @@ def compare(root: Path, names: Sequence[str]) -> Comparison:
                 f"{record.name} and {records[0].name} were measured on different images; nothing "
                 "is comparable. Evaluate both on the same data first."
             )
-    tables = []
-    for record in records:
-        text = read_artifact(root, record.run_id, f"{SCORES_FOLDER}/per_image.csv")
-        if text is None:
-            raise RegistryError(f"{record.name} has lost its metrics by image. Run: dvc repro")
-        tables.append(read_table(text))
+    tables = [read_scores(root, record) for record in records]
     return Comparison(records, tables, _params(records), _metrics(tables))
 
 
@@ -87,14 +82,12 @@ def _params(records: Sequence[Record]) -> list[list[str]]:
 def _metrics(tables: Sequence[Table]) -> list[list[str]]:
     rows = []
     first, *others = tables
-    for (set_name, size, method), metrics in first.items():
-        if (size, method) != _METHOD:
-            continue
+    for set_name, metrics, _ in served_rows(first):
         for metric, values in metrics.items():
-            mean = paired_interval(values, dict.fromkeys(values, 0.0))
+            mean = interval(list(values.values()))
             row = [f"{set_name}: {metric}", f"{mean.mean:.5g}"]
             for other in others:
-                theirs = other.get((set_name, size, method), {}).get(metric, {})
+                theirs = other.get((set_name, *_METHOD), {}).get(metric, {})
                 gain = paired_interval(theirs, values)
                 row.append("equal" if theirs == values else _shown(gain, mean.mean))
             rows.append(row)
@@ -178,16 +171,8 @@ def _spread(summary: Summary, form: str) -> str:
     return summary.shown(form) if summary.finite > 1 else f"{summary.mean:{form}}"
 
 
-class PairSet(NamedTuple):
-    """Where an evaluation set lies, relative to the project's root."""
-
-    pairs: Path
-    fetched: Path
-    """The folder with the manifest."""
-
-
 def write_sheet(
-    root: Path, comparison: Comparison, set_name: str, one: PairSet, path: Path, *, count: int
+    root: Path, comparison: Comparison, set_name: str, one: EvaluationSet, path: Path, *, count: int
 ) -> None:
     """Draw low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
 
@@ -213,7 +198,7 @@ def write_sheet(
     side = int(records[0].params["sizes.hr_size"])
     pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
     psnr = [table[(set_name, *_METHOD)]["psnr"] for table in comparison.tables]
-    entries = read_by_stem(root / one.fetched)
+    entries = read_by_stem(root / one.images)
     chosen = _largest_differences(psnr, entries)[:count]
     if not chosen:
         return
@@ -259,14 +244,14 @@ def _largest_differences(
 
 
 def write_html(
-    root: Path, comparison: Comparison, sets: Mapping[str, PairSet], path: Path, *, count: int
+    root: Path, comparison: Comparison, sets: Mapping[str, EvaluationSet], path: Path, *, count: int
 ) -> None:
     """Write tables and sheets as one file that needs no other.
 
     Args:
         root: The project's root.
         comparison: Of two states or more.
-        sets: Folders by the name of the evaluation set.
+        sets: By name.
         path: The HTML file.
         count: Images of each set.
 

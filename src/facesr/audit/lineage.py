@@ -11,15 +11,14 @@ from typing import Any
 
 from facesr.config import parse_yaml
 from facesr.data.manifest import read_manifest, source_of
-from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
-from facesr.stats import interval, paired_interval, read_table
+from facesr.names import FULL_SIZE
+from facesr.stats import interval, paired_interval, read_table, served_rows
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
 from facesr.tracking.history import git
 from facesr.tracking.records import Record, read_artifact, read_record
-from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES_FOLDER
+from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES
 from facesr.tracking.versions import WEIGHTS_MD5
 
-SCORES = f"{SCORES_FOLDER}/per_image.csv"
 _DECISIONS = (REASON, SINCE, PROMOTED, WITHDRAWN)
 # Of `describe`: what fills screens, and what fits into a line.
 _LONG = ("files", "params", "runs")
@@ -138,11 +137,7 @@ def _count_images(root: Path, record: Record) -> dict[str, Any]:
 
 def _measurement(text: str) -> list[dict[str, Any]]:
     rows = []
-    table = read_table(text)
-    for (set_name, size, method), metrics in table.items():
-        bicubic = table.get((set_name, size, BICUBIC), {})
-        if (size, method) != (FULL_SIZE, UPSAMPLED):
-            continue
+    for set_name, metrics, bicubic in served_rows(read_table(text)):
         for metric, values in metrics.items():
             mean, low, high, count = interval(list(values.values()))
             gain = paired_interval(values, bicubic.get(metric, {}))

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation.scores import MEASUREMENT
+from facesr.names import metric_name
 from facesr.tracking import Record, read_artifact, read_record
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name
 from facesr.tracking.report_files import read_metrics
-from facesr.tracking.runs import metric_name
 
 
 class Reproduction(NamedTuple):

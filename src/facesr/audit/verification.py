@@ -14,14 +14,12 @@ from typing import NamedTuple
 
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
-from facesr.errors import DataError, RegistryError
+from facesr.errors import DataError
 from facesr.evaluation.baselines import bicubic
 from facesr.evaluation.scores import MEASUREMENT, PRECISION, enhanced_by, score, summarise
 from facesr.files import digest
-from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
-from facesr.stats import read_table
-from facesr.tracking import download, read_artifact, read_record
-from facesr.tracking.runs import SCORES_FOLDER, metric_name
+from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED, EvaluationSet, metric_key
+from facesr.tracking import download, read_artifact, read_record, read_scores
 
 # Relative or absolute. Between computers, PyTorch versions and numbers of threads; files hold six
 # digits.
@@ -40,13 +38,13 @@ class Deviation(NamedTuple):
     measured: float
 
 
-def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[Deviation]]:
+def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[int, list[Deviation]]:
     """Measure the registered weights again and compare every number.
 
     Args:
         root: The project's root.
         name: A version, as for `read_record`.
-        sets: Folders of pairs by the name of the evaluation set, relative to `root`.
+        sets: By name.
 
     Returns:
         How many numbers were compared, and those that differ.
@@ -57,10 +55,8 @@ def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[D
     """
     record = read_record(root, name)
     weights = download(root, record.version)
-    registered = read_artifact(root, record.run_id, f"{SCORES_FOLDER}/per_image.csv")
-    if registered is None:
-        raise RegistryError(f"The run of {name} has lost its metrics by image. Run: dvc repro")
-    for folder in sets.values():
+    table = read_scores(root, record)
+    for folder, _ in sets.values():
         expected = record.tags.get(f"dvc.md5.{folder.as_posix()}", "")
         found = folder_md5(root / folder)
         if found != expected:
@@ -69,14 +65,13 @@ def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[D
                 f"{found}, not {expected}. Check out revision {record.tags.get('git.rev', '?')} "
                 f"and run: dvc checkout {folder}"
             )
-    table = read_table(registered)
     is_exact = is_float32(read_artifact(root, record.stages.get("evaluate", ""), MEASUREMENT))
     enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
     methods = {BICUBIC: bicubic, UPSAMPLED: enhanced_by(enhancer)}
     side = int(record.params["sizes.hr_size"])
     compared = 0
     deviations = []
-    for set_name, folder in sets.items():
+    for set_name, (folder, _) in sets.items():
         pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
         scores = score(methods, pairs, label=f"{set_name}, {FULL_SIZE}")
         numbers = {
@@ -90,7 +85,7 @@ def verify(root: Path, name: str, sets: Mapping[str, Path]) -> tuple[int, list[D
         for method, columns in summarise(scores).items():
             if isinstance(columns, Mapping):
                 for metric, column in columns.items():
-                    key = metric_name(f"{set_name}.full_size.{method}.{metric}.mean")
+                    key = metric_key(set_name, FULL_SIZE, method, metric)
                     numbers[f"MLflow's {key}"] = (record.metrics.get(key), column["mean"])
         compared += len(numbers)
         deviations += [

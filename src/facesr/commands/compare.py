@@ -41,7 +41,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _compare(parsed: argparse.Namespace) -> None:
     from facesr import paths
-    from facesr.audit.comparison import PairSet, as_text, compare, over_seeds, write_html
+    from facesr.audit.comparison import as_text, compare, over_seeds, write_html
     from facesr.config import load_params
     from facesr.errors import ParamsError
 
@@ -55,9 +55,6 @@ def _compare(parsed: argparse.Namespace) -> None:
         return
     print(as_text(comparison))
     if parsed.html:
-        sets = {
-            "faces": PairSet(paths.TEST_PAIRS, paths.FACES),
-            "selfies": PairSet(paths.SELFIE_PAIRS, paths.SELFIES),
-        }
-        write_html(root, comparison, sets, parsed.html, count=parsed.images or IMAGES)
+        count = parsed.images or IMAGES
+        write_html(root, comparison, paths.EVALUATION_SETS, parsed.html, count=count)
         print(f"\n{parsed.html}")

@@ -31,10 +31,9 @@ def _verify(parsed: argparse.Namespace) -> None:
     from facesr.errors import RegistryError
     from facesr.tracking import champion_or_challenger
 
-    sets = {"faces": paths.TEST_PAIRS, "selfies": paths.SELFIE_PAIRS}
     root = Path.cwd()
     name = parsed.version or champion_or_challenger(root)
-    compared, deviations = verify(root, name, sets)
+    compared, deviations = verify(root, name, paths.EVALUATION_SETS)
     for deviation in deviations:
         print(
             f"{deviation.what}: registered {deviation.registered:.6g}, "

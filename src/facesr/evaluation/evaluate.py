@@ -31,6 +31,7 @@ from facesr.evaluation.scores import (
 from facesr.evaluation.sheets import Sheet
 from facesr.names import (
     BICUBIC,
+    FACES,
     FULL_SIZE,
     GAN,
     GAN_ENLARGED,
@@ -38,10 +39,11 @@ from facesr.names import (
     GENERATOR_SIZE,
     STARTER,
     UPSAMPLED,
+    EvaluationSet,
+    size_key,
 )
 from facesr.reports import figures
 
-FACES = "faces"
 # Before the name of a recipe: the validation faces as it degrades them.
 VALID = "valid"
 # Of each validation set on the sheet that they share.
@@ -74,10 +76,9 @@ def evaluate(
     params: EvaluateParams,
     *,
     sizes: Sizes,
-    sets: Mapping[str, Path],
+    sets: Mapping[str, EvaluationSet],
     valid: Path,
     validation_sets: Path,
-    fetched: Mapping[str, Path],
     generator: Path,
     gan: Path,
     upsampler: Path,
@@ -90,12 +91,10 @@ def evaluate(
     Args:
         params: Baselines, guards and counts.
         sizes: Sides of the two tables.
-        sets: Folders of pairs by the name of the set.
+        sets: By name; the manifest of `faces` knows the validation faces as well.
         valid: Pairs of the validation faces.
         validation_sets: Folder of packs: the validation faces' views by one recipe each, measured
             as the sets `valid RECIPE`.
-        fetched: Folders with the manifest of the sets' images, by the name of the set; that of
-            `faces` knows the validation faces as well.
         generator: Weights.
         gan: Weights.
         upsampler: Weights.
@@ -117,7 +116,7 @@ def evaluate(
         del tables[GENERATOR_SIZE][STARTER]
     measured = [
         _measure(one, tables, sizes=sizes, minimum_psnr=params.minimum_psnr)
-        for one in _sets(sets, fetched, valid, validation_sets, params.validation_images)
+        for one in _sets(sets, valid, validation_sets, params.validation_images)
     ]
     _write_tables(measured, sizes=sizes, report=report)
     _write_groups(measured, smallest=params.smallest_group, report=report)
@@ -126,9 +125,7 @@ def evaluate(
     reports.write_json(
         summary,
         {
-            one.set.name: {
-                size.replace(" ", "_"): summarise(scores) for size, scores in one.scores.items()
-            }
+            one.set.name: {size_key(size): summarise(scores) for size, scores in one.scores.items()}
             for one in measured
         },
     )
@@ -184,15 +181,14 @@ def _sides(sizes: Sizes) -> dict[str, int]:
 
 
 def _sets(
-    sets: Mapping[str, Path],
-    fetched: Mapping[str, Path],
+    sets: Mapping[str, EvaluationSet],
     valid: Path,
     validation_sets: Path,
     most: int,
 ) -> Iterator[_Set]:
-    entries = {name: read_by_stem(folder) for name, folder in fetched.items()}
-    for name, folder in sets.items():
-        yield _Set(name, folder / LR, folder / HR, entries[name], None)
+    entries = {name: read_by_stem(one.images) for name, one in sets.items()}
+    for name, one in sets.items():
+        yield _Set(name, one.pairs / LR, one.pairs / HR, entries[name], None)
     for folder in sorted(validation_sets.glob("*")):
         yield _Set(f"{VALID} {folder.name}", folder, valid / HR, entries[FACES], most)
 

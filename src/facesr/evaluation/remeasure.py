@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from facesr.names import FULL_SIZE, UPSAMPLED, EvaluationSet
+
 
 def write_scores(
-    weights: Path, set_name: str, table: Path, *, sets: Mapping[str, Path], side: int
+    weights: Path, set_name: str, table: Path, *, sets: Mapping[str, EvaluationSet], side: int
 ) -> None:
     """Measure weights on an evaluation set as `evaluate` does, and write a table like its own.
 
@@ -13,7 +15,7 @@ def write_scores(
         weights: The chain of a registered version.
         set_name: A key of `sets`.
         table: CSV file with the columns of per_image.csv.
-        sets: Folders of pairs by the name of the evaluation set.
+        sets: By name.
         side: Of the originals in pixels.
 
     Raises:
@@ -24,9 +26,8 @@ def write_scores(
     from facesr.data.pairs import HR, LR, load_pairs
     from facesr.enhance.enhancer import Enhancer
     from facesr.evaluation.scores import PRECISION, enhanced_by, score, write_table
-    from facesr.names import FULL_SIZE, UPSAMPLED
 
-    folder = sets[set_name]
+    folder = sets[set_name].pairs
     pairs = load_pairs(folder / LR, folder / HR, hr_size=side)
     chain = enhanced_by(Enhancer.from_checkpoint(weights, precision=PRECISION))
     scores = score({UPSAMPLED: chain}, pairs, label=f"champion on {set_name}")

@@ -25,8 +25,8 @@ from facesr.tracking.records import (
     read_artifact,
     read_card,
     read_record,
+    read_scores,
 )
-from facesr.tracking.runs import metric_name
 from facesr.tracking.seen_images import as_lines, versions_that_saw
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (
@@ -60,11 +60,11 @@ __all__ = [
     "promote",
     "list_runs",
     "list_versions",
-    "metric_name",
     "publish",
     "read_artifact",
     "read_card",
     "read_record",
+    "read_scores",
     "rollback",
     "tracking_uri",
     "versions_that_saw",

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from facesr.errors import DataError, FaceSRError, RegistryError
 from facesr.names import BICUBIC, GAN, GENERATOR_SIZE, STARTER
-from facesr.tracking.gate import Decision, Rule, decide, hold_first, read_scores
+from facesr.stats import read_table
+from facesr.tracking.gate import Decision, Rule, decide, hold_first, scores_of
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.restoring import note_decision
 from facesr.tracking.runs import SCORES_FOLDER, Runs
@@ -75,16 +76,16 @@ def ask_gate(
     champion = champion_number(client)
     if champion == number or WITHDRAWN in version.tags:
         return None
-    text = scores.read_text(encoding="utf-8")
-    own, bicubic = read_scores(text, rule, [rule.method, BICUBIC])
+    measured = read_table(scores.read_text(encoding="utf-8"))
+    own, bicubic = scores_of(measured, rule, [rule.method, BICUBIC])
     references = {BICUBIC: bicubic}
     try:
         # An evaluation of before the starter was measured may be published again.
-        [references["the starter"]] = read_scores(text, rule, [STARTER])
+        [references["the starter"]] = scores_of(measured, rule, [STARTER])
         if champion:
             found = find_version(root, f"{MODEL}/{champion}")
-            table = _table_of(root, runs, found, images, scores.name, rule, measure)
-            [references[f"version {champion}"]] = read_scores(table, rule, [rule.method])
+            text = _table_of(root, runs, found, images, scores.name, rule, measure)
+            [references[f"version {champion}"]] = scores_of(read_table(text), rule, [rule.method])
     except FaceSRError as error:
         serves = f"the champion, version {champion}" if champion else "the starter"
         reason = f"It was not compared with {serves}, on {rule.evaluation_set}: {error}"
@@ -98,7 +99,7 @@ def ask_gate(
     small = rule._replace(size=GENERATOR_SIZE)
     # Where the starter has no row, the first network alone never serves.
     with suppress(DataError):
-        first, starter = read_scores(text, small, [GAN, STARTER])
+        first, starter = scores_of(measured, small, [GAN, STARTER])
         decision = hold_first(decision, first, starter, small)
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)

@@ -5,13 +5,13 @@ Every number comes from the run's own tables.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facesr.data.manifest import Entry, groups_of, read_manifest, source_of
-from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
+from facesr.names import FACES, FULL_SIZE
 from facesr.reports import markdown_table, write_text
-from facesr.stats import Table, paired_interval, read_table
+from facesr.stats import Columns, Table, interval, paired_interval, read_table, served_rows
 
 # A group of fewer images says nothing; an attribute of more values is no group.
 _SMALLEST_GROUP = 3
@@ -42,7 +42,7 @@ def write_card(
         for name, folder in folders.items()
         if (folder / "manifest.csv").is_file()
     }
-    trained = [entry for entry in entries.get("faces", []) if entry.split == "train"]
+    trained = [entry for entry in entries.get(FACES, []) if entry.split == "train"]
     parts = [
         f"# facesr version {number}",
         f"A chain of networks that enlarges and restores images of faces, trained with profile "
@@ -114,11 +114,10 @@ def _consequence(licence: str) -> str:
 
 def _measurement(table: Table) -> str:
     rows = []
-    for set_name, metrics in _ours(table):
-        bicubic = table.get((set_name, FULL_SIZE, BICUBIC), {})
+    for set_name, metrics, bicubic in served_rows(table):
         for metric, values in metrics.items():
             gain = paired_interval(values, bicubic.get(metric, {}))
-            own = paired_interval(values, dict.fromkeys(values, 0.0))
+            own = interval(list(values.values()))
             rows.append(
                 [
                     *(f"{set_name}: {metric}", f"{own.images}", f"{own.mean:.4g}"),
@@ -130,17 +129,17 @@ def _measurement(table: Table) -> str:
 
 def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
-    for set_name, metrics in _ours(table):
-        gains = _psnr_gains(table, set_name, metrics)
+    for set_name, metrics, bicubic in served_rows(table):
+        gains = _psnr_gains(metrics, bicubic)
         members: dict[str, list[str]] = {}
         for entry in entries.get(set_name, []):
             for name, value in groups_of(entry):
                 members.setdefault(f"{name} = {value}", []).append(Path(entry.file).stem)
         kinds = Counter(group.partition(" = ")[0] for group in members)
         for group, stems in sorted(members.items()):
-            own = {stem: gains[stem] for stem in stems if stem in gains}
+            own = [gains[stem] for stem in stems if stem in gains]
             if len(own) >= _SMALLEST_GROUP and kinds[group.partition(" = ")[0]] <= _MOST_GROUPS:
-                gain = paired_interval(own, dict.fromkeys(own, 0.0))
+                gain = interval(own)
                 rows.append(
                     [
                         *(f"{set_name}: {group}", f"{gain.images}"),
@@ -154,8 +153,8 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
 
 def _weak_points(table: Table) -> str:
     lines = []
-    for set_name, metrics in _ours(table):
-        gains = _psnr_gains(table, set_name, metrics)
+    for set_name, metrics, bicubic in served_rows(table):
+        gains = _psnr_gains(metrics, bicubic)
         if not gains:
             continue
         behind = sum(gain < 0 for gain in gains.values())
@@ -172,18 +171,10 @@ def _weak_points(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _ours(table: Table) -> Iterable[tuple[str, Mapping[str, Mapping[str, float]]]]:
-    for (set_name, size, method), metrics in table.items():
-        if (size, method) == (FULL_SIZE, UPSAMPLED):
-            yield set_name, metrics
-
-
-def _psnr_gains(
-    table: Table, set_name: str, metrics: Mapping[str, Mapping[str, float]]
-) -> dict[str, float]:
-    bicubic = table.get((set_name, FULL_SIZE, BICUBIC), {}).get("psnr", {})
+def _psnr_gains(metrics: Columns, bicubic: Columns) -> dict[str, float]:
+    references = bicubic.get("psnr", {})
     return {
-        stem: value - bicubic[stem]
+        stem: value - references[stem]
         for stem, value in metrics.get("psnr", {}).items()
-        if stem in bicubic
+        if stem in references
     }

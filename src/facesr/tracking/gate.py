@@ -5,14 +5,12 @@ bicubic. It is compared image by image, which takes the difference between image
 comparison: on 16 images two means of PSNR differ by chance by more than two good trainings do.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from typing import NamedTuple
 
 from facesr.errors import DataError
-from facesr.stats import Summary, paired_difference
+from facesr.stats import Summary, Table, paired_difference
 
 # Of the metrics that have a better end.
 HIGHER_IS_BETTER = {
@@ -143,32 +141,25 @@ def compare(scores: Mapping[str, float], references: Mapping[str, float], metric
     return difference._replace(mean=sign * difference.mean)
 
 
-def read_scores(text: str, rule: Rule, methods: Sequence[str]) -> list[dict[str, float]]:
-    """Return the metric by image, for each of `methods`, from per_image.csv.
+def scores_of(table: Table, rule: Rule, methods: Sequence[str]) -> list[Mapping[str, float]]:
+    """Return the metric by image for each of `methods`, in their order.
 
     Args:
-        text: CSV with columns set, size, method, stem and the metrics.
+        table: Every metric by image.
         rule: Names the rows and the metric; its method is not read.
-        methods: In the order of the result.
+        methods: Their names.
 
     Raises:
         DataError: The table does not have what the rule names.
     """
-    found: dict[str, dict[str, float]] = {method: {} for method in methods}
-    try:
-        for row in csv.DictReader(StringIO(text)):
-            is_asked = (row["set"], row["size"]) == (rule.evaluation_set, rule.size)
-            if is_asked and row["method"] in found:
-                # An infinite PSNR is written as an empty cell.
-                found[row["method"]][row["stem"]] = float(row[rule.metric] or math.inf)
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"per_image.csv lacks the column {error}. Run: dvc repro -f evaluate"
-        ) from None
-    missing = [method for method in methods if not found[method]]
+    found = [
+        table.get((rule.evaluation_set, rule.size, method), {}).get(rule.metric, {})
+        for method in methods
+    ]
+    missing = [method for method, scores in zip(methods, found, strict=True) if not scores]
     if missing:
         raise DataError(
-            f"per_image.csv has no rows for {', '.join(missing)} at {rule.size} on "
+            f"per_image.csv has no {rule.metric} of {', '.join(missing)} at {rule.size} on "
             f"{rule.evaluation_set}. Correct publish in params.yaml, or run: dvc repro -f evaluate"
         )
-    return [found[method] for method in methods]
+    return found

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from facesr.tracking.lockfile import EVALUATION_RUN
-from facesr.tracking.runs import metric_name
 from facesr.tracking.store import (
     MODEL,
     as_registry_error,
@@ -35,10 +34,6 @@ class ListedVersion:
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Those of the run that measured it last, under MLflow's names."""
-
-    def metric(self, *parts: str) -> float | None:
-        """Look a number of metrics.json up: `metric("faces", "full_size", "bicubic", ...)`."""
-        return self.metrics.get(metric_name(".".join(parts)))
 
 
 @dataclass(frozen=True)

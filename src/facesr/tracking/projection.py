@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from facesr.config import PublishParams
-from facesr.names import FULL_SIZE, UPSAMPLED
+from facesr.names import FULL_SIZE, UPSAMPLED, EvaluationSet
 from facesr.tracking import history
 from facesr.tracking.aliases import (
     DECISION,
@@ -54,9 +54,6 @@ from facesr.tracking.store import (
 
 logger = getLogger(__name__)
 
-# Folders with the manifests of the evaluation sets' images.
-FETCHED = {"faces": Path("data/faces"), "selfies": Path("data/selfies")}
-
 
 def publish(
     root: Path,
@@ -69,7 +66,7 @@ def publish(
     fidelity: Path,
     profile: str,
     gate: PublishParams,
-    sets: Mapping[str, Path],
+    sets: Mapping[str, EvaluationSet],
     measure: Measure,
 ) -> Published:
     """Make MLflow agree with dvc.lock and the report files.
@@ -89,7 +86,7 @@ def publish(
             the enhancer's `strength`.
         profile: The active profile.
         gate: What a new version has to be better in than what served before.
-        sets: Folders of pairs by the name of the evaluation set.
+        sets: By name.
         measure: Measures the champion on a set that it has not been measured on.
 
     Raises:
@@ -132,7 +129,7 @@ def publish(
                 scores=folder / scores,
                 profile=tags.get("profile", profile),
                 rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.confidence),
-                images=sets[gate.evaluation_set],
+                sets=sets,
                 measure=measure,
             )
 
@@ -200,8 +197,7 @@ class _Projection:
     scores: Path
     profile: str
     rule: Rule
-    images: Path
-    """Pairs of the rule's evaluation set."""
+    sets: Mapping[str, EvaluationSet]
     measure: Measure
 
     def write(self, key: str, *, is_judged: bool = True) -> tuple[Published, bool]:
@@ -268,7 +264,7 @@ class _Projection:
         return decided == CHALLENGER or bool(decided and champion_number(self.runs.client))
 
     def _decide(self, version: Any, run_id: str) -> Decision | None:
-        tag = f"dvc.md5.{self.images.as_posix()}"
+        tag = f"dvc.md5.{self.sets[self.rule.evaluation_set].pairs.as_posix()}"
         md5 = evaluation_tags(self.stages, self.metrics_path).get(tag, "")
         return ask_gate(
             self.root,
@@ -328,7 +324,7 @@ class _Projection:
         # Loads PyTorch.
         from facesr.tracking.card import write_card
 
-        data = {name: self.root / path for name, path in FETCHED.items()}
+        data = {name: self.root / one.images for name, one in self.sets.items()}
         with tempfile.TemporaryDirectory() as folder:
             card = Path(folder, CARD)
             write_card(int(version.version), version.tags, self.scores, data, card)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
+from facesr.stats import Table, read_table
 from facesr.tracking import history
 from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
-from facesr.tracking.runs import Runs
+from facesr.tracking.runs import SCORES, Runs
 from facesr.tracking.store import (
     EXPERIMENT,
     MODEL,
@@ -78,6 +79,18 @@ def read_artifact(root: Path, run_id: str, path: str) -> str | None:
     client, experiment_id = connect(root, create=False)
     with as_registry_error(root):
         return Runs(client, experiment_id, {}).read_text(run_id, path)
+
+
+def read_scores(root: Path, record: Record) -> Table:
+    """Return the metrics by image of a state.
+
+    Raises:
+        RegistryError: They are lost.
+    """
+    text = read_artifact(root, record.run_id, SCORES)
+    if text is None:
+        raise RegistryError(f"{record.name} has lost its metrics by image. Run: dvc repro")
+    return read_table(text)
 
 
 def read_card(root: Path, name: str) -> str:

@@ -11,8 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from facesr.names import metric_name
+
 # Of a parent run's artifacts: what the gate and comparisons read.
 SCORES_FOLDER = "evaluation"
+SCORES = f"{SCORES_FOLDER}/per_image.csv"
 CARD = "card.md"
 # Of a fetching stage's artifacts: which images there were, and under which licence.
 MANIFESTS_FOLDER = "manifests"
@@ -127,11 +130,6 @@ class Runs:
 
         with Image.open(path) as image:
             self.client.log_image(run_id, image, key=key, step=step, synchronous=True)
-
-
-def metric_name(name: str) -> str:
-    """Replace what MLflow refuses in a name."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

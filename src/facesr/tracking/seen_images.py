@@ -8,14 +8,13 @@ from typing import Any
 
 from facesr.data.manifest import Entry
 from facesr.data.removed import digest_of_origin
+from facesr.names import SELFIES
 from facesr.tracking.runs import Runs
 from facesr.tracking.store import MODEL, as_registry_error, connect, database_file, is_embedded
 
 # Written by the stages that fetch, stored with their runs; see facesr.data.fetch.
 STAGES = ("fetch_faces", "fetch_selfies")
 LIST = "images.csv"
-# The split of the second evaluation set.
-SELFIES = "selfies"
 
 
 def versions_that_saw(
