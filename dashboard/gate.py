@@ -56,8 +56,7 @@ class Gate:
         """Wait for a slot, works, and frees the slot however it ends.
 
         Args:
-            work: What needs the slot.
-            tell: Called with the number of those ahead, four times a second. It may raise, which
+            tell: Called four times a second with the number of requests ahead. It may raise, which
                 gives the place up: a visitor who left or pressed Cancel.
             ticket: The place in the queue, from `enter`; None takes one.
 

@@ -105,10 +105,8 @@ def enhance(
     """Checks, decodes and enhances one image.
 
     Args:
-        data: The file's bytes.
-        settings: What was asked for.
-        on_queue: Told how many are ahead. It may raise, which gives the place up.
-        on_progress: Told the tiles that are done and their number. It may raise likewise.
+        on_queue: Called with the number of requests ahead; may raise to give the place up.
+        on_progress: Called with (tiles done, tiles in total); may raise likewise.
         ticket: The place in the queue, from `Gate.enter`; None takes one.
 
     Raises:
@@ -182,7 +180,6 @@ def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.
     """Encode a result for download, with its provenance in the metadata.
 
     Args:
-        enhanced: The result.
         file_format: JPEG and WebP are written with quality 95.
         blend: Share of the model's image; the rest is the bicubic enlargement.
     """

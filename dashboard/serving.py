@@ -104,7 +104,6 @@ class Serving:
     """Loads models from one project's registry; safe to share between threads.
 
     Args:
-        root: The project's root.
         max_age: Seconds for which the registry's answer is believed.
     """
 
@@ -138,7 +137,7 @@ class Serving:
         A stale answer is renewed beside; None where there is none yet.
 
         Args:
-            wait_seconds: Since the question was put. Who asks again meanwhile waits no longer.
+            wait_seconds: Counted from the first request; concurrent callers share the deadline.
         """
         if self._catalogue is None or time.monotonic() - self._asked > self.max_age:
             if self._asker is None or not self._asker.is_alive():

@@ -33,9 +33,6 @@ def divider(
     Args:
         before: Address or data URI of the left image.
         after: Of the right image, which has the same size.
-        key: Streamlit's key of the component.
-        before_label: What the left image is.
-        after_label: What the right image is.
         size: Width and height in pixels; small images are not shown larger than twice that.
         subject: What both show, for screen readers.
     """

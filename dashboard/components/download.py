@@ -39,11 +39,8 @@ def download_button(
     """Draw the button.
 
     Args:
-        label: On the button.
         file: What it saves; the visitor keeps it while the button can be pressed.
-        key: Streamlit's key of the component.
         saves_all: Whether no unsaved work is left after it.
-        primary: Whether it is the view's most important button.
     """
     work().offered.append(file)
     _download(

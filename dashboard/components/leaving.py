@@ -19,7 +19,6 @@ def ask_before_leaving(*, key: str, ask: bool) -> None:
     """Make the browser ask, in its own words, before a page with unsaved work is left.
 
     Args:
-        key: Of the component.
         ask: Whether there is unsaved work.
     """
     _leaving(key=key, data={"ask": ask})

@@ -24,9 +24,7 @@ def show(result: Result, *, blend: float, file_format: service.Format, saves_all
     """Draw a result.
 
     Args:
-        result: What is drawn.
         blend: Share of the model's image in what is seen and downloaded.
-        file_format: Of the download.
         saves_all: Whether no unsaved work is left after the download.
     """
     enhanced = result.enhanced

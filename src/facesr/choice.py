@@ -26,9 +26,6 @@ def load(
     Args:
         model: `facesr@champion` (any alias), `facesr/3`, the path of a weights file, `starter` or
             `bicubic`; None takes the best that is there.
-        root: The project's root, whose registry is asked.
-        device: As in `Enhancer`.
-        precision: As in `Enhancer`.
 
     Raises:
         RegistryError: The version is not registered, or the registry does not answer.
@@ -78,8 +75,6 @@ def from_registry(
     Args:
         reference: `facesr@champion` (any alias) or `facesr/3` (a number).
         root: Project whose MLflow store is asked where MLFLOW_TRACKING_URI is not set.
-        device: As in `Enhancer`.
-        precision: As in `Enhancer`.
 
     Raises:
         RegistryError: The reference names nothing, or the store does not answer.

@@ -590,12 +590,11 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
     """Read params.yaml and recipes.yaml beside it, and check all of both.
 
     Args:
-        path: params.yaml.
         any_device: Accept a computer without a GPU even where the profile asks for one.
 
     Raises:
-        ParamsError: A file is missing or unreadable, or keys are unknown, missing or mistyped
-            (all of them in one message), or the profile asks for a GPU that is not there.
+        ParamsError: A file is missing or unreadable, or keys are unknown, missing or mistyped (all
+            of them in one message), or the profile asks for a GPU that is not there.
     """
     params = check_params(read_yaml(path), path, path.parent)
     if params.require_gpu and not any_device and not _has_gpu():

@@ -32,7 +32,6 @@ def map_in_processes(
 
     Args:
         function: Can be pickled, as its items and results.
-        items: The work.
         workers: Processes; None takes one for each core, fewer for little work.
     """
     if workers is None:
@@ -81,7 +80,6 @@ def map_in_threads(
     """Apply `function` to every item in threads, for work that waits or releases Python's lock.
 
     Args:
-        function: The work.
         items: Results come in their order.
     """
     with ThreadPoolExecutor(cores()) as pool:

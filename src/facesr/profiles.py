@@ -21,7 +21,6 @@ def compose(name: str, folder: Path = PROFILES) -> str:
     """Return params.yaml of a profile, in the form in which DVC writes it.
 
     Args:
-        name: Of the profile.
         folder: Holds NAME.yaml for each profile.
 
     Raises:
@@ -57,7 +56,6 @@ def load_profile(name: str, root: Path = Path()) -> Params:
     """Return the parameters of a profile without writing params.yaml.
 
     Args:
-        name: Of the profile.
         root: The project's root, which holds profiles/ and recipes.yaml.
 
     Raises:

@@ -30,7 +30,6 @@ def describe(root: Path, name: str) -> dict[str, Any]:
     """Gathers everything that is known of a version, as plain values.
 
     Args:
-        root: The project's root.
         name: As for `read_record`.
 
     Raises:
@@ -70,7 +69,6 @@ def as_text(lineage: Mapping[str, Any], *, everything: bool = False) -> str:
     """Render what `describe` found for a terminal.
 
     Args:
-        lineage: As from `describe`.
         everything: Also files, parameters, runs, and all metrics: hundreds of lines.
     """
     lines: list[str] = []

@@ -42,7 +42,6 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
     """Measure the registered weights again and compare every number.
 
     Args:
-        root: The project's root.
         name: A version, as for `read_record`.
         sets: By name.
 

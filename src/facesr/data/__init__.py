@@ -1,1 +1,1 @@
-"""From fetched images to the batches of a training."""
+"""Data from the sources to the batches of a training."""

@@ -1,4 +1,4 @@
-"""From fetched folders to pairs: every face beside its low-resolution view, in packs."""
+"""Pairs of fetched faces and their low-resolution views, in packs."""
 
 import shutil
 import zlib
@@ -43,20 +43,19 @@ class _Shown(NamedTuple):
     split: str
     output: Path
     allowed: Mapping[str, Entry]
-    """By stem: the first images that may be shown."""
+    """First images that may be shown, by stem."""
 
 
 class _Work(NamedTuple):
-    """What is done to each face, and where the results go."""
+    """Degradation of each face, and the packs of the results."""
 
     degradation: Degradation
     lr_size: int
     hr_sides: tuple[int, ...]
     seed: tuple[int, ...]
     lr: Path
-    """Pack."""
     hr: Path | None
-    """Pack; None writes the low-resolution views only."""
+    """None writes the low-resolution views only."""
 
 
 def write_pairs(
@@ -79,20 +78,18 @@ def write_pairs(
     Args:
         sources: Folders with a manifest each.
         outputs: Folder for each split of the manifests; replaced at the end.
-        params: Names the recipe of the pairs.
-        recipes: By name.
-        suite: Names of the recipes by which the validation faces are stored as well.
+        suite: Names of further recipes for the validation faces.
         sizes: `lr` holds lr_size, `hr` holds generator_size and hr_size.
-        validation_sets: Gets a pack NAME of the validation faces' views by each recipe of
-            `suite`, in the order of the pairs.
-        seed: Every image has a random generator of its own, from the seed and its content.
-        report: Gets `sheet.png` with the first pairs of each split, and a sheet for each recipe
-            that is used.
+        validation_sets: Folder for a pack NAME of the validation faces for each recipe of `suite`,
+            in the order of the pairs.
+        seed: With an image's content, the seed of its random generator.
+        report: Folder for `sheet.png` with the first pairs of each split, and a sheet for each
+            recipe.
         workers: Processes; None takes one for each core.
 
     Raises:
-        DataError: A manifest is missing, or an image in it is, or one stands in two splits, or
-            the disk is too small.
+        DataError: A manifest or one of its images is missing, an image is in two splits, or the
+            disk is too small.
     """
     entries = [(folder, entry) for folder in sources for entry in read_manifest(folder)]
     _check_splits_are_apart([entry for _, entry in entries])

@@ -1,6 +1,6 @@
-"""Download a set of files: several at a time, each verified before it gets its name.
+"""Download of a set of files: several at a time, each verified before it gets its name.
 
-What is there and right is not fetched again: an interrupted set goes on with what is missing.
+Correct files are not downloaded again: an interrupted set continues with the missing ones.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ MOST_FAILURES = 10  # a host that fails so many files fails the others too
 
 
 class RemoteFile(NamedTuple):
-    """What to download; size (bytes) and md5 are None where nobody has published them."""
+    """File to download; size (bytes) and md5 are None if nobody has published them."""
 
     url: str
     path: Path
@@ -44,13 +44,12 @@ def download(files: Sequence[RemoteFile], *, folder: Path, label: str) -> None:
     """Download the files that are missing or wrong.
 
     Args:
-        files: Their paths lie in `folder`.
-        folder: Where users may put a copy of what a host refuses.
-        label: For the progress bar.
+        files: Files with paths in `folder`.
+        folder: Place for users' copies of files that a host refuses.
 
     Raises:
-        DataError: The disk is too small or cannot be written, or files could not be downloaded; the
-            message says how many, and why the first could not.
+        DataError: The disk is too small or cannot be written, or downloads failed; the message has
+            their number and the first reason.
     """
     with ThreadPoolExecutor(WORKERS) as pool:
         right = tqdm(pool.map(_is_right, files), "verify", len(files), disable=None)
@@ -100,7 +99,7 @@ def _is_right(file: RemoteFile) -> bool:
 
 
 def _fetch(file: RemoteFile, session: Any, bar: Any, stopped: threading.Event) -> str:
-    """Return why the file could not be downloaded, or an empty text."""
+    """Download a file; return the reason of a failure, or ""."""
     retry = RETRY
     while not stopped.is_set():
         try:
@@ -145,7 +144,7 @@ def _attempt(file: RemoteFile, session: Any, bar: Any, stopped: threading.Event)
 
 
 def _open(session: Any, url: str, *, may_confirm: bool = True) -> Any:
-    """Return the answer that is the file; Google Drive's question about viruses is confirmed."""
+    """Return the response with the file; confirm Google Drive's question about viruses."""
     response = session.get(url, stream=True, timeout=TIMEOUT)
     is_page = "text/html" in response.headers.get("Content-Type", "")
     page = response.text if is_page else ""

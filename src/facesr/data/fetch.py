@@ -1,7 +1,7 @@
-"""Where images come from: one way in, one manifest out.
+"""Fetching of images from a source.
 
-`fetch` draws or reads square images of one size, writes them as PNG, splits them, and records
-every file in `manifest.csv` and every refused one in the report.
+`fetch` draws or reads square images of one size, writes them as PNG, splits them, and records every
+file in `manifest.csv` and every refused one in the report.
 """
 
 import json
@@ -61,18 +61,17 @@ def fetch(
     """Fill `output` with square PNG images and their manifest.
 
     Args:
-        params: Source and count.
         size: Side of the images in pixels.
-        seed: Chooses among a source's images, draws the generated ones, and splits.
-        splits: Names and shares; the first one takes what the others leave.
-        output: Is replaced once all is there.
-        report: Gets `set_aside.csv`, `summary.json`, `images.csv` and, where the images may be
+        seed: Seed of the choice among images, of the drawn ones, and of the split.
+        splits: Names and shares; the first one gets the rest.
+        output: Folder, replaced at the end.
+        report: Folder for `set_aside.csv`, `summary.json`, `images.csv` and, if images may be
             shown, `sheet.png`.
-        removed: List of the images that must not be taken.
+        removed: List of images that must not be taken.
 
     Raises:
-        DataError: The source is missing, damaged or shares images with `output`, there are too
-            few usable images to fill every split, or the disk is full.
+        DataError: The source is missing, damaged or shares images with `output`, there are too few
+            usable images to fill every split, or the disk is full.
     """
     if params.count < len(splits):
         raise DataError(
@@ -143,7 +142,7 @@ def _draw_softly(seed: int, index: int, size: int, blur_sigma: tuple[float, floa
 def _take(
     offer: Offer, count: int, part: Path, removed: Removed
 ) -> tuple[list[_Made], list[tuple[str, str]]]:
-    """Make images until there are enough; return them and what was set aside."""
+    """Make images until there are enough; return them and those set aside."""
     made: list[_Made] = []
     refused = list(offer.set_aside)
     wanted = []

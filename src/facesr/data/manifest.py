@@ -1,4 +1,4 @@
-"""The list of a fetched folder's images: what each is, where it came from, what it is for."""
+"""Manifest of a fetched folder: origin, licence, split and digest of every image."""
 
 import csv
 import json
@@ -25,26 +25,26 @@ class Entry(NamedTuple):
     file: str
     split: str
     origin: str
-    """Where the image was taken from: a path below the source's folder, or `SOURCE:NAME`."""
+    """Path below the source's folder, or `SOURCE:NAME`."""
     size: str
     """Side in pixels, as a decimal number."""
     sha256: str
-    """Of the PNG file."""
+    """Digest of the PNG file."""
     licence: str
     attribution: str = ""
-    """Author and address, or what else the licence asks for."""
+    """Author and address, or other text that the licence requires."""
     identity: str = ""
-    """Who is shown, by any name; empty where nobody knows."""
+    """Name or number of the person; "" if unknown."""
     attributes: str = "{}"
-    """What else is known, as JSON of names and values."""
+    """Further attributes, as JSON of names and values."""
     source_sha256: str = ""
-    """Of the file that the image was made from, where its origin is only a name in a folder."""
+    """Digest of the source file, if the origin is only a name in a folder."""
 
 
 def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield names and values of the groups that an image belongs to: its source, its attributes.
+    """Yield names and values of an image's groups: its source, its attributes.
 
-    Attributes in fractions, such as a popularity, are measurements and part nothing.
+    Attributes in fractions, such as a popularity, are measurements and make no groups.
     """
     yield "source", source_of(entry)
     for name, value in json.loads(entry.attributes).items():
@@ -53,25 +53,25 @@ def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def source_of(entry: Entry) -> str:
-    """Name the source of an image: `generated`, `ffhq`, `selfie` or `folder`."""
+    """Return the source of an image: `generated`, `ffhq`, `selfie` or `folder`."""
     source, colon, _ = entry.origin.partition(":")
     return source if colon else "folder"
 
 
 def may_be_shown(entry: Entry) -> bool:
-    """Tells whether an image may stand on a sheet; the Selfie Data Set's may not."""
+    """Return whether an image may be on a sheet; the Selfie Data Set's may not."""
     return NOT_TO_BE_SHOWN not in entry.licence
 
 
 def notice(entries: Iterable[Entry]) -> str:
-    """Return the words that a sheet of these images carries; none for drawn ones."""
+    """Return the notice for a sheet of these images; "" for drawn ones."""
     if all(source_of(entry) == GENERATED for entry in entries):
         return ""
     return " (photographs of others: look, do not pass on)"
 
 
 class Fault(NamedTuple):
-    """Something in which a folder differs from its manifest."""
+    """Difference between a folder and its manifest."""
 
     file: str
     what: str
@@ -87,7 +87,7 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
     """Compare every file of a fetched folder with the manifest.
 
     Returns:
-        How many images the manifest names, and what is missing, changed or not named by it.
+        The number of images in the manifest, and missing, changed and unknown files.
 
     Raises:
         DataError: There is no manifest, or it is damaged.
@@ -113,7 +113,7 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
 
 
 def read_by_stem(folder: Path) -> dict[str, Entry]:
-    """Read the rows of a folder's manifest by the name that its pairs have.
+    """Return the rows of a folder's manifest by the stem of their file.
 
     Raises:
         DataError: As `read_manifest`.

@@ -1,9 +1,9 @@
-"""Packs: images of equal size in one array, which a training reads without decoding anything.
+"""Packs: images of equal size in one array, which a training reads without decoding.
 
-A pack is a folder: `stems.txt` names the images in order, one a line, and `SIDE.npy` holds them
-as uint8 (N, 3, SIDE, SIDE). The arrays are memory-mapped: opening one costs nothing, and only the
-images that are looked at are read. `SIDE.digests` holds 16 bytes for each image, (N, 16), which
-show whether two packs are the same without reading them. Seventy thousand faces are five files.
+A pack is a folder: `stems.txt` has the names of the images in order, one a line, and `SIDE.npy`
+holds them as uint8 (N, 3, SIDE, SIDE). The arrays are memory-mapped, so only used images are read.
+`SIDE.digests` holds 16 bytes for each image, (N, 16), by which packs are compared without reading
+them.
 """
 
 import errno
@@ -31,7 +31,7 @@ DIGEST_SIZE = 16  # bytes
 
 
 def is_pack(folder: Path) -> bool:
-    """Tells a pack from a folder of image files."""
+    """Return whether a folder is a pack."""
     return (folder / STEMS).is_file()
 
 
@@ -39,13 +39,13 @@ def is_pack(folder: Path) -> bool:
 def new_pack(
     folder: Path, stems: Sequence[str], sides: Sequence[int], *, name: Path | None = None
 ) -> Iterator[Path]:
-    """Make room for a pack; `folder` appears whole at the end, or not at all.
+    """Make room for a pack, which appears atomically at the end.
 
     Args:
-        folder: Is replaced.
+        folder: Pack; replaced.
         stems: Names of the images, in the order of the arrays.
         sides: Sides of the square images in pixels, one array each.
-        name: For messages, where it is not the folder.
+        name: For messages, instead of the folder.
 
     Yields:
         The folder to fill through `write` or `writable`, from any process.
@@ -81,11 +81,8 @@ def write(folder: Path, side: int, position: int, image: "np.ndarray[Any, Any]")
 def fingerprint(array: Path) -> bytes:
     """Return the digests of an array's images, in order.
 
-    They are read where they are recorded and the array was not written since; else the images are.
-    Where these agree with what is recorded, as after a copy, that is noted for the next time.
-
-    Args:
-        array: `SIDE.npy` of a pack.
+    Recorded digests are used if the array was not written since. Otherwise they are computed; if
+    they agree with the recorded ones, as after a copy, this is recorded for the next time.
     """
     recorded = array.with_suffix(DIGESTS)
     known = recorded.read_bytes() if recorded.is_file() else b""
@@ -112,7 +109,7 @@ def _digests_of(images: "np.ndarray[Any, Any]") -> bytes:
 
 
 def _complete(array: Path) -> None:
-    """Record the digests of images that came through `writable`, and the time of recording."""
+    """Record the digests of images written through `writable`, and the time."""
     recorded = array.with_suffix(DIGESTS)
     digests = np.memmap(recorded, mode="r+").reshape(-1, DIGEST_SIZE)
     missing = np.flatnonzero(~digests.any(1))
@@ -132,7 +129,6 @@ def read_pack(folder: Path, side: int | None = None) -> Tensor:
     """Open a pack's images of one side.
 
     Args:
-        folder: The pack.
         side: In pixels; None takes the only one.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pairs: one face in both resolutions, from files, and in batches."""
+"""Pairs of a face in both resolutions, and batches of them."""
 
 import json
 import math
@@ -27,25 +27,25 @@ FRESH = "fresh.json"
 # Batches that are made while the training works on another one.
 BATCHES_AHEAD = 2
 WHOLE = slice(None)
-"""The shard of a batch of a process that trains alone."""
+"""Shard of a process that trains alone."""
 
 
 class FreshViews(NamedTuple):
-    """How trainings draw new low-resolution views."""
+    """Random low-resolution views, drawn during the training."""
 
     degradation: Degradation
     sizes: tuple[float, float]
-    """The least and the most of a crop's size beside the stored original's, in (0, 1]: a network
-    sees large faces and small ones, which have other detail."""
+    """Bounds of a face's size as a share of the original's, in (0, 1]: large and small faces have
+    different detail."""
 
     def to_json(self) -> str:
-        """Write down all of its numbers."""
+        """Return all of its numbers."""
         recipes = json.loads(self.degradation.to_json())
         return json.dumps({"sizes": self.sizes, "recipes": recipes}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the output of `to_json`."""
         content = json.loads(text)
         least, most = content["sizes"]
         return cls(Degradation.from_json(json.dumps(content["recipes"])), (least, most))
@@ -60,7 +60,7 @@ class Pairs(NamedTuple):
     hr: Tensor
     """(N, 3, H, W) uint8."""
     fresh: FreshViews | None = None
-    """None where the stored views are all there are."""
+    """None if only the stored views exist."""
 
     @property
     def scale(self) -> int:
@@ -69,11 +69,9 @@ class Pairs(NamedTuple):
 
 
 def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
-    """Open two packs, or reads two folders of image files, with equal stems.
+    """Open two packs, or read two folders of image files, with equal stems.
 
     Args:
-        lr: The networks' inputs.
-        hr: The originals.
         hr_size: Side of the originals in pixels; image files are reduced to it (bicubic, 8 bit).
 
     Raises:
@@ -130,7 +128,6 @@ def draw_crops(
     """Draw one square from each chosen pair, at a random place and mirrored by chance.
 
     Args:
-        pairs: The images.
         indices: (N,) positions in `pairs`.
         crop_size: Side in low-resolution pixels; squares that are to be reduced are larger.
         rng: Source of place, size and mirroring.
@@ -165,21 +162,18 @@ def _square(faces: Tensor, crop: Crop, scale: int) -> Tensor:
 
 
 class TrainBatches:
-    """Endless variety, finite epochs: each iteration over it is the next epoch.
+    """Batches of random crops: each iteration is the next epoch.
 
-    Order, place, size and mirroring of crops follow from (seed, epoch) alone. Where the pairs have
-    fresh views, every crop gets a new one, from (seed, epoch, position): on the device, in threads
-    on all cores where that is the CPU, a few batches ahead. A view does not depend on the number of
-    threads.
+    Order, place, size and mirroring of crops follow from (seed, epoch) alone. If the pairs have
+    fresh views, every crop gets a new one, from (seed, epoch, position): on the device, on a CPU in
+    threads on all cores, a few batches ahead. A view does not depend on the number of threads.
 
     Args:
-        pairs: The images.
         batch_size: Crops of a whole batch.
         crop_size: Side in low-resolution pixels.
-        crops_per_pair: In an epoch.
-        seed: Of all epochs.
-        device: Where fresh views are made and lie; stored ones lie on the CPU.
-        shard: Which crops of each batch are made and given.
+        crops_per_pair: Crops in an epoch.
+        device: Device of fresh views; stored ones are on the CPU.
+        shard: Crops of each batch for this process.
 
     Raises:
         DataError: An epoch has fewer crops than a batch.
@@ -211,11 +205,11 @@ class TrainBatches:
         self.go_to(0, 0)
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Make the next iteration that of `epoch`, from its batch number `batch` on."""
+        """Continue with `epoch` at its batch number `batch`."""
         self.epoch, self._start = epoch, batch
 
     def __len__(self) -> int:
-        """Batches in an epoch; an incomplete last one is left out."""
+        """Return the number of complete batches in an epoch."""
         return self.count // self.crops
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -258,16 +252,15 @@ def draw_views(
     start: int = 0,
     workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return an epoch's batches with new low-resolution views, as `cut` does with the stored ones.
+    """Yield an epoch's batches with new low-resolution views, as `cut` does with the stored ones.
 
     Args:
-        pairs: With fresh views.
-        batches: What to cut.
+        pairs: Pairs with fresh views.
+        batches: Crops by batch.
         crop_size: Side of the views in pixels; a larger crop of the original is reduced first.
-        seed: Of all epochs.
         epoch: A crop's view follows from seed, epoch, and the crop's position in the epoch.
-        device: Where the work is done and the batches lie.
-        shard: Which crops of each batch are made and given; positions count all of them.
+        device: Device of the computation and the batches.
+        shard: Crops of each batch for this process; positions count all of them.
         start: Position in the epoch of the first crop of `batches`.
         workers: Threads; None takes one for each core, and one for a GPU.
     """
@@ -325,7 +318,7 @@ class WholeBatches:
         self.batch_size = batch_size
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Changes nothing: all epochs are alike, and each iteration is a whole one."""
+        """Do nothing: all epochs are alike, and each iteration is a whole one."""
 
     def __len__(self) -> int:
         return -(-len(self.pairs.stems) // self.batch_size)

@@ -1,8 +1,8 @@
-"""The list of images that must not come back, because someone asked for it.
+"""List of images that must not come back, such as on a person's request.
 
-`removed.csv` is kept under version control, so that every clone obeys it. It holds hashes only: of
-the PNG file, and of the origin, which stays the same when the image's size is changed: a data
-set's name of the image, or of images in folders, whose names say little, the file itself.
+`removed.csv` is under version control, so that it holds in every clone. It contains hashes only: of
+the PNG file, and of the origin, which does not change with the image's size: a data set's name of
+the image, or for images in folders, whose names say little, the file itself.
 """
 
 import csv
@@ -21,20 +21,20 @@ FEWEST_DIGITS = 12
 
 
 class Removed(NamedTuple):
-    """What is on the list."""
+    """Hashes on the list."""
 
     files: frozenset[str]
     origins: frozenset[str]
 
     def has(self, *, sha256: str = "", origin: str = "", source_sha256: str = "") -> bool:
-        """Tells whether an image with that content, from that place or file is on the list."""
+        """Return whether an image of that content, origin or file is on the list."""
         return sha256 in self.files or not self.origins.isdisjoint(
             (hash_origin(origin), source_sha256)
         )
 
 
 def read_removed(path: Path) -> Removed:
-    """Read the list; a missing file is an empty one.
+    """Read the list; a missing file is an empty list.
 
     Raises:
         DataError: It is damaged.
@@ -50,15 +50,14 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
 
     Args:
         digests: SHA-256 of PNG files as in the manifests, or their first digits.
-        folders: Fetched folders; those that do not exist are passed over.
-        path: The list.
+        folders: Fetched folders; missing ones are skipped.
 
     Returns:
-        The manifests' entries of what was deleted.
+        The manifests' entries of the deleted images.
 
     Raises:
-        DataError: A digest is too short, or belongs to no image or to several; nothing has been
-            deleted then.
+        DataError: A digest is too short, or belongs to no image or to several; nothing is deleted
+            then.
     """
     entries = {folder: read_manifest(folder) for folder in folders if folder.is_dir()}
     found: dict[str, list[tuple[Path, Entry]]] = {}
@@ -107,10 +106,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def digest_of_origin(entry: Entry) -> str:
-    """Return what the list holds of where an image came from."""
+    """Return the list's hash of an image's origin."""
     return entry.source_sha256 or hash_origin(entry.origin)
 
 
 def hash_origin(origin: str) -> str:
-    """SHA-256 of a manifest's origin, as the list holds it."""
+    """Return the SHA-256 of a manifest's origin, as in the list."""
     return hashlib.sha256(origin.encode()).hexdigest()

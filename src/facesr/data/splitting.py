@@ -1,4 +1,4 @@
-"""Who is trained on and who is measured: nobody in two splits."""
+"""Split of persons into training and evaluation, none of them in two splits."""
 
 import hashlib
 from collections import Counter
@@ -9,22 +9,21 @@ from facesr.errors import DataError
 
 
 class Item(NamedTuple):
-    """An image as far as splitting looks at it."""
+    """Identity and split of an image."""
 
     name: str
     identity: str
-    """Empty: a person of its own."""
+    """"" stands for a person of its own."""
     split: str
-    """Where the data set itself appoints one; empty elsewhere."""
+    """Split in the data set itself, else ""."""
 
 
 def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list[str]:
     """Assign a split to every image, the same to all images of one person.
 
     Args:
-        items: The images, in any order: the result does not depend on it.
-        shares: Names and shares; the first one takes what the others leave.
-        seed: Chooses who goes where.
+        items: Images in any order, on which the result does not depend.
+        shares: Names and shares; the first one gets the rest.
 
     Returns:
         The names, in the order of `items`.

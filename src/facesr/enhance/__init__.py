@@ -1,1 +1,1 @@
-"""The finished tool: image in, enlarged image out; files, folders, videos and clusters."""
+"""Enhancement of images, files, folders and videos, also on clusters."""

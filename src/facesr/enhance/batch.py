@@ -1,7 +1,7 @@
-"""Many image files through one Enhancer: which go where, and each of them once.
+"""Enhancement of many files, each of them once.
 
-A file that cannot be enhanced is reported and does not stop the others. A result appears whole or
-not at all, so that a run that was stopped goes on where it was.
+A failure is reported and does not stop the others. Results are written atomically, so that an
+interrupted run continues where it was.
 """
 
 import logging
@@ -42,7 +42,7 @@ class Options:
 
     enhance: EnhanceOptions = DEFAULTS
     file_format: Format | None = None
-    """None keeps that of each image."""
+    """Format of the results; None keeps that of each image."""
     quality: int = photos.QUALITY
     keep_metadata: bool = True
     keep_gps: bool = False
@@ -52,14 +52,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image."""
+    """Outcome for one file."""
 
     job: Job
     status: Status
     error: str = ""
     stale: Literal["", "older", "options"] = ""
-    """What a result that was there already seems to be: older than its image, or made with other
-    options."""
+    """Set if an existing result seems older than its image or made with other options."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     model: str = ""
@@ -70,14 +69,14 @@ class Outcome:
     """Share of the result's values at the ends of the range."""
     input_clipped_fraction: float | None = None
     luma_shift: float | None = None
-    """Mean brightness of the result less that of the image, in grey levels of 255."""
+    """Mean brightness of the result minus that of the image, in grey levels of 255."""
     before: Photo | None = None
     after: Photo | None = None
-    """Where they were asked for."""
+    """Result, if images are kept."""
 
 
 class StoppedError(Exception):
-    """The work was called off."""
+    """The work was cancelled."""
 
 
 def run(
@@ -89,17 +88,15 @@ def run(
     keep_images: int = 0,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
-    """Enhance the images and yield what became of each, as it is known.
+    """Enhance files and yield their outcomes as they finish.
 
-    When the caller stops listening, what has begun is broken off and leaves nothing behind.
+    If the caller stops iterating, unfinished work is cancelled and leaves nothing behind.
 
     Args:
-        enhancer: Shared by all workers.
-        jobs: From `jobs.plan`.
-        options: For all of them.
-        workers: Images that are worked on at a time.
-        keep_images: Of the first so many, the outcome holds the images themselves.
-        on_tile: Told the progress within an image.
+        jobs: Jobs from `jobs.plan`.
+        workers: Images in work at a time.
+        keep_images: Number of first outcomes that keep their images.
+        on_tile: Called with the progress within an image.
     """
     stop = threading.Event()
 
@@ -140,17 +137,14 @@ def enhance_file(
     keep: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Enhance one file; the outcome reports whatever goes wrong.
+    """Enhance one file; errors become part of the outcome.
 
     Args:
-        enhancer: The Enhancer.
-        job: The file and its result.
-        options: How.
-        keep: Gives the images back with the outcome.
-        on_progress: As in `Enhancer.enhance`; raises `StoppedError` to break off.
+        keep: Keep the images in the outcome.
+        on_progress: As in `Enhancer.enhance`; raises `StoppedError` to cancel.
 
     Raises:
-        StoppedError: `on_progress` said so.
+        StoppedError: Raised by `on_progress`.
     """
     start = time.perf_counter()
     try:
@@ -205,7 +199,7 @@ def _enhance_video(
     options: Options,
     on_progress: Callable[[int, int], None] | None,
 ) -> Outcome:
-    """As `enhance_file`; errors are raised."""
+    """Enhance a video as `enhance_file`; errors are raised."""
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):
         raise DataError(f"{job.source}: videos are enhanced on this machine. Copy it here first.")
     start = time.perf_counter()
@@ -240,7 +234,7 @@ def _failed(job: Job, reason: str) -> Outcome:
 
 
 def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "options"]:
-    """Compare a result that is there with its image and with how it would be made now."""
+    """Compare an existing result with its image and with the present options."""
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):
         return ""  # each would have to be fetched
     try:
@@ -260,7 +254,7 @@ def _stale(job: Job, model: str, options: Options) -> Literal["", "older", "opti
 
 
 def _software(model: str, options: Options, file_format: Format | None) -> str:
-    """What made a result, for its metadata: the version, all that changes pixels, the model."""
+    """Return the metadata of a result: version, options that change pixels, model."""
     asked = replace(options.enhance, tile=None, faces="off")
     how = [
         f"{name} {value:g}" if name == "scale" else f"{name} {value}"
@@ -275,13 +269,13 @@ def _software(model: str, options: Options, file_format: Format | None) -> str:
 
 
 def file_format(photo: Photo, options: Options, target: Place | None = None) -> Format:
-    """Return the format of a result, which the target's name or the options ask for."""
+    """Return the format of a result, by the target's name or the options."""
     by_name = ENDINGS.get(target.suffix.lower()) if target else None
     return by_name or options.file_format or photo.format
 
 
 def notes_on(photo: Photo, options: Options, target: Place | None = None) -> tuple[str, ...]:
-    """Return what a person should know of a result: also what its format cannot hold."""
+    """Return notes on a result, also on losses in its format."""
     chosen = file_format(photo, options, target)
     losses = photos.losses(photo, chosen, keep_metadata=options.keep_metadata)
     return (*photo.notes, *losses)

@@ -1,10 +1,10 @@
-"""Several shots of one scene, made into one image on a finer grid.
+"""Several shots of one scene, fused to one image on a finer grid.
 
-A hand is never still: every shot of a burst samples the scene a fraction of a pixel away, and
-together they hold what none of them does. Shots are registered by phase correlation and fused by
-iterated back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L) with
-a robust mean, so that what moved in one shot leaves no ghost (Zomet, Rav-Acha, Peleg 2001,
-https://doi.org/10.1109/CVPR.2001.990535, who take the median; it costs 1 dB more noise).
+Every shot of a handheld burst samples the scene at another fraction of a pixel. Shots are
+registered by phase correlation and fused by iterated back-projection (Irani and Peleg 1991,
+https://doi.org/10.1016/1049-9652(91)90045-L) with a robust mean, so that motion in one shot leaves
+no ghost (Zomet, Rav-Acha, Peleg 2001, https://doi.org/10.1109/CVPR.2001.990535, use the median; it
+costs 1 dB more noise).
 """
 
 import math
@@ -32,23 +32,22 @@ LARGEST_DEVIATION = 0.04
 
 
 class Registration(NamedTuple):
-    """Where the shots lie beside the reference."""
+    """Positions of the shots relative to the reference."""
 
     reference: int
     """Position of the sharpest shot."""
     shifts: tuple[tuple[float, float], ...]
-    """Down and right in pixels: shot(y, x) = reference(y + down, x + right)."""
+    """Shifts down and right in pixels: shot(y, x) = reference(y + down, x + right)."""
 
 
 def register(frames: Sequence[Tensor], names: Sequence[str]) -> Registration:
-    """Find the shifts between the shots.
+    """Return the shifts between the shots.
 
     Args:
         frames: Two or more of (3, h, w) in [0, 1].
-        names: For messages.
 
     Raises:
-        DataError: Too few shots; one of another size; one that shows another scene.
+        DataError: There are too few shots, or one has another size or shows another scene.
     """
     if len(frames) < 2:
         raise DataError("A burst needs two frames or more. Name several shots of one scene.")
@@ -119,16 +118,16 @@ def fuse(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Make one image of registered shots, on a grid `scale` times finer.
+    """Fuse registered shots on a grid `scale` times finer.
 
     Args:
         frames: (3, h, w) in [0, 1].
         shifts: As `Registration.shifts`.
         scale: Two suits four shots and more; beyond it noise grows faster than detail.
-        on_progress: Told the corrections that are done and their number.
+        on_progress: Called with (corrections done, corrections in total).
 
     Returns:
-        (3, scale h, scale w) in [0, 1], where the reference lies.
+        (3, scale h, scale w) in [0, 1], at the place of the reference.
     """
     grid = _Grid(frames[0], shifts, scale)
     fused = []
@@ -157,7 +156,7 @@ def _robust_mean(planes: Sequence[Tensor]) -> Tensor:
 
 
 class _Grid:
-    """The fine grid: the reference's frame with a margin as wide as the shots moved."""
+    """Fine grid: the reference's frame with a margin for the shifts."""
 
     def __init__(self, frame: Tensor, shifts: Sequence[tuple[float, float]], scale: int) -> None:
         self.height, self.width = frame.shape[-2:]
@@ -165,7 +164,7 @@ class _Grid:
         self.margin = 3 + math.ceil(max(abs(value) for shift in shifts for value in shift))
 
     def shoot(self, scene: Tensor, shift: tuple[float, float]) -> Tensor:
-        """What the camera sees of the scene: (1, h, w), anti-aliased, at a fraction of a pixel."""
+        """Return the camera's view of the scene, (1, h, w), anti-aliased and shifted."""
         top, left = (self.scale * (self.margin + value) for value in shift)
         box = (left, top, left + self.scale * self.width, top + self.scale * self.height)
         return images.resize(scene, (self.height, self.width), "bicubic", box=box)
@@ -173,7 +172,7 @@ class _Grid:
     def spread(
         self, plane: Tensor, shift: tuple[float, float], *, edge_goes_on: bool = True
     ) -> Tensor:
-        """Lay a shot's plane onto the grid: beyond it lies its edge, or nothing."""
+        """Project a shot's plane onto the grid, continued by its edge or by zeros."""
         pad = 2 * self.margin
         if edge_goes_on:
             padded = torch.nn.functional.pad(plane[None], [pad] * 4, mode="replicate")[0]

@@ -1,10 +1,8 @@
-"""Many image files through many machines, with Ray Data.
+"""Enhancement of many images on many machines, with Ray Data.
 
-Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and images that all of them see: in
-an object store, or a file system that they share. Each worker holds one model; Ray Data gives it
-the next images as it gets done and tries again what a dead worker had begun. A result appears
-whole under its name once, and who comes second leaves it alone, so nothing is lost and nothing is
-made twice.
+Needs Ray (`pip install 'facesr[cluster]'`) on every machine, and images in an object store or a
+shared file system. Each worker holds one model; Ray Data assigns images and repeats the work of
+dead workers. A result is written atomically once; a second worker leaves it alone.
 """
 
 import logging
@@ -32,15 +30,14 @@ def run(
     address: str,
     workers: int | None = None,
 ) -> Iterator[Outcome]:
-    """Enhance the images on a cluster and yield what became of each, as `batch.run` does.
+    """Enhance images on a cluster and yield their outcomes as `batch.run` does.
 
     Args:
         enhancer: Its weights are sent to the workers, which need no registry.
-        jobs: From `jobs.plan`; all machines see their paths.
-        options: For all of them.
+        jobs: Jobs from `jobs.plan`; all machines see their paths.
         address: `local` starts Ray on this machine for the time of the work; else that of a
             cluster, such as `10.0.0.1:6379`, `ray://10.0.0.1:10001` or `auto`.
-        workers: None takes one for each GPU of the cluster, or each processor where it has none.
+        workers: None takes one for each GPU of the cluster, or each processor if it has none.
 
     Raises:
         ParamsError: Ray is not installed, or no cluster answers.
@@ -109,8 +106,6 @@ def _unpack(weights: dict[str, Any]) -> Enhancer:
 
 
 class _Worker:
-    """One model, for as long as the work lasts."""
-
     def __init__(self, weights: dict[str, Any], options: Options) -> None:
         self.enhancer = _unpack(weights)
         self.options = options

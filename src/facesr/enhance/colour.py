@@ -1,7 +1,7 @@
-"""Colours of a restored image, held to those of the image that it was made from.
+"""Correction of a restored image's colours by those of its input.
 
-Networks shift colours and brighten bright scenes; what was asked of them is detail. The detail
-stays that of the network, the low band becomes that of the input.
+Networks shift colours and brighten bright scenes. The low band of the result is therefore replaced
+by that of the input; the detail stays.
 """
 
 from typing import Literal
@@ -24,14 +24,14 @@ def fix_colour(restored: Tensor, reference: Tensor, method: ColourFix) -> Tensor
     """Move the colours of `restored`, in place, to those of `reference`.
 
     `wavelet` exchanges the low band of a wavelet decomposition, as StableSR does (Wang et al. 2023,
-    https://arxiv.org/abs/2305.07015); its band is decimated here, so that it costs next to nothing.
-    `adain` sets each channel's mean and deviation at the reference's resolution (Huang and Belongie
-    2017, https://arxiv.org/abs/1703.06868).
+    https://arxiv.org/abs/2305.07015), here on a decimated band, which costs little. `adain` sets
+    each channel's mean and deviation at the reference's resolution (Huang and Belongie 2017,
+    https://arxiv.org/abs/1703.06868).
 
     Args:
         restored: (3, H, W) float32 in [0, 1]; changed.
         reference: (3, h, w) float32 in [0, 1], the same scene at any size.
-        method: Which fix; "none" changes nothing.
+        method: Correction; "none" changes nothing.
 
     Returns:
         `restored`, in [0, 1].
@@ -80,10 +80,10 @@ def _reduce(image: Tensor, size: tuple[int, int]) -> Tensor:
 def back_project(
     restored: Tensor, reference: Tensor, times: int, method: images.Filter = "bicubic"
 ) -> Tensor:
-    """Add to `restored`, in place, what its reduction lacks of `reference`, `times` times.
+    """Add to `restored`, in place, the difference of its reduction to `reference`, `times` times.
 
-    Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It assumes that the
-    reference was reduced bicubically; from JPEG it brings the artefacts back.
+    Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It assumes a bicubic
+    reduction; from JPEG it brings the artefacts back.
 
     Args:
         restored: (3, H, W) float32 in [0, 1]; changed.

@@ -1,7 +1,7 @@
-"""The finished tool: image in, image out.
+"""The Enhancer: image in, enhanced image out.
 
-The same Enhancer serves evaluation, command, page and registered model, so what is measured is
-what is served.
+Evaluation, command, page and registered model use the same Enhancer, so the measured results are
+those that users get.
 """
 
 import copy
@@ -32,47 +32,46 @@ from facesr.models.checkpoints import Network, describe, load_chain, load_networ
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceOptions:
-    """How an Enhancer enhances; without size and scale it enlarges as its networks do."""
+    """Options of an enhancement; without size and scale the networks' own scale."""
 
     size: int | None = None
     """Longer side of the result in pixels."""
     scale: float | None = None
-    """Instead of `size`: side of the result over side of the image."""
+    """Side of the result over side of the image, as an alternative to `size`."""
     strength: float = 1.0
-    """1 gives the crisp weights after adversarial training, 0 the faithful ones before it, between
-    them a mixture of the weights (Wang et al. 2018, section 3.4,
-    https://arxiv.org/abs/1809.00219)."""
+    """Mixture of the weights: 1 for the crisp ones after adversarial training, 0 for the faithful
+    ones before it (Wang et al. 2018, section 3.4, https://arxiv.org/abs/1809.00219)."""
     colour: ColourFix = "wavelet"
-    """Holds the colours of the result to those of the image; see `colour.fix_colour`."""
+    """Correction of the result's colours; see `colour.fix_colour`."""
     back_projections: int = 0
-    """Corrections that make the reduced result equal the image; see `colour.back_project`. For
-    clean images only."""
+    """Corrections that make the reduced result equal the image, for clean images only; see
+    `colour.back_project`."""
     self_ensemble: bool = False
-    """Takes the mean over the image's eight mirrored and turned forms: a little better, eight
-    times as long."""
+    """Mean over the image's eight mirrored and rotated forms: slightly better, eight times as long.
+    """
     tile: int | None = None
-    """Side in pixels of the parts in which a large image is worked on; None chooses it."""
+    """Side in pixels of the tiles of a large image; None chooses it."""
     faces: Literal["off", "also", "only"] = "off"
-    """Looks for faces to restore one by one; `only` enlarges the rest with bicubic interpolation.
-    Where none is found, the whole image is enhanced."""
+    """Search for faces to restore one by one; `only` enlarges the rest with bicubic interpolation.
+    Without a face, the whole image is enhanced."""
 
 
 DEFAULTS = EnhanceOptions()
 
 
 class Result(NamedTuple):
-    """An enhanced image and how it came about."""
+    """Enhanced image with its model and sizes."""
 
     image: Tensor
     """(3, H, W) float32 RGB in [0, 1], on the CPU."""
     seconds: float
     model: str
-    """Such as `facesr/3 (5f0e6ac1)`: the version and the beginning of the weights' md5."""
+    """Version and first digits of the weights' md5, such as `facesr/3 (5f0e6ac1)`."""
     input_size: tuple[int, int]
     """Height and width in pixels."""
     output_size: tuple[int, int]
     faces: int = 0
-    """That were looked for and found."""
+    """Number of restored faces."""
 
 
 class Enhancer:
@@ -94,10 +93,10 @@ class Enhancer:
         model: str = "unnamed",
         precision: Precision = "auto",
     ) -> None:
-        """Take networks over: they move to the device and to inference.
+        """Move networks to the device and into inference.
 
         Args:
-            networks: In the order in which an image passes them.
+            networks: Networks in the order of the chain.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
             precision: See `facesr.enhance.precision`.
@@ -122,16 +121,13 @@ class Enhancer:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Load the chain of a weights file, as stages and the registry hold them.
+        """Load the chain in a weights file of a stage or the registry.
 
         Args:
-            path: The file.
-            name: For results and metadata; that of the file where it is empty.
-            device: As in the constructor.
-            precision: As in the constructor.
+            name: Name for results and metadata; "" takes that of the file.
 
         Raises:
-            CheckpointError: The file is missing, damaged or not ours.
+            CheckpointError: The file is missing, damaged or of another program.
         """
         path = Path(path)
         networks = load_networks(path)
@@ -158,7 +154,7 @@ class Enhancer:
 
     @classmethod
     def bicubic(cls) -> Self:
-        """The Enhancer that needs no weights."""
+        """Return an Enhancer without networks."""
         return cls([], "cpu", model="bicubic")
 
     def save(self, path: Path) -> None:
@@ -172,11 +168,11 @@ class Enhancer:
 
     @property
     def has_strength(self) -> bool:
-        """Whether `strength` can be anything but 1."""
+        """True if `strength` can be other than 1."""
         return any(network.fidelity is not None for network in self.networks)
 
     def check_strength(self, strength: float) -> None:
-        """Refuse a strength that `enhance` would refuse for every image.
+        """Check that `enhance` can use a strength.
 
         Raises:
             ParamsError: It does not lie between 0 and 1, or the networks have one strength only.
@@ -195,16 +191,15 @@ class Enhancer:
         *,
         on_progress: Progress | None = None,
     ) -> Result:
-        """Enlarge and restore an image: all of it, or its faces first and foremost.
+        """Enlarge and restore an image.
 
         Networks run in their order until the wanted size is reached; one Lanczos resize gives the
-        exact size. The proportions stay. An image that has the wanted size already is returned
-        as it is, unless the networks were made to restore without enlarging.
+        exact size. The proportions stay. An image that already has the wanted size is returned as
+        it is, unless the networks restore without enlarging.
 
         Args:
             image: (3, h, w) float32 RGB in [0, 1].
-            options: How.
-            on_progress: Called with the tiles that are done and their number.
+            on_progress: Called with (tiles done, tiles in total).
 
         Raises:
             ParamsError: A value does not fit, or the networks have one strength only.
@@ -259,11 +254,9 @@ class Enhancer:
         max_pixels: int = MAX_PIXELS,
         on_progress: Progress | None = None,
     ) -> tuple[Photo, Result]:
-        """As `enhance`, for an image file's content; transparency keeps its smooth edge.
+        """Enhance an image file's content, with its transparency, as `enhance`.
 
         Args:
-            photo: What `photos.read` gave.
-            options: How.
             max_pixels: A larger result is refused before the work begins.
             on_progress: As in `enhance`.
 
@@ -287,7 +280,7 @@ class Enhancer:
         return replace(photo, colour=result.image, alpha=alpha, notes=notes), result
 
     def target_size(self, height: int, width: int, options: EnhanceOptions) -> tuple[int, int]:
-        """Return height and width of the result for an image, as `enhance` will.
+        """Return height and width of the result for an image.
 
         Raises:
             ParamsError: Both size and scale are given, or one makes no sense.
@@ -302,7 +295,7 @@ class Enhancer:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def _choose(self, strength: float, factor: float) -> list[nn.Module]:
-        """Return the first networks that reach the factor; none where nothing is to be added."""
+        """Return the first networks that reach the factor."""
         modules = self._mix(strength)
         if factor <= 1 and self.scale > 1:
             return []
@@ -314,7 +307,7 @@ class Enhancer:
         return modules
 
     def _mix(self, strength: float) -> list[nn.Module]:
-        """Return the modules of a strength; the last mixture is kept: most callers stay with it."""
+        """Return the modules of a strength; the last mixture is cached."""
         self.check_strength(strength)
         if strength == 1 or not self.networks:
             return [network.module for network in self.networks]
@@ -332,7 +325,7 @@ class Enhancer:
 
 
 def _mixed(network: Network, strength: float) -> nn.Module:
-    """(1 - strength) of the fidelity weights, strength of the others."""
+    """Return (1 - strength) of the fidelity weights plus strength of the others."""
     if network.fidelity is None:
         return network.module
     weights = {

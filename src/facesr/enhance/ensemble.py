@@ -1,4 +1,4 @@
-"""The mean over an image's eight mirrored and turned forms."""
+"""Mean over an image's eight mirrored and rotated forms."""
 
 import itertools
 
@@ -14,13 +14,12 @@ FORMS = 2 * TURNS
 def run_ensemble(
     tiler: Tiler, image: Tensor, target: tuple[int, int], on_progress: Progress | None = None
 ) -> Tensor:
-    """As `tiler.run`, for every form of the image, turned back and averaged.
+    """Run `tiler.run` on every form of the image; return the mean of the results.
 
-    What a network gets wrong differs from form to form, and partly cancels: geometric
-    self-ensemble (Timofte et al. 2016, section 3.4, https://arxiv.org/abs/1511.02228).
+    Errors differ from form to form and partly cancel: geometric self-ensemble (Timofte et al. 2016,
+    section 3.4, https://arxiv.org/abs/1511.02228).
 
     Args:
-        tiler: Has the networks.
         image: (3, h, w) float32 in [0, 1].
         target: Height and width of the result in pixels.
         on_progress: Called with the tiles of all forms.

@@ -1,4 +1,4 @@
-"""Which image and video files are meant, and where the result of each belongs."""
+"""Image and video files to enhance, and the paths of their results."""
 
 import glob
 import importlib.util
@@ -48,7 +48,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One image or video file and where its result belongs."""
+    """One image or video file and the path of its result."""
 
     source: Place
     target: Place
@@ -62,17 +62,17 @@ def plan(
     *,
     is_folder: bool = False,
 ) -> list[Job]:
-    """Find images and videos and name their results; what else a folder holds is logged.
+    """Find images and videos and name their results; log what else a folder holds.
 
-    The name of a result depends on its image alone: where the ending changes, the new one is
-    added to the old one.
+    The name of a result depends on its image alone: if the ending changes, the new one is added to
+    the old one.
 
     Args:
-        inputs: Files, folders, patterns and addresses in an object store; folders are searched to
-            the bottom.
-        output: A file where its name ends as that of a result and there is one input, else a folder
-            in which the folders of the inputs are kept.
-        file_format: Of the images' results; None keeps that of each image.
+        inputs: Files, folders, patterns and addresses in an object store; folders are searched
+            recursively.
+        output: A file if its name ends as that of a result and there is one input, else a folder in
+            which the folders of the inputs are kept.
+        file_format: Format of the images' results; None keeps that of each image.
         is_folder: `output` is meant as a folder, whatever its name.
 
     Raises:
@@ -122,7 +122,7 @@ def plan(
 
 
 def _is_video(source: Place) -> bool:
-    """By the name of a file, or by its content where that says nothing."""
+    """Return whether a file is a video, by its name, else by its content."""
     ending = source.suffix.lower()
     if ending in video_streams.SUFFIXES:
         return True
@@ -132,11 +132,7 @@ def _is_video(source: Place) -> bool:
 
 
 def _names_video(output: Place) -> bool:
-    """Whether the output is a file for a video.
-
-    Raises:
-        ParamsError: It has the name of a file that no video is written to.
-    """
+    """Return whether the output is a file for a video; raise ParamsError for another file."""
     if not output.suffix or output.is_dir():
         return False
     if output.suffix.lower() not in video_streams.CONTAINERS:
@@ -147,11 +143,7 @@ def _names_video(output: Place) -> bool:
 
 
 def _names_file(output: Place, file_format: Format | None, *, single: bool) -> bool:
-    """Whether the output is a file.
-
-    Raises:
-        ParamsError: It has the name of a file that is not written, or of another format.
-    """
+    """Return whether the output is a file; raise ParamsError for one of another format."""
     ending = output.suffix.lower()
     if not ending or output.is_dir():
         return False
@@ -167,7 +159,7 @@ def _names_file(output: Place, file_format: Format | None, *, single: bool) -> b
 
 
 def _expand(name: str) -> list[Place]:
-    """One path or address, or the paths that a pattern names where the shell has not done it."""
+    """Return the paths of a pattern that the shell has not expanded, else the path itself."""
     place = stores.parse(name)
     if place.exists():
         if isinstance(place, Path) and (kind := _special_kind(place)):
@@ -188,12 +180,9 @@ def _lies_in(output: Place, folder: Place) -> bool:
 
 
 def _images(folder: Place) -> list[PurePath]:
-    """Paths below the folder; what is not taken is logged, but for the system's own files.
+    """Return the paths below a folder, with videos on this machine if PyAV is installed.
 
-    Videos are taken where PyAV is installed and they lie on this machine.
-
-    Raises:
-        DataError: The folder, or one below it, cannot be read.
+    Other files are logged, except for the system's own; unreadable folders raise DataError.
     """
     endings = images.SUFFIXES
     if isinstance(folder, Path) and importlib.util.find_spec("av"):
@@ -226,7 +215,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _walk(folder: Place) -> Iterator[tuple[PurePath, str]]:
-    """Yield what lies below a folder, and its kind where that is not a file to look at."""
+    """Yield paths below a folder, with the kind of those that are no ordinary files."""
     if isinstance(folder, StorePath):
         for inside in folder.find():
             if not any(map(_is_of_system, inside.parts)):
@@ -258,7 +247,7 @@ def _is_of_system(name: str) -> bool:
 
 
 def _special_kind(path: Path) -> str:
-    """What a path is that is neither a file nor a folder; opening it might wait for ever."""
+    """Return the kind of a path that is neither a file nor a folder; opening it could block."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -270,7 +259,7 @@ def _special_kind(path: Path) -> str:
 
 
 def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
-    """The same name; another ending behind it only where another format is written."""
+    """Return the name of a result, with an added ending for another format."""
     own = ENDINGS.get(inside.suffix.lower())
     if own and file_format in (None, own):
         return inside
@@ -280,6 +269,6 @@ def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
 
 
 def _renamed_video(inside: PurePath) -> PurePath:
-    """The same name, with .mkv behind it where its container is not written."""
+    """Return the name of a result, with .mkv added for containers that cannot be written."""
     is_written = inside.suffix.lower() in video_streams.CONTAINERS
     return inside if is_written else inside.with_name(f"{inside.name}.mkv")

@@ -1,4 +1,4 @@
-"""Which floating-point type a chain of networks computes in."""
+"""Choice of the floating-point type of a chain of networks."""
 
 import logging
 import math
@@ -20,14 +20,14 @@ Precision = Literal["auto", "float32", "bfloat16"]
 `AGREEMENT` of float32."""
 
 AGREEMENT = 50.0
-"""What bfloat16 may cost: dB between its result and that of float32."""
+"""Lowest PSNR in dB of a bfloat16 result against float32."""
 SIDE = 64
-"""Of the test image in pixels."""
+"""Side of the test image in pixels."""
 
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Compute float32 as float32: convolutions on NVIDIA GPUs take TF32, of 10 bits, by default."""
+    """Compute in full float32: convolutions on NVIDIA GPUs use TF32, of 10 bits, by default."""
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, products.allow_tf32
     convolutions.allow_tf32 = products.allow_tf32 = False
@@ -44,12 +44,9 @@ def choose_dtype(
     *,
     lock: AbstractContextManager[object] | None = None,
 ) -> torch.dtype:
-    """Return the type; `auto` may run the networks twice on a small image to find out.
+    """Return the type; `auto` may run the networks twice on a small image.
 
     Args:
-        precision: What was asked for.
-        networks: A chain, on the device.
-        device: Where it is.
         lock: Held while networks compute.
     """
     if precision != "auto":

@@ -1,8 +1,8 @@
-"""Bring an enhanced film and all other streams of its file into one result.
+"""Combination of an enhanced film with all other streams of its file.
 
-Needs PyAV. Sound, subtitles, chapters, covers, attachments and tags are copied unchanged where the
-container of the result can hold them. Where it holds text subtitles and sound of other kinds only,
-they are converted.
+Needs PyAV. Sound, subtitles, chapters, covers, attachments and tags are copied unchanged if the
+container of the result can hold them. Text subtitles and sound are converted if it holds other
+kinds only.
 """
 
 import heapq
@@ -44,9 +44,9 @@ _SOUND = "aac"
 
 
 def container_options(av: ModuleType, original: "InputContainer") -> dict[str, str]:
-    """Return what lets MP4 and MOV hold the tags of phones, whose names have dots.
+    """Return the options for phones' tags, whose names have dots, in MP4 and MOV.
 
-    Such tags and covers exclude each other in the writer of FFmpeg.
+    FFmpeg's writer holds either such tags or covers.
     """
     has_cover = any(is_cover(av, stream) for stream in original.streams)
     is_phone = "mp4" in original.format.name and any("." in name for name in original.metadata)
@@ -54,20 +54,17 @@ def container_options(av: ModuleType, original: "InputContainer") -> dict[str, s
 
 
 class Remux:
-    """Brings the film's packets and all other streams of a file into a result.
+    """Writer of the film's packets and all other streams of a file.
 
     Args:
-        av: PyAV.
-        original: The file.
-        found: Its survey.
-        output: The result, before its first packet.
+        output: Result, before its first packet.
         film: The film's stream in the result; the others come after it.
-        keep_metadata: Keeps title, tags of the camera and the like; languages are always kept.
-        keep_gps: Keeps the tags of the place.
+        keep_metadata: Keep title, tags of the camera and the like; languages are always kept.
+        keep_gps: Keep the tags of the place.
 
     Attributes:
-        lost: What the container of the result cannot hold, and how often.
-        converted: Sound that it holds in another codec only, and how often.
+        lost: Streams that the result cannot hold, and their number.
+        converted: Sound that it holds in another codec only, and the number of streams.
     """
 
     def __init__(
@@ -125,7 +122,7 @@ class Remux:
             self._copies[stream.index] = copy
 
     def _copy(self, stream: Any, kind: str) -> "Copy | None":
-        """Add a stream to the result; return what makes its packets, None where there are none.
+        """Add a stream to the result; return the maker of its packets, None without packets.
 
         Raises:
             ValueError: The container cannot hold it.
@@ -171,7 +168,7 @@ class Remux:
         return partial(copy, added)
 
     def _holds(self, stream: "Stream") -> bool:
-        """Tell whether a file of the result's container can begin with this stream."""
+        """Return whether the result's container can hold this stream."""
         try:
             with self.av.open(os.devnull, "w", self.output.format.name) as trial:
                 trial.add_stream_from_template(stream, opaque=True)
@@ -186,7 +183,7 @@ class Remux:
         return _copy_packet(added, packet)
 
     def write(self, film_packets: "Iterator[Packet]") -> None:
-        """Write everything in the order of time."""
+        """Write all packets in the order of time."""
         streams = [self.original.streams[index] for index in self._copies]
         others = self.original.demux(streams) if streams else iter(())
         film = (copied for each in film_packets for copied in _copy_packet(self.film, each))
@@ -230,15 +227,7 @@ def _convert_sound(added: Any, packet: "Packet") -> "Iterator[Packet]":
 def check_fits(
     av: ModuleType, original: "InputContainer", found: Survey, target: Path, **options: bool
 ) -> tuple[str, ...]:
-    """Return notes on what the result will not hold, before frames are enhanced for it.
-
-    Args:
-        av: PyAV.
-        original: The file.
-        found: Its survey.
-        target: Name of the result.
-        options: As for `Remux`.
-    """
+    """Return notes on what the result will not hold, before frames are enhanced for it."""
     with av.open(os.devnull, "w", CONTAINERS[target.suffix.lower()]) as output:
         film = output.add_stream("libx264", rate=found.rate)
         remux = Remux(av, original, found, output, film, **options)

@@ -1,7 +1,7 @@
-"""Images in object stores, named by addresses such as s3://bucket/holiday and gs://bucket/holiday.
+"""Images in object stores, with addresses such as s3://bucket/holiday and gs://bucket/holiday.
 
-Through pyarrow's file systems, which know S3, Google's and Microsoft's stores and HDFS, and take
-region, endpoint and the like from the address (https://arrow.apache.org/docs/python/filesystems.html).
+pyarrow's file systems know S3, Google's and Microsoft's stores and HDFS, and take region, endpoint
+and the like from the address (https://arrow.apache.org/docs/python/filesystems.html).
 """
 
 import os
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StorePath:
-    """A file or folder in a store, with that much of pathlib's interface which images need."""
+    """File or folder in a store, with the part of pathlib's interface that images need."""
 
     address: str
-    """May hold credentials; `str` leaves them and all that stands behind a question mark out."""
+    """Address with its query, which may hold credentials; `str` leaves them out."""
 
     def __str__(self) -> str:
         parts = urlsplit(self.address)
@@ -38,25 +38,25 @@ class StorePath:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """Last part."""
         return PurePosixPath(unquote(urlsplit(self.address).path)).name
 
     @property
     def suffix(self) -> str:
-        """Such as .png."""
+        """Ending with its dot."""
         return PurePosixPath(self.name).suffix
 
     def resolve(self) -> Self:
-        """Return the same: an address is absolute."""
+        """Return itself: an address is absolute."""
         return self
 
     def exists(self) -> bool:
-        """Whether there is such a file or folder; all methods raise DataError as `_opened`."""
+        """Return whether it exists; all methods raise DataError as `_opened`."""
         with self._opened() as (system, path):
             return system.get_file_info(path).type.name in ("File", "Directory")
 
     def is_dir(self) -> bool:
-        """Whether there is such a folder."""
+        """Return whether it is a folder."""
         with self._opened() as (system, path):
             return bool(system.get_file_info(path).type.name == "Directory")
 
@@ -66,7 +66,7 @@ class StorePath:
             return bytes(stream.read())
 
     def find(self) -> list[PurePosixPath]:
-        """Return the paths below this folder of all files, sorted."""
+        """Return the paths of all files below this folder, sorted."""
         with self._opened() as (system, path):
             found = system.get_file_info(
                 import_extra("pyarrow.fs").FileSelector(path, recursive=True)
@@ -99,18 +99,15 @@ Place = Path | StorePath
 
 
 def parse(name: str) -> Place:
-    """Return the address or path that a name is."""
+    """Parse an address or path."""
     return StorePath(name) if "://" in name else Path(name)
 
 
 def write(place: Place, content: bytes, *, modified: int | None = None) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file atomically.
 
     Args:
-        place: The file.
-        content: What it is to hold.
-        modified: Time of modification in nanoseconds, which an object store sets itself; None is
-            now.
+        modified: Time of modification in nanoseconds; None for now. An object store sets its own.
 
     Raises:
         OSError: The path cannot be written.

@@ -1,8 +1,8 @@
 """A chain of networks over an image of any size, in overlapping tiles.
 
-What a network sees beyond a tile's border is its own padding, so tiles overlap and fade into each
-other. Only one batch of tiles is on the device at a time, and no intermediate image is ever held
-whole: each tile passes all networks and the final resize before it is laid down.
+At a tile's border a network sees its own padding, so tiles overlap and fade into each other. One
+batch of tiles at a time is on the device, and no intermediate image is held whole: each tile passes
+all networks and the final resize before it is added.
 """
 
 import gc
@@ -29,25 +29,24 @@ RESULT_OVERLAP, OVERLAP = 64, 16
 CPU_BATCH, GPU_BATCH = 1, 4
 
 Progress = Callable[[int, int], None]
-"""Called with the tiles that are done and their number."""
+"""Called with (tiles done, tiles in total)."""
 
 
 class Span(NamedTuple):
-    """A tile along one side of the image."""
+    """Tile along one side of the image."""
 
     start: int
     stop: int
-    """Pixels of the image."""
     first: int
-    """Where its result begins, in pixels of the target."""
+    """First pixel of its result in the target."""
     weights: Tensor
-    """Of each of its pixels; those of all spans sum to one everywhere."""
+    """Weights of its pixels, whose sum over all spans is one everywhere."""
     box: tuple[float, float]
-    """The part of the networks' result that these pixels show, from 0 to 1."""
+    """Part of the networks' result that these pixels show, from 0 to 1."""
 
 
 class Tiler:
-    """Runs networks one after the other over one image."""
+    """A chain of networks with its tile size."""
 
     def __init__(
         self,
@@ -58,11 +57,10 @@ class Tiler:
         dtype: torch.dtype = torch.float32,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Plans the tiles.
+        """Choose the tile size.
 
         Args:
             networks: Each has `scale`, and `multiple`, the grid on which its tiles must start.
-            device: Where the networks are.
             tile: Side in pixels of the image; None chooses it.
             dtype: Of the arithmetic; a result that is not finite is computed again in float32.
             lock: Held while networks compute.
@@ -82,14 +80,12 @@ class Tiler:
     def run(
         self, image: Tensor, target: tuple[int, int], on_progress: Progress | None = None
     ) -> Tensor:
-        """Enlarge an image to a size.
-
-        Out of memory, the tile is halved and the work goes on from there.
+        """Enlarge an image to a size; when memory runs out, halve the tile and continue.
 
         Args:
             image: (3, h, w) float32 in [0, 1], on the CPU.
             target: Height and width of the result in pixels.
-            on_progress: Told after every batch of tiles.
+            on_progress: Called after every batch of tiles.
 
         Returns:
             (3, *target) float32 in [0, 1], on the CPU.
@@ -126,7 +122,7 @@ class Tiler:
         return results
 
     def _restore(self, parts: Tensor) -> Tensor:
-        """(N, 3, h, w) to (N, 3, scale h, scale w), in smaller tiles where memory runs out."""
+        """Enlarge (N, 3, h, w) to (N, 3, scale h, scale w), in smaller tiles if memory runs out."""
         height, width = parts.shape[-2:]
         if max(height, width) <= self.side + self.overlap:
             try:
@@ -171,7 +167,7 @@ class Tiler:
         return restored
 
     def _side(self, tile: int) -> int:
-        """The next side that lies on the grid and is more than overlap."""
+        """Return the next side on the grid that is larger than the overlap."""
         return max(self._align(tile), 2 * self.overlap)
 
     def _align(self, side: int) -> int:
@@ -181,8 +177,8 @@ class Tiler:
 def _spans(side: int, target: int, tile: int, overlap: int) -> list[Span]:
     """Divide a side; the last span may be shorter, so that all begin on the grid.
 
-    Two neighbours fade into each other along a raised cosine over the middle half of what they
-    share. The outer quarters have weight zero: there a network has seen its own padding.
+    Neighbours fade into each other along a raised cosine over the middle half of their overlap. The
+    outer quarters have weight zero: there a network has seen its own padding.
     """
     factor = target / side
     starts = [0]
@@ -212,7 +208,7 @@ def _rise(centres: Tensor, start: int, overlap: int) -> Tensor:
 def _batches(
     count: int, rows: Sequence[Span], columns: Sequence[Span], limit: int
 ) -> Iterator[list[tuple[int, Span, Span]]]:
-    """Tiles in reading order, neighbours of one size together, those of all images among them."""
+    """Yield batches of equal tiles in reading order, over all images."""
     for row in rows:
         for _, group in groupby(columns, key=lambda column: column.stop - column.start):
             equal = [(index, row, column) for column in group for index in range(count)]

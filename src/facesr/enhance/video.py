@@ -1,8 +1,8 @@
-"""Video files, frame by frame: bounded memory, other streams as they were, work kept in segments.
+"""Video files, frame by frame in bounded memory, with resumable segments.
 
-Needs PyAV (`pip install 'facesr[video]'`). The frames of a segment are encoded into a file of their
-own in a hidden folder beside the result; at the end the segments and the other streams are put
-together. A run that was stopped goes on after the last whole segment.
+Needs PyAV (`pip install 'facesr[video]'`). Segments are encoded into files in a hidden folder
+beside the result and joined with the other streams at the end. An interrupted run continues after
+the last complete segment.
 """
 
 import hashlib
@@ -50,15 +50,15 @@ _HDR_CURVES, _BT709, _UNSPECIFIED = (16, 18), 1, 2
 _HD_HEIGHT = 720
 
 Enhance = Callable[[Tensor], Tensor]
-"""From (3, h, w) to (3, H, W), both float32 RGB in [0, 1]."""
+"""Function from (3, h, w) to (3, H, W), both float32 RGB in [0, 1]."""
 
 
 class SteadyColour:
-    """Holds a model's colour shift steady from frame to frame.
+    """Filter against flicker in a model's colour shift.
 
-    What a model adds to the mean of each channel is compared with the running mean of that over the
-    frames before; the difference is flicker and is taken out. What changes in the video itself, a
-    cut or a lamp, is in both images and stays.
+    The model's addition to the mean of each channel is compared with its running mean over earlier
+    frames, and the difference is removed. Changes in the video itself, such as cuts, are in both
+    images and stay.
     """
 
     def __init__(self, shift: list[float] | None = None) -> None:
@@ -75,25 +75,24 @@ class SteadyColour:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of a video."""
+    """Outcome for a video."""
 
     frames: int
     notes: tuple[str, ...] = ()
-    """What of the file is not in the result."""
+    """Parts of the file that the result lacks."""
 
 
 def _hidden(target: Path, ending: str) -> Path:
-    """A name beside the result, also where that one is as long as names may be."""
+    """Return a hidden name beside the result, no longer than names may be."""
     mark = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
     return target.with_name(f".{target.name[:_LONGEST_STEM]}.{mark}.{ending}")
 
 
 @contextmanager
 def _claimed(target: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
-    """Keep other processes from this result in the block; yield whether one had to be waited for.
+    """Lock the result for the block; yield whether another process had to be waited for.
 
     Args:
-        target: The result.
         on_wait: Called each second of waiting; may raise to stop it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -128,29 +127,28 @@ def enhance_video(
     overwrite: bool = True,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> VideoResult | None:
-    """Enhance the film of a video file; sound, subtitles, chapters and covers are copied.
+    """Enhance the film of a video file; copy sound, subtitles, chapters and covers.
 
-    Frames keep their times, so rate and duration stay. They are turned as the file asks, and the
-    result needs no turning. Sides become even, as H.264 wants them.
+    Frames keep their times, so rate and duration stay. They are rotated upright. Sides become even,
+    as H.264 requires.
 
     Args:
-        source: The video.
-        target: Result; its ending names the container. Appears whole at the end.
-        enhance: For each frame, of one size for all.
-        key: Names model and options; only segments made under the same key are used again.
-        software: What made the video; written into its comment.
+        target: Result, written atomically; its ending names the container.
+        enhance: Applied to each frame; results have one size.
+        key: Key of model and options; only segments of the same key are used again.
+        software: Software that made the video, for its comment.
         keep_metadata: Keep title, tags of the camera and the like; languages are always kept.
         keep_gps: Keep the tags of the place.
-        overwrite: Make the result again that another process has made in the meantime.
-        on_progress: Told the frames that are done and their number, as far as it is known.
+        overwrite: Replace a result that another process has made in the meantime.
+        on_progress: Called with (frames done, frames in total as far as it is known).
 
     Returns:
-        The number of frames, and what the container of the result cannot hold; None where another
-        process has made the result in the meantime.
+        The number of frames, and notes on losses; None if another process has made the result in
+        the meantime.
 
     Raises:
-        DataError: Not a video, no video stream, incomplete, damaged, HDR, or the container does
-            not take it.
+        DataError: Not a video, no video stream, incomplete, damaged, HDR, or of a kind that the
+            container does not hold.
         ParamsError: PyAV is not installed.
     """
     av = import_extra("av")
@@ -290,7 +288,7 @@ def _encode(
 
 
 def _to_tensor(frame: "VideoFrame") -> Tensor:
-    """(3, h, w) in [0, 1], upright."""
+    """Return a frame as (3, h, w) in [0, 1], upright."""
     # A file that does not name its matrix means that of its size.
     unsaid_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
     pixels = frame.to_ndarray(format="rgb24", **({"src_colorspace": "ITU709"} if unsaid_hd else {}))
@@ -318,10 +316,10 @@ def _join(
     software: str,
     options: dict[str, bool],
 ) -> tuple[str, ...]:
-    """Put the segments and the other streams of the source into one file, in the order of time.
+    """Join the segments and the other streams of the source in the order of time.
 
     Returns:
-        A note where the container did not take some of the tags.
+        A note if the container did not take some of the tags.
     """
     with (
         open_video(av, source) as original,
@@ -350,7 +348,7 @@ def _join(
 
 
 def _packets(av: ModuleType, folder: Path, end: Fraction) -> "Iterator[Packet]":
-    """Yield the packets of all segments, whose files do not say how long the last frame lasts."""
+    """Yield the packets of all segments; `end` gives the duration of the last frame."""
     held: Packet | None = None
     for path in sorted(folder.glob("*.nut")):
         with av.open(str(path)) as segment:

@@ -1,4 +1,4 @@
-"""The streams of a video file: which one is the film, and whether the file is whole.
+"""Streams of a video file: which one is the film, and whether the file is complete.
 
 Needs PyAV.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Of results, by file name."""
+"""Containers of results by file ending."""
 # fmt: off
 SUFFIXES = frozenset({
     *CONTAINERS, ".qt", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts",
     ".m2ts", ".m2t", ".3gp", ".3g2", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogm", ".mxf", ".dv",
 })
-"""Of files that are taken for videos."""
+"""Endings of files that are taken for videos."""
 # FFmpeg's names of what a file holds that is a video by its content, whatever its name says.
 _CONTENT = frozenset({
     "mp4", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "dv",
@@ -43,28 +43,28 @@ _SAYS_DURATION = frozenset({"matroska", "avi", "flv", "asf"})
 
 @dataclass(frozen=True)
 class Survey:
-    """What one reading of all packets of a file shows."""
+    """Facts about a file from one reading of all packets."""
 
     film: int
-    """Position of the one that is enhanced among the video streams."""
+    """Position of the film among the video streams."""
     frames: int
-    """Of the film, by the times of its packets."""
+    """Number of the film's frames, by the times of its packets."""
     start: Fraction
-    """Seconds that are taken from all times: a recording's clock need not start at 0."""
+    """Seconds to subtract from all times: a recording's clock need not start at 0."""
     first: Fraction
-    """Begin of the film, in seconds of the file's clock."""
+    """Start of the film, in seconds of the file's clock."""
     end: Fraction
-    """Of the film's last frame."""
+    """End of the film's last frame."""
     rate: Fraction
-    """Frames a second, on average."""
+    """Frames per second, on average."""
     damaged: int
-    """Packets that the file itself shows to be incomplete."""
+    """Number of packets that the file marks as incomplete."""
     time_base: Fraction
     """The file's unit of the film's times, in seconds."""
 
     @property
     def unit(self) -> Fraction:
-        """Of the times of a result, in seconds."""
+        """Unit of a result's times, in seconds."""
         return self.time_base / self.rate.numerator if self._is_rounded else self.time_base
 
     @property
@@ -73,7 +73,7 @@ class Survey:
         return self.time_base == Fraction(1, 1000)
 
     def exact(self, seconds: Fraction) -> Fraction:
-        """Return the time of a frame at the film's rate that the file has rounded, if it has."""
+        """Return the unrounded time of a frame, if the file has rounded it."""
         near = self.first + round((seconds - self.first) * self.rate) / self.rate
         is_meant = self._is_rounded and abs(seconds - near) <= self.time_base
         return near if is_meant else seconds
@@ -86,7 +86,7 @@ def open_video(av: ModuleType, path: Path) -> "InputContainer":
 
 
 def is_video(path: Path) -> bool:
-    """Tell videos by their content; False where PyAV is not installed."""
+    """Return whether a file's content is a video; False without PyAV."""
     try:
         av = import_extra("av")
         with open_video(av, path) as container:
@@ -99,29 +99,29 @@ def is_video(path: Path) -> bool:
 
 
 def is_cover(av: ModuleType, stream: "Stream") -> bool:
-    """Tell images that are stored as a video stream."""
+    """Return whether a video stream is a still image."""
     kinds = av.stream.Disposition
     return bool(stream.disposition & (kinds.attached_pic | kinds.timed_thumbnails))
 
 
 def is_film(av: ModuleType, stream: "Stream") -> bool:
-    """Tell video streams that can be decoded and are no covers."""
+    """Return whether a video stream can be decoded and is no cover."""
     return bool(stream.type == "video" and stream.codec_context and not is_cover(av, stream))
 
 
 def is_chapters(av: ModuleType, stream: "Stream") -> bool:
-    """Tell the track in which MP4 keeps the titles of chapters."""
+    """Return whether a stream is the track of MP4's chapter titles."""
     return bool(stream.discard == av.stream.Discard.all)
 
 
 def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
     """Read all packets of a file, without decoding them.
 
-    The film is the video stream marked as the default one among those of more than one frame, else
-    the longest one. Covers are none.
+    The film is the default video stream among those of more than one frame, else the longest one.
+    Covers do not count.
 
     Raises:
-        DataError: No film, or the file is incomplete.
+        DataError: There is no film, or the file is incomplete.
     """
     packets: Counter[int] = Counter()
     damaged = 0
@@ -177,7 +177,7 @@ def survey(av: ModuleType, container: "InputContainer", source: Path) -> Survey:
 def _check_whole(
     container: "InputContainer", film: "VideoStream", source: Path, end: float
 ) -> None:
-    """Raise DataError for a file that breaks off, as a download may."""
+    """Raise DataError for an incomplete file, as of an interrupted download."""
     names = set(container.format.name.split(","))
     how_much = ""
     if "mp4" in names:

@@ -1,4 +1,4 @@
-"""Images in files and in memory: the only place of 8-bit values.
+"""Images in files and in memory.
 
 In memory an image is a float32 RGB tensor (3, H, W) in [0, 1].
 """
@@ -66,7 +66,7 @@ def read(source: Path | bytes) -> Tensor:
     """Decode an image file, turned upright and converted to sRGB.
 
     Depth, palette and transparency follow from the file's mode, never from its values. Transparent
-    parts are laid on white. `photos.read` keeps them, and all else that a file holds.
+    parts are composited on white; `photos.read` keeps them and everything else in a file.
 
     Args:
         source: A path, or the encoded bytes of an image.
@@ -94,7 +94,7 @@ def opened(
 
     Args:
         source: A path, or the encoded bytes.
-        name: For messages, where it is not the path.
+        name: For messages, instead of the path.
         max_pixels: A larger image is refused.
 
     Raises:
@@ -122,7 +122,7 @@ def opened(
 
 @contextmanager
 def faults_of(name: str) -> Iterator[None]:
-    """Turn what Pillow raises in the block, for a file only, into an error that names the file.
+    """Turn Pillow's exceptions in the block, for a file only, into an error that names the file.
 
     Raises:
         DataError: It is missing, must not be read, or is damaged.
@@ -144,7 +144,7 @@ def decode(image: Image.Image, source: Path | bytes, name: str) -> Image.Image:
     """Decode an opened file and turn it upright: 8 bits a channel, or 16 of grey.
 
     Raises:
-        DataError: It is damaged, or holds values that are not read.
+        DataError: It is damaged, or holds values of an unsupported kind.
     """
     pixels = decode_tiff(image, source, name)
     if pixels is not None:
@@ -158,7 +158,7 @@ def decode(image: Image.Image, source: Path | bytes, name: str) -> Image.Image:
 
 
 def decode_tiff(image: Image.Image, source: Path | bytes, name: str) -> tiff_reader.Pixels | None:
-    """Return the values of an opened TIFF file, upright, where `tiff_reader` reads them.
+    """Return the values of an opened TIFF file, upright, if `tiff_reader` reads them.
 
     Raises:
         DataError: It is damaged.
@@ -172,7 +172,7 @@ def decode_tiff(image: Image.Image, source: Path | bytes, name: str) -> tiff_rea
 
 
 def from_pixels(pixels: tiff_reader.Pixels, opened: Image.Image) -> Image.Image:
-    """Make a Pillow image of values, with what stands beside in the opened file."""
+    """Make a Pillow image of values, with the metadata of the opened file."""
     if pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -200,7 +200,7 @@ def _open_unknown(file: IO[bytes], name: str) -> Image.Image:
 
 
 def _what_it_is(file: IO[bytes]) -> str:
-    """Return what a file is that is not read, and what to do."""
+    """Return the kind of an unsupported file, and what to do."""
     file.seek(0)
     start = file.read(64)
     if tiff_reader.is_tiff(start):
@@ -277,12 +277,12 @@ def to_uint8(image: Tensor) -> Tensor:
 
 
 def from_uint8(image: Tensor) -> Tensor:
-    """Turn 8-bit values into float32 in [0, 1]."""
+    """Convert 8-bit values to float32 in [0, 1]."""
     return image.float() / 255
 
 
 def round_to_8bit(image: Tensor) -> Tensor:
-    """Return float values as a file with 8 bits would hold them."""
+    """Return float values on the 8-bit grid."""
     return _grey_levels(image).div_(255)
 
 
@@ -310,9 +310,8 @@ def encode_jpeg(image: Tensor, *, quality: int, chroma_halved: bool) -> bytes:
     """Encode (3, H, W) in [0, 1] as JPEG.
 
     Args:
-        image: The image.
         quality: 1 to 95.
-        chroma_halved: Stores colour at half the resolution (4:2:0), as cameras do.
+        chroma_halved: Store colour at half the resolution (4:2:0), as cameras do.
     """
     buffer = io.BytesIO()
     subsampling = "4:2:0" if chroma_halved else "4:4:4"
@@ -321,7 +320,7 @@ def encode_jpeg(image: Tensor, *, quality: int, chroma_halved: bool) -> bytes:
 
 
 def write(path: Path, image: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] as 8-bit PNG; the file appears whole or not at all."""
+    """Write (3, H, W) in [0, 1] as 8-bit PNG, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(encode_png(image))
 
@@ -341,9 +340,8 @@ def resize(
     Args:
         image: (C, H, W) float32.
         size: Height and width of the result in pixels.
-        method: The filter's name.
-        box: Left, top, right and bottom of the part that becomes the result, in pixels, fractions
-            allowed; the filter looks beyond them. All of the image where it is None.
+        box: Left, top, right and bottom of the part to resize, in pixels, fractions allowed; the
+            filter reaches beyond it. None for the whole image.
 
     Returns:
         (C, *size) float32; bicubic and Lanczos overshoot [0, 1] slightly.
@@ -360,7 +358,7 @@ def resize(
 
 
 def fill_beneath(colour: Tensor, alpha: Tensor) -> Tensor:
-    """Give (3, H, W) the colours around where (1, H, W) alpha is 0; see `photos`."""
+    """Fill (3, H, W) with the surrounding colours where (1, H, W) alpha is 0; see `photos`."""
     height, width = alpha.shape[-2:]
     if alpha.min() > 0 or max(height, width) == 1:
         return colour
@@ -372,7 +370,7 @@ def fill_beneath(colour: Tensor, alpha: Tensor) -> Tensor:
 
 
 def centre_square(image: Tensor, side: int | None = None) -> Tensor:
-    """Cuts a square of `side` from the middle of a (3, H, W) image, the largest at most."""
+    """Cut a square of at most `side` from the middle of a (3, H, W) image."""
     height, width = image.shape[-2:]
     side = min(height, width, side or height)
     top, left = (height - side) // 2, (width - side) // 2
@@ -380,5 +378,5 @@ def centre_square(image: Tensor, side: int | None = None) -> Tensor:
 
 
 def stack(given: Iterable[Tensor]) -> Tensor:
-    """Stacks images of one size to (N, 3, H, W)."""
+    """Stack images of one size to (N, 3, H, W)."""
     return torch.stack(list(given))

@@ -1,10 +1,10 @@
-"""Faces in a whole photograph: find them, cut them out, put them back.
+"""Detection, cutting and pasting of faces in a photograph.
 
-A face is a square as FFHQ cuts it: the eyes a little above the middle, hair and chin inside
-(Karras et al. 2019, https://arxiv.org/abs/1812.04948), upright and without rotation. Cutting and
-pasting work on pixel *edges*, so that a square at (x, y) in the photograph lies at (s x, s y) in
-the one enlarged s times. On pixel centres that is s x + (s - 1) / 2; restorers that shift by s / 2
-instead put every face half a pixel off.
+A face is a square as in FFHQ: the eyes a little above the middle, hair and chin inside (Karras et
+al. 2019, https://arxiv.org/abs/1812.04948), upright and without rotation. Coordinates count pixel
+*edges*, so that a square at (x, y) in the photograph lies at (s x, s y) in the one enlarged s
+times. On pixel centres that is s x + (s - 1) / 2; restorers that shift by s / 2 instead place every
+face half a pixel off.
 """
 
 import functools
@@ -37,7 +37,7 @@ LOST_POWER = 1.0e-4
 SMALLEST_FACE = 32
 
 Restore = Callable[[Tensor], Tensor]
-"""From (3, n, n) to (3, k n, k n), both float32 RGB in [0, 1]."""
+"""Function from (3, n, n) to (3, k n, k n), both float32 RGB in [0, 1]."""
 
 
 class Box(NamedTuple):
@@ -50,11 +50,11 @@ class Box(NamedTuple):
 
 
 def find_faces(image: Tensor) -> list[Box]:
-    """Find upright faces, seen from the front or half from the side, with dlib's detector.
+    """Find frontal and half-profile upright faces with dlib's detector.
 
-    It compares histograms of gradients (Dalal and Triggs 2005); its five templates are part of
-    dlib, so nothing is downloaded (http://dlib.net/face_detector.py.html). Faces below about 35 px,
-    or below 2 % of the longer side of a large photograph, are not found.
+    It compares histograms of gradients (Dalal and Triggs 2005) with five templates, which are part
+    of dlib, so nothing is downloaded (http://dlib.net/face_detector.py.html). Faces below about 35
+    px, or below 2 % of the longer side of a large photograph, are not found.
 
     Args:
         image: (3, h, w) in [0, 1].
@@ -88,11 +88,11 @@ def _around(box: "dlib.rectangle", reduction: float) -> Box:
 
 
 def cut(image: Tensor, box: Box, size: int) -> Tensor:
-    """Cuts a face out and brings it to `size`; anti-aliased where that reduces it.
+    """Cut a face and resize it to `size`, anti-aliased.
 
     Args:
         image: (3, h, w) in [0, 1].
-        box: A square. What lies beyond the image repeats its edge.
+        box: Square; beyond the image its edge is repeated.
         size: Side of the result in pixels.
 
     Returns:
@@ -115,11 +115,11 @@ def cut(image: Tensor, box: Box, size: int) -> Tensor:
 
 
 def paste(photograph: Tensor, crop: Tensor, box: Box) -> Tensor:
-    """Lay a cut face back into the photograph, in place; its border fades out.
+    """Paste a face into the photograph, in place, with a fading border.
 
     Args:
         photograph: (3, H, W) in [0, 1]; changed.
-        crop: (3, n, n) in [0, 1], what `box` shows.
+        crop: (3, n, n) in [0, 1], the content of `box`.
         box: In pixels of `photograph`.
 
     Returns:
@@ -146,14 +146,14 @@ def paste(photograph: Tensor, crop: Tensor, box: Box) -> Tensor:
 
 
 def _whole_pixels(start: float, length: float, limit: int) -> range:
-    """The pixels that lie within both the box and the photograph."""
+    """Return the pixels within both the box and the photograph."""
     return range(max(0, math.ceil(start)), min(limit, math.floor(start + length)))
 
 
 def _fade(pixels: range, start: float, length: float, limit: int) -> Tensor:
-    """Weights of a box's pixels: a raised cosine towards both ends.
+    """Return the weights of a box's pixels: a raised cosine towards both ends.
 
-    An end that lies beyond the photograph does not fade: there is nothing to fade into.
+    An end beyond the photograph does not fade.
     """
     position = (torch.arange(pixels.start, pixels.stop) + 0.5 - start) / length
     weight = torch.ones(len(pixels))
@@ -164,11 +164,11 @@ def _fade(pixels: range, start: float, length: float, limit: int) -> Tensor:
 
 
 def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], restore: Restore) -> int:
-    """Restore faces and pastes them into the photograph.
+    """Restore faces and paste them into the photograph.
 
-    A face goes to the networks as large as it is. Only one that is blurred, so that a reduction
-    loses nothing, is reduced first: networks know sharp faces, and leave blur as it is. A sharp
-    face that does not grow is left alone.
+    A face goes to the networks in its own size. Only a blurred one, which a reduction does not
+    harm, is reduced first: networks know sharp faces, and leave blur as it is. A sharp face that
+    does not grow is left alone.
 
     Args:
         photograph: (3, H, W) in [0, 1]: `image`, enlarged in any way. Changed.
@@ -177,7 +177,7 @@ def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], resto
         restore: Enlarges by a whole scale.
 
     Returns:
-        The number of faces that were restored.
+        The number of restored faces.
     """
     y, x = (new / old for new, old in zip(photograph.shape[-2:], image.shape[-2:], strict=True))
     restored = 0
@@ -193,7 +193,7 @@ def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], resto
 
 
 def reduce_to_detail(crop: Tensor) -> Tensor:
-    """Halves a (3, n, n) crop as often as it loses nothing by it; a sharp one is given back."""
+    """Halve a (3, n, n) crop as long as it loses nothing by it."""
     size = crop.shape[-1]
     if size < 2 * SMALLEST_FACE:
         return crop

@@ -1,7 +1,7 @@
-"""What image files say beside the image: EXIF, XMP and IPTC, and what of it may go on.
+"""Metadata of image files: EXIF, XMP and IPTC, and the selection that results keep.
 
-What describes the file that was (sizes, orientation, previews) is left out, and so is the place
-where the image was taken, unless it is asked for.
+Properties of the old file (sizes, orientation, previews) are left out, and so is the place where
+the image was taken, unless asked for.
 """
 
 import math
@@ -88,7 +88,7 @@ _LONGEST_VALUE = 32767
 
 @dataclass(frozen=True)
 class Metadata:
-    """What goes on into a result."""
+    """Metadata that a result keeps."""
 
     exif: Image.Exif
     xmp: bytes = b""
@@ -96,17 +96,17 @@ class Metadata:
     iptc: bytes = b""
     """IPTC-IIM data sets, or nothing."""
     texts: tuple[png.Chunk, ...] = ()
-    """Of a PNG file, and the comment of a JPEG or GIF file."""
+    """Texts of a PNG file, and the comment of a JPEG or GIF file."""
 
 
 def read(image: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool) -> Metadata:
-    """Take from an opened file what may go on.
+    """Return the metadata of an opened file that results keep.
 
     Args:
-        image: As `Image.open` gives it, not yet changed.
+        image: Image from `Image.open`, not yet changed.
         data: The file.
-        notes: Added to where something cannot be read.
-        keep_gps: Keeps the place as well.
+        notes: List to which unreadable parts are added.
+        keep_gps: Keep the place as well.
     """
     xmp = image.info.get("xmp") or b""
     try:
@@ -129,7 +129,7 @@ def read(image: Image.Image, data: bytes, notes: list[str], *, keep_gps: bool) -
 
 
 def note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> None:
-    """Say what a file holds beside the image that is taken: pages, frames, HDR."""
+    """Add notes on pages, frames and HDR that are not read."""
     frames = getattr(opened, "n_frames", 1)
     if opened.format == "TIFF":
         frames = len(tiff_reader.full_pages(opened))
@@ -145,7 +145,7 @@ def note_other_images(opened: Image.Image, data: bytes, notes: list[str]) -> Non
 
 
 def read_dpi(image: Image.Image, notes: list[str]) -> tuple[float, float] | None:
-    """Return pixels per inch to the right and down, where an opened file gives them as numbers."""
+    """Return pixels per inch to the right and down, if an opened file gives them as numbers."""
     info = image.info
     shape = info.get("aspect") or info.get("resolution")
     if info.get("jfif_unit") == 0:
@@ -184,9 +184,9 @@ def _read_texts(
 
 
 def clean_exif(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
-    """Camera data without orientation, sizes and preview.
+    """Return camera data without orientation, sizes and preview.
 
-    Without the place, the owner's name and serial numbers too, unless the place is asked for.
+    Place, owner's name and serial numbers are left out too, unless the place is asked for.
     """
     kept = Image.Exif()
     for tag in _KEPT_TAGS:
@@ -202,13 +202,13 @@ def clean_exif(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
 
 
 def clean_xmp(packet: bytes, *, keep_gps: bool) -> bytes:
-    """An XMP packet without what describes the file that was, and without the place.
+    """Return an XMP packet without properties of the old file, and without the place.
 
     XMP states a property as an attribute or as an element (ISO 16684-1); both go.
 
     Raises:
         ExpatError: Not XML.
-        ValueError: It declares entities, which XMP has no use for and attackers have.
+        ValueError: It declares entities, which XMP does not need and attackers use.
     """
     packet = packet.strip(b"\0 \t\r\n")
     if not packet:
@@ -260,7 +260,7 @@ def _pack_iptc(found: dict[tuple[int, int], bytes | list[bytes]], keep_gps: bool
 
 
 def jpeg_segment(iptc: bytes) -> bytes:
-    """The segment of a JPEG file that holds IPTC: Photoshop's, with one resource, 0x0404."""
+    """Return JPEG's segment for IPTC: Photoshop's, with one resource, 0x0404."""
     content = b"Photoshop 3.0\x00" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
     content += b"\0" * (len(content) % 2)
     return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content

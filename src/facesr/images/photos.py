@@ -1,6 +1,6 @@
-"""Image files with all that they hold: depth, transparency, colour profile, camera data.
+"""Image files with depth, transparency, colour profile and camera data.
 
-`read` takes a file apart, `encode` puts one together. What stands between works on sRGB alone.
+Between `read` and `encode` the image is in sRGB.
 """
 
 import io
@@ -28,13 +28,13 @@ FORMATS: dict[str, Format] = {
     ".tif": "tiff",
     ".tiff": "tiff",
 }
-"""Formats that are written, by file name."""
+"""Formats that can be written, by file ending."""
 
 QUALITY = 95
-"""Of JPEG and WebP where nothing else is asked: below it the compression shows (-0.1 dB at x4)."""
+"""Default of JPEG and WebP: below it the compression shows (-0.1 dB at x4)."""
 
 MAX_PIXELS = 200_000_000
-"""Of an image and of its enlargement where nothing else is asked; 2.4 GB in memory."""
+"""Default limit of an image and of its enlargement; 2.4 GB in memory."""
 
 _ORIENTATION = 0x0112
 # A JPEG's segment: XMP and IPTC that do not fit are left out.
@@ -43,23 +43,23 @@ _LONGEST_SEGMENT = 65_000
 
 @dataclass(frozen=True)
 class Photo:
-    """An image, upright and in sRGB, and what its file says beside."""
+    """Image, upright and in sRGB, with the metadata of its file."""
 
     colour: Tensor
     """(3, H, W) float32 RGB in [0, 1], not multiplied by alpha."""
     alpha: Tensor | None = None
-    """(1, H, W) in [0, 1]; None where all is opaque."""
+    """(1, H, W) in [0, 1]; None if all is opaque."""
     is_grey: bool = False
     depth: Literal[8, 16] = 8
-    """Bits per channel, as the file's mode says."""
+    """Bits per channel, by the file's mode."""
     profile: bytes | None = None
-    """ICC profile that `encode` goes back to."""
+    """ICC profile to which `encode` converts back."""
     metadata: Metadata | None = None
     dpi: tuple[float, float] | None = None
     format: Format = "png"
-    """Of the file, or the nearest that can be written."""
+    """Format of the file, or the nearest that can be written."""
     notes: tuple[str, ...] = ()
-    """What a person should know: what could not be kept."""
+    """Messages about losses."""
 
 
 def read(
@@ -69,13 +69,13 @@ def read(
     max_pixels: int = MAX_PIXELS,
     keep_gps: bool = False,
 ) -> Photo:
-    """Decode the first image of a file, upright, in sRGB, nothing thrown away.
+    """Decode the first image of a file with all its metadata, upright, in sRGB.
 
     Args:
         source: A path, or the encoded bytes.
-        name: For messages, where it is not the path.
+        name: For messages, instead of the path.
         max_pixels: A larger image is refused before it is decoded.
-        keep_gps: Keeps the place where the image was taken.
+        keep_gps: Keep the place where the image was taken.
 
     Raises:
         DataError: Not an image, damaged, of 32-bit values, or too large.
@@ -161,14 +161,13 @@ def encode(
     keep_metadata: bool = True,
     software: str = "",
 ) -> bytes:
-    """Encode an image as a file that holds what the original did.
+    """Encode an image with its metadata as a file.
 
     Args:
-        photo: The image.
         file_format: None takes that of the original.
         quality: 1 to 100, of JPEG and WebP.
         keep_metadata: False leaves out all camera data.
-        software: What made the image; written into the metadata in any case.
+        software: Software that made the image, for the metadata in any case.
 
     Raises:
         DataError: The image is too large for the format.
@@ -192,12 +191,10 @@ def encode(
 
 
 def losses(photo: Photo, file_format: Format, *, keep_metadata: bool = True) -> tuple[str, ...]:
-    """Say what of an image a format cannot hold.
+    """Return what a format loses of an image.
 
     Args:
-        photo: The image.
-        file_format: That `encode` is to write.
-        keep_metadata: As `encode` gets it: what is to be left out is no loss.
+        keep_metadata: As for `encode`: intended losses do not count.
     """
     kept = photo.metadata if keep_metadata else None
     of_jpeg = file_format == "jpeg"
@@ -300,9 +297,9 @@ def _save(photo: Photo, file_format: Format, written: Metadata, **options: objec
 
 
 def fill_transparent(photo: Photo) -> Photo:
-    """Return transparent pixels the colours around them, so that no halo comes from beneath.
+    """Give transparent pixels the colours around them, so that no halo comes from beneath.
 
-    Colours multiplied by alpha are reduced until nothing is transparent and taken back from there
+    Colours multiplied by alpha are reduced until nothing is transparent, and filled in from there
     (pull-push, Gortler et al. 1996, https://doi.org/10.1145/237170.237200).
     """
     if photo.alpha is None:
@@ -311,14 +308,14 @@ def fill_transparent(photo: Photo) -> Photo:
 
 
 def composite_on_white(photo: Photo) -> Tensor:
-    """Return the image as it is seen on a white page, (3, H, W)."""
+    """Return the image on a white page, (3, H, W)."""
     if photo.alpha is None:
         return photo.colour
     return photo.colour * photo.alpha + (1 - photo.alpha)
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Take colours and transparency apart."""
+    """Separate colours and transparency."""
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         is_grey = image.mode in ("1", "L", "LA", "La")
         whole = image.convert("LA" if is_grey else "RGBA")
@@ -335,7 +332,7 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 def _to_srgb(
     image: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, bytes | None]:
-    """Convert colours; return the profile that the result is to go back to."""
+    """Convert colours; return the profile to convert the result to."""
     if image.mode == "CMYK":
         notes.append("printing colours (CMYK) become RGB")
     if not profile:

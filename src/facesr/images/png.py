@@ -1,4 +1,4 @@
-"""Chunks of PNG files: texts to keep, and colours that are not sRGB.
+"""Chunks of PNG files: texts to keep, and colours other than sRGB.
 
 https://www.w3.org/TR/png-3/
 """
@@ -31,19 +31,19 @@ _BRADFORD = np.array(
 
 
 class Chunk(NamedTuple):
-    """One chunk without length and check."""
+    """One chunk without length and check sum."""
 
     name: bytes
     content: bytes
 
     @property
     def keyword(self) -> str:
-        """Of a text."""
+        """Keyword of a text."""
         return self.content.partition(b"\0")[0].decode("latin-1")
 
     @property
     def comment(self) -> bytes | None:
-        """What a text called Comment says, where it is a plain one."""
+        """Content of a plain text called Comment."""
         is_comment = self.name == b"tEXt" and self.keyword == "Comment"
         return self.content.partition(b"\0")[2] if is_comment else None
 
@@ -52,13 +52,13 @@ class Colours(NamedTuple):
     """Gamma and primaries of a file."""
 
     gamma: float
-    """Linear light to the power of it is the stored value."""
+    """Exponent from linear light to the stored value."""
     primaries: tuple[float, ...]
     """As `_SRGB`."""
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks of a file, as far as it goes, without those of pixels."""
+    """Yield the chunks of a file, even a truncated one, without those of pixels."""
     position = len(SIGNATURE)
     while position + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)
@@ -80,7 +80,7 @@ def insert(encoded: bytes, added: Sequence[Chunk]) -> bytes:
 
 
 def read_colours(data: bytes) -> Colours | None:
-    """Return gamma and primaries of a file; None where they are those of sRGB or do not count.
+    """Return gamma and primaries of a file; None for sRGB or if they do not count.
 
     cICP, iCCP and sRGB come before gAMA and cHRM (section 4.3).
     """
@@ -99,7 +99,7 @@ def read_colours(data: bytes) -> Colours | None:
 
 
 def hdr(data: bytes) -> str:
-    """Return the name of a file's HDR transfer function; empty where it has none."""
+    """Return the name of a file's HDR transfer function, or ""."""
     found = {name: content for name, content in chunks(data)}
     if transfer := _HDR.get((found.get(b"cICP") or b"\0\0")[1:2][0]):
         return transfer
@@ -108,7 +108,7 @@ def hdr(data: bytes) -> str:
 
 
 def to_srgb(image: Tensor, colours: Colours) -> Tensor:
-    """Convert (3, H, W) in [0, 1] to sRGB; what lies outside of its gamut is clamped."""
+    """Convert (3, H, W) in [0, 1] to sRGB, clamped to its gamut."""
     linear = image ** (1 / colours.gamma)
     if not np.allclose(colours.primaries, _SRGB, 0, _SAME_PLACE):
         source, target = _to_xyz(colours.primaries), _to_xyz(_SRGB)
@@ -122,7 +122,7 @@ def to_srgb(image: Tensor, colours: Colours) -> Tensor:
 
 
 def _to_xyz(primaries: Sequence[float]) -> Matrix | None:
-    """Return the matrix from linear RGB to XYZ; None where the primaries make no sense."""
+    """Return the matrix from linear RGB to XYZ; None for meaningless primaries."""
     places: Matrix = np.array(primaries, np.float64).reshape(4, 2)
     if (places[:, 1] <= 0).any():
         return None
@@ -135,7 +135,7 @@ def _to_xyz(primaries: Sequence[float]) -> Matrix | None:
 
 
 def _xyz(places: Matrix) -> Matrix:
-    """(..., x and y) to (..., X, Y and Z) with Y = 1."""
+    """Convert (..., x and y) to (..., X, Y and Z) with Y = 1."""
     x, y = places[..., 0], places[..., 1]
     return np.stack([x / y, np.ones_like(x), (1 - x - y) / y], -1)
 

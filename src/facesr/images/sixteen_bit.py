@@ -1,7 +1,7 @@
 """Images of 16 bits a channel in colour or with transparency, which Pillow reads as 8.
 
 Pillow opens their files first, so that damage is reported as for all others; imagecodecs and
-tifffile give the values, and lcms, through imagecodecs, converts colours.
+tifffile read the values, and lcms, through imagecodecs, converts colours.
 """
 
 import struct
@@ -26,13 +26,13 @@ _METRES_PER_INCH = 0.0254
 
 
 def is_deep_png(image: Image.Image) -> bool:
-    """Whether `decode_png` takes a file that is opened and not yet loaded; grey is Pillow's."""
+    """Return whether `decode_png` reads an opened, unloaded file; Pillow reads grey."""
     is_coloured = image.mode in ("RGB", "RGBA", "LA")
     return image.format == "PNG" and is_coloured and holds_16_bits(image)
 
 
 def holds_16_bits(image: Image.Image) -> bool:
-    """Whether a file that is opened and not yet loaded has them, whatever Pillow makes of it."""
+    """Return whether an opened, unloaded file has 16 bits, whatever Pillow makes of it."""
     if image.format == "TIFF":
         tags: dict[int, Any] = getattr(image, "tag_v2", {})
         return 16 in tags.get(_BITS_PER_SAMPLE, ())
@@ -42,7 +42,7 @@ def holds_16_bits(image: Image.Image) -> bool:
 
 
 def decode_png(data: bytes, image: Image.Image) -> Pixels:
-    """Give the values of a file that `is_deep_png`.
+    """Return the values of a file that `is_deep_png`.
 
     Raises:
         ValueError: The file is damaged.
@@ -59,12 +59,12 @@ def decode_png(data: bytes, image: Image.Image) -> Pixels:
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
-    """(H, W, C) to (C, H, W) in [0, 1]."""
+    """Convert (H, W, C) to (C, H, W) in [0, 1]."""
     return torch.from_numpy(np.moveaxis(pixels, -1, 0).astype(np.float32)).div_(OPAQUE)
 
 
 def from_tensor(planes: Tensor) -> Pixels:
-    """(C, H, W) in [0, 1] to (H, W, C)."""
+    """Convert (C, H, W) in [0, 1] to (H, W, C)."""
     pixels = np.empty((*planes.shape[-2:], len(planes)), np.uint16)
     for channel, plane in enumerate(planes):
         pixels[..., channel] = (plane.clamp(0, 1) * OPAQUE).round().numpy()
@@ -86,7 +86,7 @@ def from_srgb(colours: Pixels, profile: bytes) -> Pixels:
 
 
 def srgb() -> bytes:
-    """The profile of sRGB."""
+    """Return the profile of sRGB."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -113,10 +113,7 @@ def encode_png(
     """Encode as PNG of 16 bits a channel.
 
     Args:
-        pixels: The image.
         exif: As `Image.Exif.tobytes` gives it.
-        xmp: A packet.
-        profile: ICC.
         dpi: Pixels per inch to the right and down.
     """
     imagecodecs = import_extra("imagecodecs")

@@ -36,7 +36,6 @@ def encode(
     Args:
         pixels: (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.
         metadata: Its EXIF is written as it is.
-        profile: ICC.
         dpi: Pixels per inch to the right and down.
 
     Raises:
@@ -86,7 +85,7 @@ def encode(
 
 
 def _compress(rows: NDArray[Any]) -> bytes:
-    """Differences to the pixel on the left (TIFF 6.0, section 14), which compress better."""
+    """Compress differences to the pixel on the left (TIFF 6.0, section 14), which are smaller."""
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]
     return zlib.compress(differences.astype(rows.dtype.newbyteorder("<")).tobytes())

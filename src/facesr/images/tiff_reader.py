@@ -1,4 +1,4 @@
-"""TIFF files as tifffile reads them: Pillow mistakes or refuses many layouts of 8 and 16 bits."""
+"""TIFF files read by tifffile: Pillow misreads or refuses many layouts of 8 and 16 bits."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,12 +30,12 @@ _PAGE = "tiff page"
 
 
 def is_tiff(start: bytes) -> bool:
-    """Tell whether a file that starts so is a TIFF file."""
+    """Return whether a file with this start is a TIFF file."""
     return start[:4] in _MAGIC
 
 
 def go_to_image(image: Image.Image) -> None:
-    """Pass over the previews and masks that may come before the image of a file.
+    """Skip previews and masks before the image of a file.
 
     Raises:
         SyntaxError: Pillow does not know the image.
@@ -45,7 +45,7 @@ def go_to_image(image: Image.Image) -> None:
 
 
 def full_pages(image: Image.Image) -> list[int]:
-    """Return the numbers of the pages that are images and no previews or masks."""
+    """Return the numbers of the pages that are images, not previews or masks."""
     here, full = image.tell(), []
     for page in range(getattr(image, "n_frames", 1)):
         with suppress(SyntaxError):
@@ -58,7 +58,7 @@ def full_pages(image: Image.Image) -> list[int]:
 
 
 def page_of(image: Image.Image) -> int:
-    """Return the number of the page that a file is opened at."""
+    """Return the number of the open page."""
     return int(image.info.get(_PAGE, image.tell()))
 
 
@@ -88,14 +88,10 @@ def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def read_pixels(file: IO[bytes], number: int) -> Pixels | None:
     """Read a page of 8 to 16 bits a channel.
 
-    Args:
-        file: Open to read.
-        number: Of the page, from 0.
-
     Returns:
         (H, W, C) as stored, not turned upright: grey, grey and alpha, RGB, or RGB and alpha, where
-        0 is black and colours are not multiplied by alpha. None where the page is of other numbers,
-        colours or compressions.
+        0 is black and colours are not multiplied by alpha. None for other numbers, colours or
+        compressions.
 
     Raises:
         ValueError: It breaks off.
@@ -145,10 +141,10 @@ def _is_read(page: Any) -> bool:
 
 
 def open_unknown(file: IO[bytes]) -> Image.Image | None:
-    """Open what Pillow does not know and `read_pixels` reads; with the most of its metadata.
+    """Open a file that Pillow does not know and `read_pixels` reads, with most of its metadata.
 
     Returns:
-        An image that has no pixels, only a size, a mode and what stands beside; or None.
+        An image that has no pixels, only a size, a mode and metadata; or None.
     """
     tifffile = import_extra("tifffile")
 
@@ -181,7 +177,7 @@ def open_unknown(file: IO[bytes]) -> Image.Image | None:
 
 
 def describe(file: IO[bytes], number: int = 0) -> str:
-    """Return what a page holds that is not read, and what to do."""
+    """Return the kind of an unsupported page, and what to do."""
     tifffile = import_extra("tifffile")
 
     try:

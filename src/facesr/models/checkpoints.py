@@ -192,7 +192,6 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
     behind.
 
     Args:
-        path: Weights.
         architecture: `kind` and the plain values of its builder.
 
     Raises:

@@ -1,10 +1,9 @@
 """MLflow as a projection of dvc.lock: runs, the registered model, its aliases.
 
 DVC restores files without running code, so a stage that logs its own runs leaves none when it comes
-from the cache. Here the last stage reads what DVC has settled, dvc.lock and the report files, and
-makes MLflow agree: one parent run per state of the pipeline, one nested run per state of a stage,
-one model version per distinct weights. Doing it again adds nothing; deleting the database and doing
-it again rebuilds all of it.
+from the cache. Here the last stage reads dvc.lock and the report files, and makes MLflow agree: one
+parent run per state of the pipeline, one nested run per state of a stage, one model version per
+distinct weights. Repeating it adds nothing; a deleted database is built again.
 
 MLflow takes seconds to import, so every function imports it for itself.
 """

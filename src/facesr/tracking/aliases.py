@@ -1,4 +1,4 @@
-"""The aliases of the registered model: which version serves, and how that came about."""
+"""The aliases of the registered model: which version serves, and the decisions behind it."""
 
 import tempfile
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from facesr.tracking.versions import RegisteredVersion, download, find_version
 logger = getLogger(__name__)
 
 Measure = Callable[[Path, str, Path], None]
-"""From weights and the name of an evaluation set to a table like per_image.csv, which it writes."""
+"""Function of weights and an evaluation set's name that writes a table like per_image.csv."""
 
 # Tags of a version: what the gate said, when it last began to serve, what people decided.
 DECISION = "gate.decision"
@@ -32,18 +32,18 @@ WITHDRAWN = "withdrawn.reason"
 
 
 def champion_number(client: Any) -> int | None:
-    """The version that serves; None where there is none."""
+    """Return the number of the version that serves; None if there is none."""
     number = client.get_registered_model(MODEL).aliases.get(CHAMPION)
     return int(number) if number else None
 
 
 class Images(NamedTuple):
-    """The evaluation set that the gate judges on."""
+    """Evaluation set that the gate judges on."""
 
     tag: str
-    """Of a version: which state of the set it was measured on."""
+    """Tag of a version that names the state of the set it was measured on."""
     md5: str
-    """Of the set as it is now."""
+    """State of the set now."""
 
 
 def ask_gate(
@@ -62,13 +62,9 @@ def ask_gate(
     the champion or the starter was not measured, the reason is written and no alias changes.
 
     Args:
-        root: The project's root.
-        runs: The experiment.
         version: MLflow's version, just measured.
         run_id: The parent run that holds its measurement.
-        images: The rule's evaluation set.
         scores: Every metric by image, as CSV.
-        rule: What is compared.
         measure: Measures the champion where it has not been measured on these images.
     """
     client, number = runs.client, int(version.version)
@@ -137,15 +133,14 @@ def _table_of(
 
 
 def mark_measured(client: Any, number: int, run_id: str) -> None:
-    """Keep which run holds the newest measurement of a version."""
+    """Record which run holds the newest measurement of a version."""
     _tag(client, number, EVALUATION_RUN, run_id)
 
 
 def promote(root: Path, reference: str, *, reason: str) -> RegisteredVersion:
-    """Make a version champion because a person says so.
+    """Make a version champion by a person's decision.
 
     Args:
-        root: The project's root.
         reference: `facesr/3` or `facesr@challenger`.
         reason: Becomes a tag of the version.
 
@@ -175,7 +170,6 @@ def rollback(root: Path, *, reason: str) -> RegisteredVersion | None:
     The version that it is taken from is marked as withdrawn, and the gate never chooses it again.
 
     Args:
-        root: The project's root.
         reason: Becomes a tag of the version that it is taken from.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The model card: what a version was made from, what it measures, what it is and is not for.
+"""Model card: training images, licences, measurements, intended use and limits of a version.
 
 After Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993.
 Every number comes from the run's own tables.
@@ -29,12 +29,9 @@ def write_card(
     """Write the card of a version as Markdown.
 
     Args:
-        number: The version.
-        tags: Of the version.
         scores: Every metric by image, as CSV.
         folders: Fetched folders with their manifest by the name of the evaluation set; one that is
             missing is left out, as after `dvc pull` of the results alone.
-        path: The Markdown file.
     """
     table = read_table(scores.read_text(encoding="utf-8"))
     entries = {

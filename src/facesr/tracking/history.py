@@ -1,4 +1,4 @@
-"""What was published and decided, kept in Git, so that a lost store can be built again.
+"""History of publications and decisions in Git, from which a lost store is built again.
 
 Every publish, promotion and rollback adds a commit to a ref of its own. Its tree holds the files
 that name a state of the pipeline, and registry.json: name and tags of the run, tags of all
@@ -47,7 +47,7 @@ class State:
         self.commit = commit
         self.ref = ref
         self.experiment = experiment
-        """Name of the DVC experiment whose commit it is, else ""."""
+        """Name of the DVC experiment that made the commit, else ""."""
 
     @cached_property
     def files(self) -> dict[str, bytes]:
@@ -75,22 +75,20 @@ class State:
 
     @cached_property
     def registry(self) -> dict[str, Any]:
-        """What was noted with the state; nothing in commits of people and DVC."""
+        """Record of the store that was made with the state; empty in other commits."""
         content = _show(self._root, self.commit, _REGISTRY)
         return dict(json.loads(content)) if content else {}
 
 
 def is_under_git(root: Path) -> bool:
-    """Whether there is a repository to keep the history in."""
+    """Return whether there is a repository to keep the history in."""
     return git(home(root), "rev-parse", "--git-dir") is not None
 
 
 def note(root: Path, message: str, registry: Mapping[str, Any], *, with_state: bool) -> None:
-    """Add an event to the history; where the project is not under Git, nothing is kept.
+    """Add an event to the history; without Git, do nothing.
 
     Args:
-        root: The project's root.
-        message: For people.
         registry: Becomes registry.json.
         with_state: Whether the event is of the files as they are now; else of those before.
     """
@@ -134,7 +132,7 @@ def noted(root: Path) -> list[State]:
 
 
 def committed(root: Path) -> Iterator[State]:
-    """Yield the states in the commits of all branches and DVC experiments, the oldest first."""
+    """Yield the states in commits of all branches and DVC experiments, the oldest first."""
     place = home(root)
     names = {state.commit: state.experiment for state in experiments(root)}
     ours = {state.commit for state in noted(root)}
@@ -146,7 +144,7 @@ def committed(root: Path) -> Iterator[State]:
 
 
 def experiments(root: Path) -> list[State]:
-    """Return the DVC experiments that this repository holds, also those that were pulled."""
+    """Return the DVC experiments in this repository, pulled ones included."""
     place = home(root)
     lines = git(place, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
     found = []
@@ -160,14 +158,14 @@ def experiments(root: Path) -> list[State]:
 
 
 def names_of(root: Path, key: str) -> list[str]:
-    """Return the names of the experiments that have come to a state."""
+    """Return the names of the experiments that reached a state."""
     return sorted(
         one.experiment for one in experiments(root) if one.stages and key_of(one.stages) == key
     )
 
 
 def keys_of(root: Path, experiment: str) -> list[str]:
-    """Return the states that the experiments of a name have come to."""
+    """Return the keys of the states that an experiment reached."""
     return [
         key_of(one.stages)
         for one in experiments(root)
@@ -181,7 +179,7 @@ def git(
     stdin: bytes = b"",
     environment: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Return what Git prints; None where it fails or is missing."""
+    """Return Git's output; None if it fails or is missing."""
     output = _run(place, arguments, stdin, environment or {})
     return None if output is None else output.decode("utf-8", "replace").strip()
 

@@ -1,12 +1,11 @@
-"""Live runs: a training can be looked at in MLflow while it goes on.
+"""Live runs: MLflow shows a training while it goes on.
 
-A thread reads the report that the training writes anyway, and copies what is new to the server. The
-training itself knows nothing of it: no step waits for a server, and none that fails or hangs can
-end or change a training.
+A thread reads the report that the training writes anyway, and copies new rows to the server. The
+training does not wait for the server, and a server that fails or hangs cannot change it.
 
 A live run is temporary. `publish` writes the run of the finished stage from dvc.lock, takes over
 the system metrics, which no report holds, and deletes the live runs of the same training. The key
-in training.json, an out of DVC, says which these are, on any computer.
+in training.json, an out of DVC, identifies them on any computer.
 """
 
 import json
@@ -49,14 +48,12 @@ CLOCK = 0.1  # s
 
 @contextmanager
 def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
-    """Show a training in MLflow while the block lasts, where MLFLOW_TRACKING_URI names a server.
+    """Show a training in MLflow while the block lasts, if MLFLOW_TRACKING_URI names a server.
 
-    At its end the report gets provenance.json: which revision, device and versions have trained.
+    At its end, provenance.json with revision, device and versions is written to the report.
 
     Args:
-        root: The project's root.
-        report: Gets the training's curves and samples; its name is that of the stage.
-        params: Of the pipeline.
+        report: Folder of the training's curves and samples; its name is that of the stage.
 
     Yields:
         The report.
@@ -87,7 +84,7 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
 
 
 class _Copier(Thread):
-    """Copies one report to one run. What was not sent is sent at the next look."""
+    """Thread that copies one report to one run; after a failure it sends the rest later."""
 
     def __init__(self, root: Path, report: Path, params: Params, found: Mapping[str, str]) -> None:
         # A process does not wait for a daemon thread.
@@ -111,7 +108,7 @@ class _Copier(Thread):
             logger.warning("MLflow is slow; `publish` brings what %s lacks.", self._report.name)
 
     def run(self) -> None:
-        """Look at the report until the training has ended; say once what failed."""
+        """Copy the report until the training has ended; log the first failure."""
         status, failed = "", False
         with impatience:
             while not status:
@@ -130,7 +127,7 @@ class _Copier(Thread):
                     failed = True
 
     def _copy(self, status: str) -> None:
-        """Send what is new, and end the run where there is a status."""
+        """Send new rows and samples, and end the run if there is a status."""
         runs = self._runs or self._open()
         key = self._report / TRAINING
         if key not in self._sent and self._is_own(key):
@@ -167,12 +164,12 @@ class _Copier(Thread):
         return runs
 
     def _is_own(self, path: Path) -> bool:
-        """Whether a file is of this training and not of one before."""
+        """Return whether a file belongs to this training and not to an earlier one."""
         return path.is_file() and path.stat().st_mtime > self._began - CLOCK
 
 
 def _watch_system(root: Path, run_id: str) -> Any:
-    """Start MLflow's own watch over the whole computer, the training with it."""
+    """Start MLflow's monitor of the whole computer."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     # It would report every request that fails.
@@ -183,7 +180,7 @@ def _watch_system(root: Path, run_id: str) -> Any:
 
 
 def training_key(report: Path) -> str:
-    """What a training follows from, by its report; "" where there is none."""
+    """Return the key that identifies a training, from its report; "" if there is none."""
     try:
         return str(json.loads((report / TRAINING).read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -191,13 +188,7 @@ def training_key(report: Path) -> str:
 
 
 def settle(runs: Runs, stages: Mapping[str, Mapping[str, Any]], reports: Path) -> None:
-    """Delete the live runs of every training whose run is written, and keep their system metrics.
-
-    Args:
-        runs: Of the experiment.
-        stages: The entries of dvc.lock.
-        reports: One folder per stage.
-    """
+    """Delete the live runs of finished trainings, whose system metrics their runs take over."""
     found = runs.client.search_runs(
         [runs.experiment_id], f"tags.`{LIVE}` = 'true'", order_by=["attributes.start_time ASC"]
     )

@@ -1,4 +1,4 @@
-"""dvc.lock: the states that runs and versions are named after."""
+"""Reads dvc.lock, whose states name runs and versions."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def parse_lock(text: str, path: Path) -> dict[str, Any]:
 
 
 def params_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a stage as MLflow shows them: `train_gan.batch_size`, `training_seed`."""
+    """Return a stage's parameters in MLflow's form: `train_gan.batch_size`, `training_seed`."""
     longest = 6000  # characters; MLflow refuses more
     found = {}
     for values in entry.get("params", {}).values():
@@ -64,12 +64,12 @@ def flatten(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def md5s(entry: Mapping[str, Any], kind: Literal["deps", "outs"]) -> dict[str, str]:
-    """Path and md5 of what a stage reads or writes; empty where DVC knows the file otherwise."""
+    """Return path and md5 of a stage's inputs or outputs; "" if DVC identifies a file otherwise."""
     return {item["path"]: str(item.get("md5", "")) for item in entry.get(kind, ())}
 
 
 def data_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Path and md5 of the images that a stage reads; a manifest is none."""
+    """Return path and md5 of the images that a stage reads, without manifests."""
     return {
         path: md5
         for path, md5 in md5s(entry, "deps").items()
@@ -78,12 +78,12 @@ def data_of(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def md5_tags(md5s: Mapping[str, str]) -> dict[str, str]:
-    """The tags that name files and their md5s."""
+    """Return the tags for files and their md5s."""
     return {f"dvc.md5.{path}": md5 for path, md5 in md5s.items()}
 
 
 def key_of(entry: Mapping[str, Any]) -> str:
-    """A short name for a state: equal exactly when commands, parameters and md5s are."""
+    """Return a short key of a state: equal if and only if commands, parameters and md5s are."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -106,6 +106,6 @@ def entry_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> Mappin
 
 
 def evaluation_tags(stages: Mapping[str, Mapping[str, Any]], metrics: Path) -> dict[str, str]:
-    """What the metrics were measured on; only equal sets can be compared."""
+    """Return the tags of the images that the metrics were measured on."""
     data = data_of(entry_writing(stages, metrics))
     return {EVALUATION_KEY: key_of(data), **md5_tags(data)}

@@ -1,4 +1,4 @@
-"""Where weights come from: the revision, device and versions that trained them; experiments."""
+"""Provenance of weights: revision, device and versions of the training; DVC experiments."""
 
 import json
 import os
@@ -19,9 +19,9 @@ _CODE = ("src", "stages", "dvc.yaml", "recipes.yaml", "removed.csv", "requiremen
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Return revision, device and versions of this process; what is unknown is left out.
+    """Return revision, device and versions of this process, without unknown ones.
 
-    The code is dirty when it differs from the revision.
+    The code is dirty if it differs from the revision.
     """
     revision = git(root, "rev-parse", "HEAD")
     status = git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
@@ -35,13 +35,13 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def write_environment(report: Path, found: Mapping[str, str]) -> None:
-    """Keep what `environment` has found with the report of a training."""
+    """Write provenance.json into the report of a training."""
     with atomic_write(report / FILE) as temporary:
         temporary.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_environment(report: Path) -> dict[str, str]:
-    """Return what a training has recorded of itself; nothing where it has not."""
+    """Return the provenance of a training; empty if it has none."""
     try:
         found = json.loads((report / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -50,11 +50,10 @@ def read_environment(report: Path) -> dict[str, str]:
 
 
 def experiment_tags(profile: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the tags of a state that say what it was made for.
+    """Return the tags of a state that name profile and experiments.
 
     Args:
-        profile: The active one.
-        names: Of the DVC experiments that came to the state, the first of which names the run.
+        names: DVC experiments that reached the state; the first one names the run.
     """
     tags = {
         "dvc.exp_name": next(iter(names), ""),
@@ -66,7 +65,7 @@ def experiment_tags(profile: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def _torch_device() -> str:
-    """The GPUs that this process may use, else `cpu`."""
+    """Return the names of the GPUs that this process may use, else `cpu`."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -89,7 +88,7 @@ def device_name() -> str:
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """The installed versions, without build labels, of those that are installed."""
+    """Return the versions of the installed packages, without build labels."""
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""What MLflow holds of a state of the pipeline, and the quick way to see that it is all there."""
+"""What MLflow holds of a state, and a quick check that it is complete."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -21,15 +21,15 @@ class Published:
     model_version: int
     created_version: bool
     champion: int | None
-    """The version that the alias `champion` names; None where no version has it."""
+    """Version with the alias `champion`; None if no version has it."""
     decision: Decision | None = None
-    """What the gate said, where it was asked this time."""
+    """The gate's decision, if it was asked this time."""
     is_settled: bool = True
-    """Whether the gate has nothing left to decide."""
+    """True if the gate has nothing left to decide."""
 
 
 def write_note(root: Path, key: str, published: Published) -> None:
-    """Keep what was published, for `read_note`; nothing of a server or of an open decision."""
+    """Write the note for `read_note`, except for servers and open decisions."""
     if not is_embedded(root) or not published.is_settled:
         return
     known = asdict(replace(published, created_runs=0, created_version=False, decision=None))
@@ -38,9 +38,9 @@ def write_note(root: Path, key: str, published: Published) -> None:
 
 
 def read_note(root: Path, key: str) -> Published | None:
-    """Return what the last publish left, if this is its state and nobody wrote to the store since.
+    """Return the last publication, if it is of this state and the store has not changed since.
 
-    MLflow takes 3 s to import and open, this 10 ms, and an unchanged pipeline asks nothing more.
+    This takes 10 ms; importing and opening MLflow takes 3 s.
     """
     try:
         state, known = json.loads(_note(root).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Reading back what `publish` wrote: a state of the pipeline by version, run or experiment."""
+"""Reads what `publish` wrote: a state of the pipeline by version, run or experiment."""
 
 import re
 import tempfile
@@ -30,26 +30,25 @@ class Record:
     """A published state of the pipeline."""
 
     name: str
-    """As it was asked for."""
+    """Name as given by the caller."""
     run_id: str
-    """Of the parent run."""
+    """Id of the parent run."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
-    """`train_gan.batch_size`, `training_seed`, and so on."""
+    """Values of `train_gan.batch_size`, `training_seed` and so on."""
     metrics: Mapping[str, float]
     stages: Mapping[str, str]
-    """Run ids of the stages, also of those that an earlier state had run."""
+    """Run ids by stage, including runs of earlier states."""
     version: RegisteredVersion
-    """The version that this state registered or found again."""
+    """Version that this state registered or found again."""
     aliases: tuple[str, ...]
-    """Of the version."""
+    """Aliases of the version."""
 
 
 def read_record(root: Path, name: str) -> Record:
-    """Find a published state.
+    """Return a published state.
 
     Args:
-        root: The project's root.
         name: A version (`3`, `facesr/3`, `facesr@champion`, `champion`), a parent run's id, or the
             name of a DVC experiment.
 
@@ -75,7 +74,7 @@ def read_record(root: Path, name: str) -> Record:
 
 
 def read_artifact(root: Path, run_id: str, path: str) -> str | None:
-    """Return a text artifact of a run; None where there is none."""
+    """Return a text artifact of a run; None if there is none."""
     client, experiment_id = connect(root, create=False)
     with as_registry_error(root):
         return Runs(client, experiment_id, {}).read_text(run_id, path)

@@ -34,14 +34,13 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Enlarge each image.
 
         Args:
-            context: Unused; MLflow hands it over.
             model_input: Column `image` holds encoded images (JPEG, PNG, WebP, TIFF, GIF or BMP).
             params: `size` is the longer side of the results in pixels, `strength` from 0 (faithful)
                 to 1 (crisp) the mixture of the weights.
 
         Returns:
-            The same rows with `image`, the PNG, and `error`, which is empty. An image that cannot
-            be enlarged leaves `image` empty and says the reason in `error`.
+            The same rows with `image`, the PNG, and `error`. If an image cannot be enlarged,
+            `image` is empty and `error` has the reason.
         """
         asked = {
             name: value

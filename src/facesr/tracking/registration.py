@@ -52,7 +52,7 @@ SERVED = (
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered model, seen from one state of the pipeline."""
+    """Registered model and one state of the pipeline."""
 
     client: Any
     experiment_id: str
@@ -62,10 +62,10 @@ class Registry:
     fidelity: Path
     metrics: Path
     tags: Mapping[str, str]
-    """Of every version."""
+    """Tags of every new version."""
 
     def registered_by(self, parent: Any) -> tuple[Any, bool]:
-        """Return the version of a parent run, registering it where it is gone."""
+        """Return a parent run's version and whether it is new; register it if it is gone."""
         number = parent.data.tags.get(VERSION_TAG, "")
         found = self._find_version(f"version_number = {number}") if number else None
         if found:
@@ -75,7 +75,7 @@ class Registry:
         return version, is_new
 
     def refuse_strangers(self) -> None:
-        """Stop before anything is written into another project's model of the same name.
+        """Check that the registered model of this name is this project's.
 
         Raises:
             RegistryError: A version was not registered by `publish`.
@@ -93,7 +93,7 @@ class Registry:
         return max(found, key=lambda version: int(version.version), default=None)
 
     def register(self, run_id: str) -> tuple[Any, bool]:
-        """Return the version with these weights and whether it had to be made."""
+        """Return the version with these weights and whether it is new."""
         sources = md5_tags(
             {
                 path.as_posix(): md5s(entry_writing(self.stages, path), "outs")[path.as_posix()]
@@ -232,6 +232,6 @@ def _input_example() -> Any:
 
 
 def model_id(version: Any) -> str:
-    """Name the logged model behind a version."""
+    """Return the id of the logged model behind a version."""
     # MLflow leaves `version.model_id` empty outside Databricks.
     return str(version.source).rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""The numbers that stages write into report files."""
+"""Reads the numbers in report files."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def read_curves(
 
 
 def _number(cell: object) -> float | None:
-    """Read a cell; None where it holds no finite number."""
+    """Read a cell; None if it holds no finite number."""
     try:
         value = float(str(cell))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Builds a store that was lost again: from the history, Git's commits and DVC's cache.
+"""Builds a lost store again from the history, Git's commits and DVC's cache.
 
-Runs, versions with their numbers, experiments, decisions, reasons and aliases come back. What
-DVC's cache no longer holds cannot: it is named, and its number stays free.
+Runs, versions with their numbers, experiments, decisions and aliases come back. What DVC's cache no
+longer holds is named, and its number stays free.
 """
 
 import json
@@ -38,18 +38,19 @@ _MANIFEST = "manifest.csv"
 _NAMED = 10
 
 Project = Callable[[Path, Mapping[str, Any], Mapping[str, str], bool], None]
-"""Writes a state: its folder, stages, the run's tags, and whether the gate is asked."""
+"""Function that writes a state: its folder, stages, the run's tags, and whether the gate is asked.
+"""
 
 
 def note_state(root: Path, client: Any, run_id: str, message: str) -> None:
-    """Keep the present state, its run and all decisions in the history."""
+    """Add the present state, its run and all decisions to the history."""
     run = client.get_run(run_id)
     tags = {tag: value for tag, value in run.data.tags.items() if tag.startswith(_KEPT)}
     _note(root, client, message, {"run": tags})
 
 
 def note_decision(root: Path, client: Any, message: str) -> None:
-    """Keep a decision of a person in the history."""
+    """Add a person's decision to the history."""
     _note(root, client, message, {})
 
 
@@ -72,7 +73,7 @@ def _note(root: Path, client: Any, message: str, more: Mapping[str, Any]) -> Non
 
 
 def _state_of(client: Any, run_id: str) -> str:
-    """The key of a run's state; "" where people have deleted the run."""
+    """Return the key of a run's state; "" if the run was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -84,13 +85,10 @@ def _state_of(client: Any, run_id: str) -> str:
 def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
     """Fill an empty store with everything that Git and DVC still know.
 
-    A store that holds anything stays as it is, unless a restoration was interrupted, which goes on.
+    A store with content stays as it is, unless a restoration was interrupted, which goes on.
 
     Args:
-        root: The project's root.
-        runs: Of the experiment.
         present: Key of the present state, which is written next.
-        project: Writes a state.
 
     Returns:
         Whether there was anything to restore.
@@ -146,7 +144,7 @@ def _is_due(runs: Runs) -> bool:
 
 
 def _distinct(events: Sequence[State], others: Iterator[State], present: str) -> list[State]:
-    """The states by first appearance, each with what was noted of it last."""
+    """Return the states by first appearance, each with its latest record."""
     found: dict[str, State] = {}
     for state in events:
         if state.registry.get("run"):
@@ -162,7 +160,7 @@ def _distinct(events: Sequence[State], others: Iterator[State], present: str) ->
 
 
 def _tags_of(state: State) -> dict[str, str]:
-    """Tags of the parent run, as they were noted, or what the commit holds of them."""
+    """Return the tags of the parent run from the record, else from the commit."""
     tags = state.registry.get("run") or {"profile": state.profile}
     if state.experiment and "dvc.exp_name" not in tags:
         tags = {**tags, "dvc.exp_name": state.experiment}
@@ -170,7 +168,7 @@ def _tags_of(state: State) -> dict[str, str]:
 
 
 def _number_of(state: State, versions: Mapping[str, Mapping[str, str]]) -> int:
-    """The version that a state had, by its weights; 0 where that is not known."""
+    """Return the version of a state by its weights; 0 if unknown."""
     made = {
         f"dvc.md5.{path}": md5
         for entry in state.stages.values()
@@ -201,9 +199,9 @@ def _cache_folder(root: Path) -> Path:
 
 
 def _lay_out(state: State, cache: Path, folder: Path) -> bool:
-    """Put the files of a state into a folder, as links into DVC's cache; False where one is gone.
+    """Link the files of a state from DVC's cache into a folder; return False if one is missing.
 
-    The cache keeps files under their md5, and of a folder the list of its files.
+    The cache stores files under their md5, and for a folder the list of its files.
     """
     for name, content in state.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -236,7 +234,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _leave_free(root: Path, client: Any, number: int) -> None:
-    """Use the numbers up before `number`, so that it is the next version's."""
+    """Use up the numbers before `number`, so that the next version gets it."""
     # MLflow counts deleted versions too, and lists none of them.
     with closing(sqlite3.connect(database_file(root))) as database:
         [[last]] = database.execute("SELECT max(version) FROM model_versions")
@@ -248,7 +246,7 @@ def _leave_free(root: Path, client: Any, number: int) -> None:
 
 
 def _decide(runs: Runs, registry: Mapping[str, Any]) -> None:
-    """Give versions their tags and aliases back."""
+    """Restore tags and aliases of the versions."""
     client = runs.client
     present = {
         version.tags.get(WEIGHTS_MD5): version

@@ -1,4 +1,4 @@
-"""Which registered models have seen an image."""
+"""Finds the registered models that have seen an image."""
 
 import csv
 import io
@@ -26,13 +26,11 @@ def versions_that_saw(
     seeds give other files. A drawn face and a drawn selfie of one number are two images.
 
     Args:
-        root: The project's root.
-        sha256: Of the PNG files, or their first digits.
+        sha256: Digests of the PNG files, or their first digits.
         entries: Images of the present sets, which no list may hold in this size.
 
     Returns:
-        The splits in which a version had any of them, by version; and the versions whose run
-        carries no list, of which nothing can be said.
+        The splits with any of them by version, and the versions without a list.
 
     Raises:
         RegistryError: The store does not answer.
@@ -63,7 +61,7 @@ def _origin(row: Mapping[str, str]) -> tuple[bool, str]:
 
 
 def as_lines(seen: Mapping[int, Collection[str]], unknown: Collection[int]) -> list[str]:
-    """Render what `versions_that_saw` found, a line for each version."""
+    """Format the result of `versions_that_saw`, a line for each version."""
     lines = []
     for number, splits in seen.items():
         how = "was trained with it" if "train" in splits else "was measured with it"
@@ -85,10 +83,7 @@ def _listed(runs: Runs, parent_run_id: str) -> list[dict[str, str]]:
 
 
 def _run_of(runs: Runs, parent_run_id: str, stage: str) -> str:
-    """The run of a stage; "" where it is gone.
-
-    The parent may have failed later on: what it had written is as true as ever.
-    """
+    """Return the run of a stage, also from a parent that failed later; "" if it is gone."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and models, and how its errors are reported."""
+"""MLflow's store: where it is, how it is opened, how its errors are reported."""
 
 import os
 import tempfile
@@ -67,17 +67,17 @@ def tracking_uri(root: Path) -> str:
 
 
 def database_file(root: Path) -> Path:
-    """The embedded store, also for an experiment that runs in a folder of its own."""
+    """Return the file of the embedded store, which all experiments share."""
     return home(root) / "mlflow.db"
 
 
 def artifact_location(root: Path) -> str:
-    """Where the embedded store keeps files."""
+    """Return the folder of the embedded store's artifacts."""
     return (home(root) / "mlruns").as_uri()
 
 
 def home(root: Path) -> Path:
-    """The project, also for an experiment that runs in a folder of its own inside of it."""
+    """Return the project's root, also for an experiment in a folder of its own inside it."""
     # `dvc exp run --temp` and `--queue` run in PROJECT/.dvc/tmp/exps/NAME and delete it afterwards.
     here = root.resolve()
     for folder in here.parents:
@@ -87,7 +87,7 @@ def home(root: Path) -> Path:
 
 
 def is_embedded(root: Path) -> bool:
-    """Whether the store is the project's own file."""
+    """Return whether the store is the project's own file."""
     return tracking_uri(root) == f"sqlite:///{database_file(root).as_posix()}"
 
 
@@ -102,10 +102,7 @@ def import_client() -> Any:
 
 
 def connect(root: Path, *, create: bool) -> tuple[Any, str]:
-    """Set MLflow up for this process and return a client and the experiment's id.
-
-    Without `create`, a missing experiment has the id "".
-    """
+    """Return a client and the experiment's id, "" for a missing one that is not to be created."""
     # Left by an outer run, it would make that run the target of everything logged here
     # (https://github.com/mlflow/mlflow/issues/15713).
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -158,7 +155,7 @@ def _create_experiment(root: Path, client: Any) -> Any:
 
 
 def create_database(database: Path) -> None:
-    """Build an empty MLflow database where there is none."""
+    """Create an empty MLflow database if there is none."""
     # Built beside and put in place whole: two processes that build one database break it, and so
     # does one that is stopped halfway.
     if database.exists():
@@ -180,11 +177,10 @@ def create_database(database: Path) -> None:
 
 
 class _Impatience:
-    """Shortens MLflow's time-outs for a first request, unless the user has set them.
+    """Short time-outs for MLflow's first request, unless the user has set them.
 
-    MLflow reads them from the environment, which all threads share: the first that enters sets
-    them, and the last that leaves takes them back. Once a server has answered, a request is tried
-    twice.
+    MLflow reads them from the environment, which all threads share: the first to enter sets them,
+    the last to leave restores them. Once a server has answered, a request is tried twice.
     """
 
     RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -219,7 +215,7 @@ impatience = _Impatience()
 
 @contextmanager
 def global_store(uri: str) -> Iterator[None]:
-    """Set MLflow's global URI for a while."""
+    """Set MLflow's global URI for the block."""
     # The SQLite registry looks up a logged model through MLflow's global URI, whatever its client
     # was given; and setting that URI writes the environment.
     import mlflow
@@ -247,7 +243,7 @@ def as_registry_error(root: Path) -> Iterator[None]:
 
 
 def registry_error(uri: str, error: Exception) -> RegistryError:
-    """Say in one line what failed and what to do."""
+    """Return an error with one line: what failed and what to do."""
     reason = (str(error).splitlines() or [""])[0][:200]
     causes = str(error).lower()
     known = [
@@ -269,6 +265,6 @@ def registry_error(uri: str, error: Exception) -> RegistryError:
 
 
 def shown(uri: str) -> str:
-    """The URI without user name and password."""
+    """Return the URI without user name and password."""
     address = urlsplit(uri).netloc
     return uri.replace(address, address.rpartition("@")[2]) if address else uri

@@ -1,4 +1,4 @@
-"""The registered model: looking a version up, and fetching its weights without executing code."""
+"""Versions of the registered model, and their weights without executing stored code."""
 
 import hashlib
 import re
@@ -44,7 +44,7 @@ class RegisteredVersion:
 
     number: int
     run_id: str
-    """The parent run that registered it."""
+    """Parent run that registered it."""
     tags: Mapping[str, str]
     """Profile, revision, md5 of weights and evaluation set, keys into dvc.lock."""
     weights: str
@@ -52,26 +52,25 @@ class RegisteredVersion:
 
     @property
     def card(self) -> str:
-        """URI of its model card, which lies beside."""
+        """URI of its model card, beside the weights."""
         return self.weights.removesuffix(f"artifacts/{WEIGHTS}") + CARD
 
 
 def champion(root: Path) -> RegisteredVersion:
-    """Return the version that serves, as `find_version(root, "facesr@champion")`."""
+    """Return the version that serves, `facesr@champion`."""
     return find_version(root, f"{MODEL}@{CHAMPION}")
 
 
 def find_version(root: Path, reference: str) -> RegisteredVersion:
-    """Look up a version of the registered model.
+    """Return a version of the registered model.
 
     Args:
-        root: The project's root.
-        reference: `facesr@champion` (any alias) or `facesr/3` (a number); `champion` and `3` are
-            the same.
+        reference: `facesr@champion` (any alias) or `facesr/3` (a number), or short: `champion`,
+            `3`.
 
     Raises:
         RegistryError: The reference is malformed or names nothing, or the store does not answer;
-            NoChampionError where versions are registered and none serves.
+            NoChampionError if there are versions but none serves.
     """
     unknown = f"{reference} does not name a model version. Write {MODEL}@{CHAMPION} or {MODEL}/3."
     parts = re.fullmatch(rf"(?:models:/)?{MODEL}(?:@([\w.-]+)|/(\d+))|([\w.-]+)", reference)
@@ -128,7 +127,7 @@ def _what_there_is(client: Any) -> str:
 
 
 def champion_or_challenger(root: Path) -> str:
-    """Return `facesr@champion`; where none is, the challenger, else the newest, and log which.
+    """Return `facesr@champion`; without one, the challenger, else the newest, and log which.
 
     Raises:
         RegistryError: No version is registered, or the store does not answer.
@@ -142,7 +141,7 @@ def champion_or_challenger(root: Path) -> str:
 
 
 def _without_champion(client: Any) -> NoChampionError | None:
-    """Return what to say where versions are registered and none serves."""
+    """Return the error for versions none of which serves; None without versions."""
     versions = client.search_model_versions(f"name = '{MODEL}'")
     if not versions:
         return None
@@ -158,11 +157,7 @@ def _without_champion(client: Any) -> NoChampionError | None:
 
 
 def find_weights(root: Path, reference: str) -> Path | None:
-    """Return the weights that a reference names.
-
-    Args:
-        root: The project's root.
-        reference: A file, `facesr@champion` (any alias) or `facesr/3`; empty names none.
+    """Return the weights file of a path or registry reference; None for "".
 
     Raises:
         RegistryError: As in `download`.
@@ -174,19 +169,15 @@ def find_weights(root: Path, reference: str) -> Path | None:
 
 
 def download(root: Path, reference: str | RegisteredVersion) -> Path:
-    """Fetch the weights of a version without executing any code that is stored with it.
-
-    Args:
-        root: The project's root.
-        reference: As in `find_version`, or what that found.
+    """Fetch the weights of a version without executing stored code.
 
     Returns:
-        weights.safetensors: in the artifact store itself where that is a local folder, else a copy
-        in a temporary folder of this process, which keeps the last two.
+        weights.safetensors in a local artifact store, else a copy in a temporary folder of this
+        process, which keeps the last two.
 
     Raises:
-        RegistryError: As `find_version`; or the version has lost its weights, or they are not those
-            that were registered.
+        RegistryError: As `find_version`; or the weights are missing or not those that were
+            registered.
     """
     found = find_version(root, reference) if isinstance(reference, str) else reference
     try:
@@ -233,5 +224,5 @@ def _fetched(root: Path, found: RegisteredVersion) -> Path:
 
 @cache
 def _copies() -> tuple["tempfile.TemporaryDirectory[str]", list[Path]]:
-    """Return the folder of the copies, deleted at exit, and what is in it, the newest last."""
+    """Return the folder of the copies, deleted at exit, and its files, the newest last."""
     return tempfile.TemporaryDirectory(prefix="facesr.", ignore_cleanup_errors=True), []

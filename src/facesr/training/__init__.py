@@ -1,1 +1,1 @@
-"""Training: against the originals and of the critic (fastai's Learner), then both together."""
+"""Training of single networks with fastai's Learner, and adversarial training of two networks."""

@@ -28,12 +28,12 @@ class ExponentialMovingAverage:
             self.tensors[name].copy_(state[name])
 
     def copy_to(self, network: nn.Module) -> None:
-        """Put the averaged weights into the network."""
+        """Copy the averaged weights to the network."""
         network.load_state_dict(self.tensors)
 
     @contextlib.contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Put the averaged weights into the network for a while."""
+        """Replace the network's weights by the averaged ones for the block."""
         own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         self.copy_to(network)
         try:

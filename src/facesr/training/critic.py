@@ -21,10 +21,8 @@ def critic_task(
     """Return the critic's task.
 
     Args:
-        params: Network and schedule.
-        folders: Of generated images and originals, for training and validation.
+        folders: Generated images and originals, for training and validation.
         hr_size: Side of both in pixels.
-        seed: Of initial weights, order and crops.
     """
     processes = join_processes()
     train, valid = (
@@ -57,19 +55,19 @@ def critic_task(
 
 
 def patch_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of (N, P) logits, whose patches all share the (N,) labels."""
+    """Return the cross-entropy of (N, P) logits, whose patches all share the (N,) labels."""
     return F.binary_cross_entropy_with_logits(logits, labels[:, None].expand_as(logits))
 
 
 def patch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of (N, P) logits on the right side of zero."""
+    """Return the share of (N, P) logits on the right side of zero."""
     return ((logits > 0) == (labels[:, None] > 0.5)).float().mean()
 
 
 def _judged(
     critic: nn.Module, pairs: Pairs, *, count: int
 ) -> tuple[dict[str, list[Tensor]], list[str]]:
-    """Columns and notes of a sample sheet: what the critic thinks of whole images."""
+    """Return columns and notes of a sample sheet: whole images with the critic's probability."""
     device = next(critic.parameters()).device
     critic.eval()
     columns: dict[str, list[Tensor]] = {"original": [], "generated": []}

@@ -1,4 +1,4 @@
-"""The curves of a training, written while it runs and drawn at its end."""
+"""Curves of a training, written while it runs and drawn at its end."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from facesr.reports.figures import draw_curves
 
 
 class CurveLog:
-    """Appends numbers to CSV files while a training runs."""
+    """CSV files to which a training appends numbers."""
 
     def __init__(self, folder: Path, goals: Mapping[str, float]) -> None:
         self.folder = folder
@@ -20,7 +20,7 @@ class CurveLog:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, step: int, values: Mapping[str, float], series: str = "curves") -> None:
-        """Add a row to SERIES.csv; the names of a series are those of its first row."""
+        """Add a row to SERIES.csv, whose columns are those of its first row."""
         if series not in self._files:
             self._files[series] = (self.folder / f"{series}.csv").open("w", encoding="utf-8")
             self._names[series] = list(values)
@@ -42,7 +42,7 @@ class CurveLog:
         }
 
     def restore(self, state: Mapping[str, str]) -> None:
-        """Go on after the rows that `state` gave."""
+        """Continue after the rows in `state`."""
         for series, text in state.items():
             write_text(self.folder / f"{series}.csv", text)
             self._files[series] = (self.folder / f"{series}.csv").open("a", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How a step is computed: in which precision, compiled or not, in how many parts."""
+"""Computation of a step: precision, compilation, micro-batches."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ Report = TypeVar("Report", bound=tuple[Tensor, ...] | Tensor)
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return bfloat16 where it is asked for, or where `auto` finds instructions for it."""
+    """Return bfloat16 if asked for, or if `auto` finds instructions for it."""
     if precision == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16
@@ -30,18 +30,16 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 def accelerated(
     *networks: nn.Module, dtype: torch.dtype, device: torch.device, compiled: bool
 ) -> Iterator[None]:
-    """Let networks compute in `dtype` for a while; they take and give float32 all the same.
+    """Let networks compute in `dtype` for the block; inputs and outputs stay float32.
 
     Weights and optimizer stay in float32 (autocast, Micikevicius et al. 2018,
     https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). On GPUs, and in bfloat16
-    everywhere, the channels lie last in memory, as the convolutions there want them. Features of a
-    critic, and of a network that gives lists, stay in `dtype`; the losses of them are in float32.
+    everywhere, memory is channels-last, as the convolutions need it. Features of a critic, and of a
+    network that returns lists, stay in `dtype`; their losses are in float32.
 
     Args:
-        *networks: Are changed in place, and back at the end.
+        *networks: Changed in place and restored at the end.
         dtype: torch.float32 or torch.bfloat16.
-        device: Of the networks.
-        compiled: Compiles them with torch.compile.
     """
     channels_last = dtype == torch.bfloat16 or device.type == "cuda"
     # A critic's `forward` goes through the other, which losses of its features call alone.
@@ -80,14 +78,9 @@ def _with_channels_last(
 
 
 def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
-    """Put the state that a checkpoint holds into an optimizer.
+    """Load the state in a checkpoint into an optimizer.
 
-    The state's memory is ordered as the weights' is: the fused step walks through both side by
-    side.
-
-    Args:
-        optimizer: PyTorch's.
-        saved: What its `state_dict` gave.
+    The state's memory gets the order of the weights, since the fused step reads both side by side.
     """
     optimizer.load_state_dict(saved)
     for weight, state in optimizer.state.items():
@@ -97,14 +90,14 @@ def load_optimizer(optimizer: Any, saved: Mapping[str, Any]) -> None:
 
 
 class MicroBatches:
-    """Into how many parts a batch is cut; more of them where the memory is too small.
+    """Number of parts of a batch, increased if memory is short.
 
-    The gradient is that of the whole batch but for rounding, with two exceptions: dropout draws
+    The gradient is that of the whole batch except for rounding, with two exceptions: dropout draws
     other masks, and batch norm (`fastai_unet`) normalises over a part and moves its running
     statistics part by part.
 
     Attributes:
-        count: MicroBatches; every training step goes through them one after another.
+        count: Parts of every training step, processed one after another.
     """
 
     def __init__(self, count: int, *, most: int, processes: Processes) -> None:
@@ -117,11 +110,11 @@ class MicroBatches:
 
         Args:
             compute: Begins anew when it is called again.
-            size: Of this process's batch, which all parts share equally.
+            size: Size of this process's batch, which all parts share equally.
 
         Raises:
-            RuntimeError: There is too little memory, and the batch may not be cut any further: it
-                is at `most`, cannot be halved, or other processes go on with their own parts.
+            RuntimeError: There is too little memory, and the batch cannot be divided further: it is
+                at `most`, cannot be halved, or other processes continue with their own parts.
         """
         while True:
             try:
@@ -143,11 +136,10 @@ class MicroBatches:
 
 
 class SharedStep:
-    """An optimizer that steps once for all parts of a batch, and for all processes.
+    """Optimizer that steps once for all parts of a batch and all processes.
 
-    A step that is written for one batch and one process,
-    `zero_grad(); loss.backward(); step()`, can then be called part by part: gradients add up, and
-    the last part's `step` averages them.
+    A step written for one batch and one process, `zero_grad(); loss.backward(); step()`, can be
+    called part by part: gradients add up, and the last part's `step` averages them.
     """
 
     def __init__(self, optimizer: Optimizer, *, parts: int, processes: Processes) -> None:
@@ -157,7 +149,7 @@ class SharedStep:
         self._part = 0
 
     def begin(self, parts: int) -> None:
-        """Begin a batch of so many parts, whatever became of the one before."""
+        """Begin a batch of so many parts, even if the previous one is incomplete."""
         self.parts = parts
         self._part = 0
 
@@ -167,7 +159,7 @@ class SharedStep:
             self.optimizer.zero_grad()
 
     def step(self) -> None:
-        """Steps after the last part."""
+        """Step after the last part."""
         self._part = (self._part + 1) % self.parts
         if self._part:
             return
@@ -179,7 +171,7 @@ class SharedStep:
         self.optimizer.step()
 
     def gradient_norm(self) -> Tensor:
-        """Norm of the last step's gradient, a scalar on the device."""
+        """Return the norm of the last step's gradient, a scalar on the device."""
         return gradient_norm(self._parameters())
 
     def _parameters(self) -> Iterator[nn.Parameter]:
@@ -188,10 +180,10 @@ class SharedStep:
 
 
 class SpectralVectors:
-    """The vectors of a network's spectral norms, which each pass in training moves.
+    """Vectors of a network's spectral norms, which each pass in training moves.
 
-    All parts of a batch start from the same ones, as the whole batch does in one pass, and so does
-    a batch that begins anew in smaller parts.
+    All parts of a batch start from the same vectors, as the whole batch does in one pass, and so
+    does a batch that is repeated in smaller parts.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -208,11 +200,11 @@ class SpectralVectors:
         return [module.get_buffer(name) for module, name in self._places]
 
     def keep(self) -> None:
-        """Remember the vectors."""
+        """Store the vectors."""
         self._copy(self._kept, self._tensors())
 
     def restore(self) -> None:
-        """Go back to the vectors that `keep` remembered."""
+        """Restore the vectors that `keep` stored."""
         self._copy(self._tensors(), self._kept)
 
     def _copy(self, targets: list[Tensor], sources: list[Tensor]) -> None:
@@ -221,5 +213,5 @@ class SpectralVectors:
 
 
 def gradient_norm(parameters: Iterator[nn.Parameter]) -> Tensor:
-    """Norm over all gradients, a scalar on the device."""
+    """Return the norm over all gradients, a scalar on the device."""
     return nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])

@@ -19,11 +19,11 @@ from facesr.reports.figures import COLOURS, new_figure, save_figure
 from facesr.training.learner import Task, build_learner, start_cycle
 
 SMOOTHED_STEPS = 50
-"""Of fastai's running mean of the loss."""
+"""Steps of fastai's running mean of the loss."""
 
 
 class Rates(NamedTuple):
-    """What a search found."""
+    """Result of a search."""
 
     rates: list[float]
     losses: list[float]
@@ -35,14 +35,13 @@ class Rates(NamedTuple):
 def find_rate(
     task: Task, training: TrainingParams, *, lowest: float, highest: float, steps: int
 ) -> Rates:
-    """Train a network on its first cycle with growing learning rates, until the loss explodes.
+    """Train a network on its first cycle with growing learning rates, until the loss diverges.
 
     Args:
-        task: Of the network, whose weights are put back at the end.
-        training: How trainings are run; the search computes in float32.
+        task: Task of the network, whose weights are restored at the end.
+        training: Parameters of trainings; the search computes in float32.
         lowest: Learning rate of the first step.
         highest: Learning rate of the last step.
-        steps: Steps at most.
 
     Raises:
         TrainingError: The loss was not finite from the start.

@@ -1,9 +1,9 @@
-"""Generator and critic against each other.
+"""Adversarial training of generator and critic.
 
 A plain loop with two optimizers, after the GAN of fastai's super-resolution lesson
-(https://github.com/fastai/course-v3, lesson7-superres-gan): the critic keeps its turn until its
-loss is below a threshold, then the generator takes one step. What is kept is a running average of
-the generator's weights.
+(https://github.com/fastai/course-v3, lesson7-superres-gan): the critic trains until its loss is
+below a threshold, then the generator takes one step. The result is a moving average of the
+generator's weights.
 """
 
 from functools import partial
@@ -54,24 +54,17 @@ def train_gan(
     checkpoints: Path,
     seed: int,
 ) -> None:
-    """Go on from the trained generator and critic, and write the generator and its images.
+    """Continue from the trained generator and critic; write the generator and its images.
 
     Args:
-        params: Weights of the losses, rates and turns.
-        training: How trainings are run.
-        sizes: Sides of the pairs.
-        train_pairs: Folder of pairs.
-        valid_pairs: Folder of pairs.
-        generator_weights: To start from.
-        critic_weights: To start from.
-        weights: Gets the averaged generator.
-        restored: Gets its images by split.
-        report: Gets curves, samples and summary.
-        checkpoints: Folder for what an interrupted training goes on from.
-        seed: Of order, crops and dropout.
+        weights: Averaged generator to write.
+        restored: Folder for its images by split.
+        report: Folder for curves, samples and summary.
+        checkpoints: Folder for the state of an interrupted training.
+        seed: Seed of order, crops and dropout.
 
     Raises:
-        Stopped: A signal came; all is saved.
+        Stopped: A signal came; everything is saved.
         TrainingError: A loss is not finite.
     """
     # Set up.

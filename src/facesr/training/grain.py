@@ -1,10 +1,9 @@
-"""The grain of a finished GAN: how strong it is follows from the training images.
+"""The grain of a finished GAN, whose strength is fitted to the training images.
 
-Grain is to give each patch the energy that the original has there and the network does not. The
-energy of a patch that may be anything between nothing and a lot, of mean T, has a likelihood of
--log T - e / T. Its maximum asks for the mean of the energy e, which counts in shares of T: quiet
-and busy patches have the same say (the divergence of Itakura and Saito, in Fevotte et al. 2009,
-https://doi.org/10.1162/neco.2008.04-08-771).
+Grain should give each patch the energy that the original has there and the network's output lacks.
+A patch energy with mean T and an exponential distribution has the log-likelihood -log T - e / T.
+Its maximum weighs errors relative to T, so that quiet and busy patches count equally (Itakura-Saito
+divergence, Fevotte et al. 2009, https://doi.org/10.1162/neco.2008.04-08-771).
 """
 
 import math
@@ -23,25 +22,24 @@ from facesr.models.blocks import GRAIN_WINDOW, Grain
 from facesr.models.checkpoints import GRAIN, Network, grow
 
 FLOOR = 1e-6
-"""Of energies: a fifth of what rounding to 8 bits makes."""
+"""Smallest energy: a fifth of the error of rounding to 8 bits."""
 UNIT = 1 / 255
-"""Of the amplitude while it is fitted: one grey level."""
+"""Unit of the amplitude in the fit: one grey level."""
 RIDGE = 1e-3
-"""Weight of the squares of the amplitude's weights: few images would make them huge."""
+"""Weight of the squared weights of the amplitude, which few images would make huge."""
 ITERATIONS = 200
-"""Of L-BFGS, at most."""
+"""Limit of L-BFGS."""
 
 
 def fit_grain(
     network: Network, batches: TrainBatches, params: GrainParams, *, after_each: Callable[[], None]
 ) -> Network:
-    """Return a network with grain; the rest of it stays as it is.
+    """Return a network with grain and otherwise the same weights.
 
     Args:
         network: A residual_unet, on its device.
-        batches: Of pairs.
-        params: To how many crops it is fitted, and how much energy there is to be.
-        after_each: Is called after each batch, and may raise to end the work.
+        params: Number of crops to fit, and share of the energy to add.
+        after_each: Called after each batch; may raise to stop.
 
     Raises:
         CheckpointError: The network is of another kind.
@@ -70,7 +68,7 @@ def fit_grain(
 def _measure(
     grain: Grain, features: Tensor, sr: Tensor, hr: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Strengths of the features, (P, 2 width), and the energies of both, (P,), patch by patch."""
+    """Return strengths of the features, (P, 2 width), and energies of both, (P,), by patch."""
     window = min(GRAIN_WINDOW, *features.shape[-2:])
     own, wanted = (_energies(one.cpu(), window * grain.factor) for one in (sr, hr))
     height, width = own.shape[1:]
@@ -80,7 +78,7 @@ def _measure(
 
 
 def _energies(faces: Tensor, side: int) -> Tensor:
-    """Squared steps of luma to the right and down, mean of each patch; to (N, H / side, ...)."""
+    """Return squared steps of luma to the right and down, the mean of each patch."""
     luma = metrics.luma_of(faces.double())
     down, right = luma.diff(dim=1)[..., :-1], luma.diff(dim=2)[:, :-1]
     return F.avg_pool2d(F.pad(down.square() + right.square(), (0, 1, 0, 1)), side)

@@ -1,7 +1,5 @@
 """Training of one network with fastai's Learner, which here can resume inside an epoch.
 
-A step takes its batch on several processes, and in parts where the memory is small.
-
 The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/1803.09820).
 """
 
@@ -51,27 +49,27 @@ class Cycle(NamedTuple):
     rates: list[float]
     """Highest learning rate of each part of the network."""
     frozen_parts: int = 0
-    """The first parts, which keep still; their batch statistics move all the same."""
+    """Number of first parts whose weights do not change; their batch statistics do."""
 
 
 class Task(NamedTuple):
-    """What a network learns, and from what."""
+    """Network, data, loss and metric of a training."""
 
     params: RegressionParams | TrainCriticParams
     network: Network
     parts: list[list[nn.Parameter]]
     """The network's parameters, by learning rate."""
     cycles: list[Cycle]
-    """At least one."""
+    """One cycle or more."""
     valid: TrainBatches | WholeBatches
     inputs: list[Path]
     """Files and folders that the training reads."""
     loss: Callable[[Tensor, Tensor], Tensor]
     metric: str
     measure: Callable[[Tensor, Tensor], Tensor]
-    """From outputs and targets to the metric."""
+    """Function from outputs and targets to the metric."""
     sample: Callable[[int], tuple[dict[str, list[Tensor]], list[str]]]
-    """From a number of images to columns and notes of a sample sheet."""
+    """Function from a number of images to columns and notes of a sample sheet."""
     seed: int
     processes: Processes
 
@@ -88,15 +86,12 @@ def train(
     """Train a network and write it.
 
     Args:
-        task: What it learns.
-        training: How trainings are run.
-        weights: Gets the network.
-        restored: Gets the network's images of all pairs, by split.
-        report: Gets curves, samples and summary.
-        checkpoints: Folder for what an interrupted training goes on from.
+        restored: Folder for the network's images of all pairs, by split.
+        report: Folder for curves, samples and summary.
+        checkpoints: Folder for the state of an interrupted training.
 
     Raises:
-        Stopped: A signal came; all is saved.
+        Stopped: A signal came; everything is saved.
         TrainingError: The loss is not finite.
     """
     processes, module = task.processes, task.network.module
@@ -152,7 +147,7 @@ def train(
 def build_learner(task: Task, training: TrainingParams) -> Learner:
     """Return a Learner with AdamW, whose fused step is fastai's Adam in one kernel.
 
-    fastai decays no bias and no norm; PyTorch's optimizer knows that by parameter groups only.
+    fastai excludes biases and norms from decay; PyTorch's optimizer does so by parameter groups.
     """
     processes, module = task.processes, task.network.module
     spared = {id(parameter) for parameter in norm_bias_params(module)}
@@ -173,7 +168,7 @@ def build_learner(task: Task, training: TrainingParams) -> Learner:
 
 
 def start_cycle(learner: Learner, cycle: Cycle) -> None:
-    """Give a Learner the batches of a cycle, and freeze what keeps still in it."""
+    """Give a Learner the batches of a cycle, and freeze its frozen parts."""
     learner.dls = _Loaders(cycle.batches, learner.dls.valid, learner.dls.device)
     learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
 
@@ -194,7 +189,7 @@ def _optimizer(groups: Sequence[Any], lr: float, *, epsilon: float) -> OptimWrap
 
 
 class _Loaders(DataLoaders):  # type: ignore[misc]
-    """fastai's loaders, which keep the device: where it is missing, fastai picks one of its own."""
+    """Loaders that keep their device; without it fastai picks one of its own."""
 
     device = None  # fastai's property wants loaders that can be moved.
 
@@ -204,10 +199,7 @@ class _Loaders(DataLoaders):  # type: ignore[misc]
 
 
 class AccumulatingLearner(Learner):  # type: ignore[misc]
-    """A Learner that takes a batch, this process's share of it, in parts.
-
-    It waits for the device nowhere.
-    """
+    """Learner that processes its share of a batch in parts, without waiting for the device."""
 
     def __init__(self, *args: Any, parts: MicroBatches, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -248,16 +240,16 @@ class DeviceSmoothLoss(AvgSmoothLoss):  # type: ignore[misc]
     val: Tensor
 
     def accumulate(self, learn: Learner) -> None:
-        """Take in the loss of a batch."""
+        """Add the loss of a batch."""
         self.count += 1
         self.val = torch.lerp(learn.loss.detach(), self.val.to(learn.loss.device), self.beta)
 
 
 class MonitorCallback(Callback):  # type: ignore[misc]
-    """Reports every step to the monitor, and lets the Learner go on inside an epoch.
+    """Callback that reports every step to the monitor, and resumes inside an epoch.
 
     fastai resumes at the start of an epoch only, and without the state of optimizer, schedule and
-    random generators. Here the batches skip what was done, and the rest is put back in the order
+    random generators. Here the finished batches are skipped, and the rest is restored in the order
     in which the Learner sets it.
     """
 
@@ -275,7 +267,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self._skipping = False
 
     def state(self, epoch: int, batch: int) -> dict[str, Any]:
-        """Return what `restore` takes, for a training that goes on at a batch of an epoch."""
+        """Return the state for `restore` at a batch of an epoch."""
         over = epoch == self.n_epoch
         return {
             "cycle": self.cycle + over,
@@ -297,7 +289,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         return state
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take up what `state` gave; the optimizer follows in `before_cycle`."""
+        """Restore a state; the optimizer follows in `before_cycle`."""
         self.learn.model.load_state_dict(saved["network"])
         self.cycle = saved["cycle"]
         self.metric_value = saved["metric"]
@@ -305,7 +297,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self._resumed = saved
 
     def before_cycle(self, cycle: Cycle, first_epoch: int) -> None:
-        """Put optimizer and batches where the cycle goes on."""
+        """Restore the optimizer and skip the finished batches."""
         epoch = batch = 0
         if self._resumed:
             if self._resumed["optimizer"]:
@@ -315,13 +307,13 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self.learn.dls.valid.go_to(first_epoch + epoch, 0)
 
     def before_epoch(self) -> None:
-        """Skip an epoch that is done."""
+        """Skip a finished epoch."""
         self._skipping = self._resumed is not None and self.epoch < self._resumed["epoch"]
         if self._skipping:
             raise CancelEpochException
 
     def before_train(self) -> None:
-        """Put the schedule where it stood; the Learner has just set it to the epoch's start."""
+        """Restore the schedule, which the Learner has set to the epoch's start."""
         self.batches_done = 0
         if self._resumed:
             self.batches_done = self._resumed["batch"]
@@ -334,7 +326,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         self.gradient_norm = gradient_norm(self.learn.model.parameters())
 
     def after_batch(self) -> None:
-        """Counts a training step."""
+        """Count a training step."""
         if not self.learn.training:
             return
         self.batches_done += 1
@@ -347,7 +339,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         monitor.checkpoint(lambda: self.state(self.epoch, self.batches_done))
 
     def after_epoch(self) -> None:
-        """Record the validation."""
+        """Log the validation."""
         if self._skipping:
             return
         valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]

@@ -1,4 +1,4 @@
-"""What surrounds every training: progress, curves, samples, checkpoints, and an orderly end."""
+"""Progress, curves, samples, checkpoints and orderly end of every training."""
 
 import logging
 import math
@@ -33,15 +33,15 @@ BOUNDED = frozenset({"loss", "content_loss"})
 
 
 class Monitor:
-    """Watches one training, stops it in time, and lets it go on where it stopped.
+    """Monitor of one training, which can stop it and resume it.
 
     Within its `with` block, Ctrl-C and SIGTERM wait for the end of the step, save, and end the
-    process with status 130 or 143; a second one ends it at once. Work after the last step calls
-    `stop_if_requested` from time to time. The checkpoint is deleted at the end of a block that no
-    exception left.
+    process with status 130 or 143; a second signal ends it at once. Work after the last step calls
+    `stop_if_requested` from time to time. The checkpoint is deleted at the end of a block without
+    exception.
 
     Attributes:
-        step: Steps done.
+        step: Finished steps.
         latest: Values of the last report, by name.
     """
 
@@ -61,15 +61,11 @@ class Monitor:
         """Prepare the report's folder.
 
         Args:
-            params: How often to save, when to give up.
-            report: Gets curves, samples and summary; its name is that of the stage.
-            checkpoints: Folder of the stage's checkpoints.
-            key: What the training follows from, see `resume.key_of`.
-            total_steps: Steps of the whole training.
+            report: Folder for curves, samples and summary, with the name of the stage.
+            key: Key of the training, see `resume.key_of`.
             total_images: Images of the whole training, for the time left.
-            report_every: Steps between two looks at the losses; each costs a wait for the device.
-            processes: Those that share the training.
-            goals: Values to aim at by series of the curves.
+            report_every: Steps between two reports; each waits for the device.
+            goals: Target values by series of the curves.
         """
         self.params = params
         self.report = report
@@ -132,10 +128,10 @@ class Monitor:
         signal.signal(number, self._handlers[number])
 
     def resume(self, restore: Callable[[Any], None]) -> bool:
-        """Take up the checkpoint, if there is one.
+        """Load the checkpoint, if there is one.
 
         Args:
-            restore: Gets the state that `checkpoint` was given.
+            restore: Called with the state that `checkpoint` was given.
 
         Returns:
             Whether there was one.
@@ -167,18 +163,17 @@ class Monitor:
         return True
 
     def count(self, images: int, **values: Tensor) -> bool:
-        """Counts a step.
+        """Count a step.
 
         Args:
-            images: Number that it saw.
-            **values: Scalars on the device, losses among them. They are looked at together, later,
-                and the last of each name then stands in `latest`, as the mean of the processes.
+            **values: Scalars on the device, losses among them. They are read together at a report,
+                when `latest` gets the last of each name, as the mean of the processes.
 
         Returns:
             Whether a report is due.
 
         Raises:
-            TrainingError: A value is not finite, or a loss grew beyond all bounds.
+            TrainingError: A value is not finite, or a loss diverges.
         """
         self.step += 1
         self._bar.update(images)
@@ -194,18 +189,18 @@ class Monitor:
             self._curves(self.step, values, series)
 
     def show(self, **values: float) -> None:
-        """Show numbers beside the progress bar; those that are not known yet are left out."""
+        """Show numbers beside the progress bar, without unknown ones."""
         known = {name: value for name, value in values.items() if not math.isnan(value)}
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in known.items()})
 
     def checkpoint(self, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Save where the time has come, and end the training where that was asked for.
+        """Save if it is due, and stop the training if requested.
 
-        The last step is always saved: the network's own images may take long after it.
+        The last step is always saved: restoring the network's images may take long after it.
 
         Raises:
-            Stopped: A signal came; all is saved.
-            TrainingError: As `count`; the checkpoint before stays.
+            Stopped: A signal came; everything is saved.
+            TrainingError: As `count`; the previous checkpoint stays.
         """
         last = self.step == self.total_steps
         if self.processes.count > 1 and self.step % self.report_every and not last:
@@ -221,7 +216,7 @@ class Monitor:
             self._stop(number)
 
     def stop_if_requested(self) -> None:
-        """End the training where that was asked for after its last step, which is saved.
+        """Stop a finished training, whose last step is saved, if requested.
 
         Raises:
             Stopped: A signal came.
@@ -244,7 +239,7 @@ class Monitor:
         )
 
     def summarise(self, values: Mapping[str, float]) -> None:
-        """Write the numbers of the finished training."""
+        """Write the final numbers of the training."""
         if self.processes.is_main:
             write_json(self.report / "summary.json", values)
 

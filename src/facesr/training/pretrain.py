@@ -25,14 +25,12 @@ def regression_task(
     init_from: Path | None,
     seed: int,
 ) -> Task:
-    """Return the task of a network that goes from lr to hr.
+    """Return the task of a network from lr to hr.
 
     Args:
-        params: Network, loss and schedule.
-        folders: Of lr and hr, for training and validation.
+        folders: Folders of lr and hr, for training and validation.
         hr_size: Side of hr in pixels.
-        init_from: Weights to start from; None starts afresh.
-        seed: Of initial weights, order and crops.
+        init_from: Initial weights; None for random ones.
 
     Raises:
         CheckpointError: `init_from` is missing, damaged or of another architecture.
@@ -75,7 +73,7 @@ def regression_task(
 
 
 def start_network(params: RegressionParams, *, scale: int, init_from: Path | None) -> Network:
-    """Build the network of a training, with fresh weights or those that `init_from` names."""
+    """Build the network of a training, with random weights or those of `init_from`."""
     architecture = {**params.network.model_dump(), "scale": scale}
     if init_from is None:
         return Network(architecture, build(architecture, fetch=True))
@@ -87,12 +85,12 @@ def start_network(params: RegressionParams, *, scale: int, init_from: Path | Non
 
 
 def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean PSNR in dB of (N, 3, H, W) outputs, clamped as a file would hold them."""
+    """Return the mean PSNR in dB of (N, 3, H, W) outputs, clamped as in a file."""
     return metrics.psnr(images.round_to_8bit(sr), hr).mean()
 
 
 def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:
-    """Parts of a network: encoder, then everything else."""
+    """Return the parameters of the encoder and all others."""
     encoder = list(network.get_submodule("encoder").parameters())
     known = {id(parameter) for parameter in encoder}
     return [encoder, [one for one in network.parameters() if id(one) not in known]]

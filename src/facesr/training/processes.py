@@ -1,10 +1,10 @@
-"""One training on several processes, as torchrun starts them; one is the usual case.
+"""One training on one or several processes, as torchrun starts them.
 
-Every process holds the whole networks and takes its share of every batch. Gradients are averaged
-in one message before the optimizer's step; losses that compare the images of a batch get the
-logits of all processes (`turns`). The gradient is that of the whole batch but for rounding, with
-two exceptions: dropout draws other masks in each process, and batch norm (`fastai_unet`) normalises
-over a process's own share, of which process 0's running statistics are saved.
+Every process holds the whole networks and takes its share of every batch. Gradients are averaged in
+one message before the optimizer's step; losses that compare the images of a batch get the logits of
+all processes (`turns`). The gradient is that of the whole batch except for rounding, with two
+exceptions: dropout draws other masks in each process, and batch norm (`fastai_unet`) normalises
+over a process's own share; the running statistics of process 0 are saved.
 """
 
 import os
@@ -24,17 +24,17 @@ class Processes:
     """This process among all that share a training."""
 
     rank: int
-    """From 0 on; only process 0 writes files."""
+    """Number of the process; only process 0 writes files."""
     count: int
     device: torch.device
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files."""
+        """True if this process writes files."""
         return self.rank == 0
 
     def close(self) -> None:
-        """Leave the process group, at the end of a training."""
+        """Leave the process group."""
         if self.count > 1:
             distributed.destroy_process_group()
 
@@ -72,7 +72,7 @@ class Processes:
         return torch.stack(tensors)
 
     def from_first(self, tensor: Tensor) -> Tensor:
-        """Return the tensor of process 0, in place."""
+        """Overwrite the tensor by that of process 0, and return it."""
         if self.count > 1:
             distributed.broadcast(tensor, src=0)
         return tensor
@@ -86,7 +86,7 @@ class Processes:
         return [int(value) for value in tensor.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the value of every process, in their order."""
+        """Return the value of every process, by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -95,7 +95,7 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """Join the processes that torchrun starts; alone where there are none.
+    """Join the processes that torchrun starts, if any.
 
     Raises:
         ParamsError: The processes cannot find each other.
@@ -119,10 +119,10 @@ def join_processes() -> Processes:
 
 
 def check_division(batch_size: int, parts: int, processes: Processes) -> None:
-    """Make sure that every part of a batch has the same size.
+    """Check that all parts of a batch have the same size.
 
     Raises:
-        ParamsError: It has not.
+        ParamsError: They have not.
     """
     pieces = parts * processes.count
     if batch_size % pieces:

@@ -1,4 +1,4 @@
-"""The networks' own images of the training faces, which the next stage learns from."""
+"""The networks' images of the training faces, on which the next stage trains."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,12 @@ from facesr.data.pairs import Pairs
 def restore_all(
     network: nn.Module, splits: dict[str, Pairs], output: Path, *, after_each: Callable[[], None]
 ) -> None:
-    """Write the pack `OUTPUT/SPLIT` of every pair's image, as the network restores it.
+    """Write the network's image of every pair as packs `OUTPUT/SPLIT`.
 
     Args:
-        network: Takes and gives (N, 3, h, w) RGB in [0, 1]; is left in evaluation mode.
+        network: From and to (N, 3, h, w) RGB in [0, 1]; left in evaluation mode.
         splits: Pairs by the name of their split.
-        output: The folder.
-        after_each: Is called after each image, and may raise to end the work.
+        after_each: Called after each image; may raise to stop.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -39,13 +38,7 @@ def restore_all(
 
 
 def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:
-    """Return the first images of a split as columns of a sample sheet.
-
-    Args:
-        network: As in `restore_all`; its mode is left as it was.
-        pairs: A split.
-        count: Images, at most.
-    """
+    """Return the first images of a split as columns of a sample sheet."""
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device

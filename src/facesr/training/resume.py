@@ -1,8 +1,8 @@
-"""Checkpoints of a running training: everything that it needs to end with the same bits.
+"""Checkpoints of a running training, with everything for a bit-identical continuation.
 
-The file lies in a folder that is named after what the training follows from, so that a checkpoint
-never meets other parameters or other images. It is an atomic write, and reading it runs no code:
-PyTorch takes tensors and plain values only.
+The folder is named after the training's key, so that a checkpoint never meets other parameters or
+images. Writing is atomic, and reading executes no code: PyTorch loads tensors and plain values
+only.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ FILE = "last.pt"
 
 
 def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
-    """Return what a training follows from, as 16 hexadecimal digits.
+    """Return a training's key, 16 hexadecimal digits.
 
-    Of packs, the digests of the images count, which costs no look at the images: names and contents
-    decide, and neither size nor times nor places do.
+    Packs count by the stored digests of their images, so no image is read. Names and contents
+    count; sizes, times and places do not.
 
     Args:
         values: Plain values: parameters, sizes, seed.
-        inputs: Files, and folders with all files below them; names and contents count.
+        inputs: Files, and folders with all files below them.
     """
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for position, path in enumerate(inputs):
@@ -61,9 +61,9 @@ def training_key(
     seed: int,
     inputs: Sequence[Path],
 ) -> str:
-    """Name what a training of a stage follows from; `side` is that of its originals.
+    """Return the key of a stage's training; `side` is that of its originals.
 
-    How often it saves changes nothing, and how far a batch may be cut is kept in the checkpoint.
+    The checkpoint interval and the limit of parts do not count.
     """
     values = {
         "params": params.model_dump(),
@@ -75,7 +75,7 @@ def training_key(
 
 
 class Checkpoints:
-    """The checkpoint of one training, in FOLDER/KEY/."""
+    """Checkpoint of one training, in FOLDER/KEY/."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder / key
@@ -83,7 +83,7 @@ class Checkpoints:
         self.key = key
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; the old one stays until the new one is whole.
+        """Replace the checkpoint atomically.
 
         Args:
             state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
@@ -94,7 +94,7 @@ class Checkpoints:
             os.fsync(file.fileno())
 
     def load(self) -> Any | None:
-        """Return the saved state with its tensors on the CPU; None where there is no checkpoint.
+        """Return the saved state with its tensors on the CPU; None without a checkpoint.
 
         Raises:
             CheckpointError: The file is damaged or of another training.
@@ -121,13 +121,13 @@ class Checkpoints:
         return state
 
     def others(self) -> list[Path]:
-        """Folders of checkpoints that this training cannot use."""
+        """Return the folders of checkpoints that this training cannot use."""
         return sorted(
             one.parent for one in self.folder.parent.glob(f"*/{FILE}") if one != self.file
         )
 
     def delete(self) -> None:
-        """Remove the checkpoint, and the folder around it where that is empty."""
+        """Delete the checkpoint, and the folder around it if empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             # Not empty, or gone: another training has its checkpoints there.
@@ -146,7 +146,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random generator back to what `random_state` gave."""
+    """Restore the state of every random generator."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

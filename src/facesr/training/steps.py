@@ -15,7 +15,7 @@ from facesr.training.engine import SharedStep
 
 
 class CriticStep(NamedTuple):
-    """What a critic's step reports; scalars on the device."""
+    """Report of a critic's step; scalars on the device."""
 
     loss: Tensor
     original_probability: Tensor
@@ -23,7 +23,7 @@ class CriticStep(NamedTuple):
 
 
 class GeneratorStep(NamedTuple):
-    """What a generator's step reports; scalars on the device."""
+    """Report of a generator's step; scalars on the device."""
 
     loss: Tensor
     content: Tensor
@@ -43,16 +43,13 @@ def critic_step(
     adversarial_loss: AdversarialLoss,
     penalty_weight: float,
 ) -> CriticStep:
-    """Teach the critic one batch; the generator stays as it is.
+    """Train the critic on one batch; the generator does not change.
 
     Args:
-        generator: Judged as it is used: in evaluation mode.
-        critic: Is updated.
-        optimizer: The critic's.
+        generator: In evaluation mode, as in use.
         lr: (N, 3, h, w) in [0, 1].
         hr: (N, 3, H, W) in [0, 1].
         mix: As in `gradient_penalty`.
-        adversarial_loss: What the critic wants of its logits.
         penalty_weight: Weight of the gradient penalty; 0 leaves it out.
     """
     original, generated, sr = judge_for_critic(generator, critic, lr, hr)
@@ -72,12 +69,7 @@ def critic_step(
 def judge_for_critic(
     generator: nn.Module, critic: nn.Module, lr: Tensor, hr: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the critic's step looks at.
-
-    Returns:
-        Logits of the originals and of the generated images, (N, P) each, and these images,
-        (N, 3, H, W), without gradient.
-    """
+    """Return logits of originals and generated images, (N, P), and the latter, (N, 3, H, W)."""
     critic.train()
     generator.eval()
     with torch.no_grad():
@@ -98,17 +90,12 @@ def generator_step(
     feature_weight: float,
     texture_weight: float,
 ) -> GeneratorStep:
-    """Teach the generator one batch; the critic stays as it is.
+    """Train the generator on one batch; the critic does not change.
 
     Args:
-        generator: Is updated.
         critic: In evaluation mode, so that neither dropout nor spectral norm moves.
-        optimizer: The generator's.
         lr: (N, 3, h, w) in [0, 1].
         hr: (N, 3, H, W) in [0, 1].
-        content_loss: Distance to the original, weighted.
-        adversarial_loss: What the generator wants of the critic's logits.
-        adversarial_weight: Its weight.
         feature_weight: Weight of the distance between the critic's features (feature matching,
             Salimans et al. 2016, https://arxiv.org/abs/1606.03498).
         texture_weight: Weight of the distance between their Gram matrices.
@@ -137,11 +124,9 @@ def generator_step(
 def judge_for_generator(
     generator: nn.Module, critic: nn.Module, lr: Tensor, hr: Tensor, *, with_originals: bool
 ) -> tuple[Tensor, CriticOutput, CriticOutput]:
-    """Return what the generator's step looks at.
+    """Return the generated images, and the critic's output for originals and generated images.
 
-    Returns:
-        The generated images, (N, 3, H, W), and what the critic thinks of the originals and of
-        them. Without originals the second of them stands in both places.
+    Without originals, both outputs are those of the generated images, (N, 3, H, W).
     """
     generator.train()
     critic.eval()
@@ -156,7 +141,7 @@ def judge_for_generator(
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Keep gradients out of the network's parameters for a while."""
+    """Exclude the network's parameters from gradients for the block."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -168,7 +153,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 def build_optimizer(network: nn.Module, params: TrainGanParams, *, learning_rate: float) -> AdamW:
-    """AdamW that spares biases and norms from decay, as fastai's optimizer does."""
+    """Return AdamW without decay of biases and norms, as in fastai's optimizer."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for parameter in network.parameters():

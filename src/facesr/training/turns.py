@@ -1,10 +1,9 @@
-"""The steps of generator and critic over a whole batch, also in parts and on several processes.
+"""Steps of generator and critic over a whole batch, also in parts and on several processes.
 
 `relativistic` and `softmax` compare every image of a batch with all others. Each part therefore
-computes the loss of the whole batch, in which its own logits carry a gradient and those of the
-other parts and processes do not: the gradients add up to that of the whole batch. With parts, a
-first pass without gradient finds the other parts' logits (after GradCache, Gao et al. 2021,
-https://arxiv.org/abs/2101.06983).
+computes the loss of the whole batch, in which only its own logits carry a gradient: the gradients
+add up to that of the whole batch. With parts, a first pass without gradient computes the other
+parts' logits (after GradCache, Gao et al. 2021, https://arxiv.org/abs/2101.06983).
 """
 
 import contextlib
@@ -39,23 +38,18 @@ from facesr.training.steps import (
 )
 
 Look = Callable[..., tuple[Tensor, Tensor]]
-"""From a part of a batch to the logits of its originals and generated images, (n, P) each."""
+"""Function from a part of a batch to the logits of its originals and generated images, (n, P)."""
 
 
 class Turns:
-    """Both networks, their optimizers, and whose turn it is.
+    """Both networks with their optimizers, and the order of their steps.
 
-    The critic keeps its turn until its loss is below a threshold, then the generator takes one
-    step.
+    The critic trains until its loss is below a threshold, then the generator takes one step.
 
     Attributes:
-        generator: On its device.
-        critic: On its device.
-        generator_optimizer: The generator's.
-        critic_optimizer: The critic's.
-        parts: Into how many parts a batch is cut.
-        average: Of the generator's weights.
-        steps: Done, by network.
+        parts: Parts of a batch.
+        average: Moving average of the generator's weights.
+        steps: Finished steps by network.
     """
 
     def __init__(
@@ -90,7 +84,7 @@ class Turns:
         self._critics_turn = True
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the state for `restore`."""
         return {
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
@@ -103,7 +97,7 @@ class Turns:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from a state."""
         self.generator.load_state_dict(saved["generator"])
         self.critic.load_state_dict(saved["critic"])
         load_optimizer(self.generator_optimizer.optimizer, saved["generator_optimizer"])
@@ -115,7 +109,7 @@ class Turns:
         self.parts.count = saved["parts"]
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """Teach the network whose turn it is; return scalars for the curves, by name.
+        """Train the network whose turn it is; return scalars for the curves, by name.
 
         Args:
             lr: This process's shard of a batch, (N, 3, h, w) in [0, 1].
@@ -148,7 +142,7 @@ class Turns:
         }
 
     def step_critic(self, lr: Tensor, hr: Tensor) -> CriticStep:
-        """Teach the critic this process's shard of a batch, (N, 3, h, w) and (N, 3, H, W)."""
+        """Train the critic on this process's shard of a batch, (N, 3, h, w) and (N, 3, H, W)."""
         batch = [lr, hr]
         if self.params.gradient_penalty:
             # Drawn for all processes at once, so that their number changes nothing.
@@ -172,7 +166,7 @@ class Turns:
         return self._run(step, look, self.critic_optimizer, batch)
 
     def step_generator(self, lr: Tensor, hr: Tensor) -> GeneratorStep:
-        """Teach the generator this process's shard of a batch, as `step_critic`."""
+        """Train the generator on this process's shard of a batch, as `step_critic`."""
 
         def step(loss: AdversarialLoss, lr: Tensor, hr: Tensor) -> GeneratorStep:
             return generator_step(
@@ -238,7 +232,7 @@ class Turns:
 
 @contextlib.contextmanager
 def _unmoved(*networks: nn.Module) -> Iterator[None]:
-    """Compute without gradient, and put statistics and spectral norms back at the end."""
+    """Compute without gradient, and restore statistics and spectral norms at the end."""
     kept = [(one, one.clone()) for network in networks for one in network.buffers()]
     with torch.no_grad():
         yield
@@ -252,14 +246,11 @@ def _see_whole(
     count: int,
     processes: Processes,
 ) -> list[AdversarialLoss]:
-    """Give each of this process's parts the loss of the whole batch.
+    """Return the loss of the whole batch for each of this process's parts.
 
     Args:
-        loss: Compares the images of a batch.
-        seen: Logits of originals and generated images, (n, P) each, of each part; empty where there
-            is one part, whose logits are exchanged when its loss is computed.
-        count: MicroBatches.
-        processes: Those that share the batch.
+        seen: Logits of originals and generated images, (n, P) each, of each part; empty for a
+            single part, whose logits are exchanged when its loss is computed.
     """
     pieces = count * processes.count
 

@@ -1,4 +1,4 @@
-"""From a face to its low-resolution view, by one of the recipes that params.yaml names."""
+"""Low-resolution views of faces, by the recipes in recipes.yaml."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -25,7 +25,7 @@ _RECIPES: TypeAdapter[dict[str, Recipe]] = TypeAdapter(dict[str, Recipe])
 
 
 class Degradation:
-    """A recipe by name, with the recipes that it may be mixed from."""
+    """A recipe by name, with the recipes of its mixture."""
 
     def __init__(self, name: str, recipes: Mapping[str, Recipe]) -> None:
         recipe = recipes[name]
@@ -35,16 +35,16 @@ class Degradation:
 
     @property
     def base_scale(self) -> int:
-        """How many times lr_size a face must have at least."""
+        """Smallest side of a face over lr_size."""
         return max(getattr(recipe, "base_scale", 1) for recipe in self.recipes.values())
 
     def to_json(self) -> str:
-        """Write down all of its numbers, its own name first."""
+        """Return all of its numbers, its own name first."""
         return _RECIPES.dump_json(self.recipes, indent=2).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
+        """Read the output of `to_json`."""
         recipes = _RECIPES.validate_json(text)
         return cls(next(iter(recipes)), recipes)
 

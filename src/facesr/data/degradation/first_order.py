@@ -1,4 +1,4 @@
-"""One pass of blur, reduction, noise and JPEG, and fastai's simpler lesson."""
+"""One pass of blur, reduction, noise and JPEG, and fastai's simpler degradation."""
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +11,7 @@ from facesr.data.degradation import operations
 def crappify(
     image: Tensor, params: CrappifyParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Reduce far, pack as JPEG, enlarge again.
+    """Reduce strongly, compress as JPEG, enlarge again.
 
     As `crappify` of fastai's super-resolution lesson (https://github.com/fastai/course-v3,
     lesson7-superres-gan), without the number that it writes into the image.
@@ -26,9 +26,9 @@ def crappify(
 def first_order(
     image: Tensor, params: FirstOrderParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Blurs, reduces, adds noise, packs as JPEG, each by chance, and resizes to the result.
+    """Blur, reduce, add noise and compress as JPEG, each by chance; resize to the result.
 
-    With every chance at 1 the training degradation of GFP-GAN (Wang et al. 2021,
+    With every chance at 1 this is the training degradation of GFP-GAN (Wang et al. 2021,
     https://arxiv.org/abs/2101.04061, section 4.1), whose result is enlarged to the original's side.
     """
     # All draws are made, used or not, so that one chance does not shift the others.

@@ -27,9 +27,8 @@ def gaussian(
     Args:
         size: Side, odd.
         sigmas: Spread along and across the direction, in pixels.
-        angle: Of the direction, in radians.
+        angle: Angle of the direction, in radians.
         power: 1 is the Gaussian; smaller has longer tails, larger a flatter top.
-        plateau: Takes the second form.
 
     Returns:
         (size, size), non-negative, with sum 1.

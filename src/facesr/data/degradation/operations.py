@@ -1,8 +1,8 @@
-"""What happens to an image on its way: blur, resizing, noise, JPEG.
+"""Elementary degradations: blur, resizing, noise, JPEG.
 
 Images are (3, H, W) float32 RGB in [0, 1] on any device, and stay on it. On the CPU, Pillow
-resizes; elsewhere the same is computed with matrix products, equal up to rounding. Only JPEG always
-runs on the CPU.
+resizes; elsewhere matrix products compute the same up to rounding. Only JPEG always runs on the
+CPU.
 """
 
 import functools
@@ -24,14 +24,13 @@ TRUNCATE = 4.0
 def blur_and_resize(image: Tensor, sigma: float, side: int, method: images.Filter) -> Tensor:
     """Blur a square image with a round Gaussian, then resize it, in one step.
 
-    Both act on rows and columns apart, so that their weights along one side can be multiplied
-    first: equal up to rounding, and up to twelve times as fast as one after the other.
+    Both are separable, so that their weights along one side can be multiplied first: equal up to
+    rounding, and up to twelve times as fast as one after the other.
 
     Args:
         image: (3, H, H).
         sigma: Spread in pixels; the border is mirrored.
-        side: Of the result in pixels.
-        method: The resizing's filter.
+        side: Side of the result in pixels.
     """
     weights = resize_matrix(image.shape[-1], side, method)
     # Blurring is its own transpose, also at a mirrored border: instead of the image's rows, those
@@ -48,7 +47,7 @@ def blur_directed(image: Tensor, sigmas: tuple[float, float], angle: float) -> T
 
 
 def convolve(image: Tensor, kernel: Kernel) -> Tensor:
-    """Convolves every channel with one kernel of odd side; the border is mirrored."""
+    """Convolve every channel with one kernel of odd side; the border is mirrored."""
     height, width = image.shape[-2:]
     radius = len(kernel) // 2
     # Of all sizes that leave room for the border, the one that is transformed fastest.
@@ -92,7 +91,7 @@ def add_gaussian_noise(
 def add_poisson_noise(
     image: Tensor, scale: float, rng: np.random.Generator, *, grey: bool = False
 ) -> Tensor:
-    """Add `scale` times the noise of counting photons.
+    """Add `scale` times photon noise.
 
     As in Real-ESRGAN, the image's brightest value stands for as many photons as it has distinct
     8-bit values, rounded up to a power of two.
@@ -108,7 +107,7 @@ def add_poisson_noise(
 
 
 def pack_as_jpeg(image: Tensor, quality: int) -> Tensor:
-    """Return the image as a JPEG file of that quality holds it, colour at half the resolution."""
+    """Compress as JPEG of a quality, with colour at half the resolution, and decode."""
     packed = images.encode_jpeg(image.cpu(), quality=quality, chroma_halved=True)
     return images.read(packed).to(image.device)
 

@@ -1,7 +1,7 @@
 """Real-ESRGAN's degradation: two passes of many kinds of blur, resizing, noise and JPEG.
 
-Wang et al. 2021, https://arxiv.org/abs/2107.10833, section 3. One thing differs on purpose:
-reductions are anti-aliased, as everywhere in this project.
+Wang et al. 2021, https://arxiv.org/abs/2107.10833, section 3, except that reductions are
+anti-aliased, as everywhere in this project.
 """
 
 import math
@@ -20,7 +20,7 @@ METHODS: tuple[images.Filter, ...] = ("area", "bilinear", "bicubic")
 def second_order(
     image: Tensor, params: SecondOrderParams, *, lr_size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Degrades twice, the second time around the result's size, then rings and packs."""
+    """Degrade twice, the second time around the result's size; apply sinc filter and JPEG."""
     first, second = params.passes
     image = _blur_resize_noise(image, image.shape[-1], first, params, rng)
     image = operations.pack_as_jpeg(image.clamp(0, 1), _quality(first, rng))

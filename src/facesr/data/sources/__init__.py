@@ -1,1 +1,1 @@
-"""Where images come from: FFHQ, the Selfie Data Set, folders and archives."""
+"""Sources of images: FFHQ, the Selfie Data Set, folders and archives."""

@@ -1,8 +1,8 @@
-"""Images inside archives: read in place where the format allows it, unpacked safely where not.
+"""Images inside archives.
 
-The members of zip files and of plain tar files (WebDataset shards among them) are read where they
-lie, so no name in an archive ever becomes a path on the disk. Compressed tar files can only be read
-from the beginning; their members are unpacked once, under names of our own.
+Members of zip files and of plain tar files (WebDataset shards among them) are read in place, so no
+name in an archive becomes a path on the disk. Compressed tar files can only be read from the
+beginning; their members are unpacked once, under new names.
 """
 
 import functools
@@ -27,11 +27,11 @@ class Blob(NamedTuple):
     member: str = ""
     """Name in a zip file."""
     offset: int = -1
-    """In a tar file; -1 where the blob is none."""
+    """Offset in a tar file, else -1."""
     size: int = 0
 
     def read(self) -> bytes:
-        """Read all of it.
+        """Return all of it.
 
         Raises:
             DataError: It is damaged, encrypted or gone.
@@ -63,20 +63,19 @@ class Member(NamedTuple):
     name: str
     blob: Blob
     refusal: str
-    """Why it is not taken; empty for good members."""
+    """Reason why it is not taken; "" for good members."""
 
 
 def is_archive(path: Path) -> bool:
-    """Tells by the name."""
+    """Return whether a name is that of an archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def members(archive: Path, scratch: Path) -> Iterator[Member]:
-    """Return every file of an archive, in the archive's order.
+    """Yield every file of an archive, in the archive's order.
 
     Args:
-        archive: Zip or tar.
-        scratch: Existing folder for what must be unpacked; the caller deletes it.
+        scratch: Existing folder for unpacked members; the caller deletes it.
 
     Raises:
         DataError: It is not a readable archive, or the disk is too small to unpack it.

@@ -1,4 +1,4 @@
-"""An image that a source offers, and how it becomes a square of the wanted size."""
+"""Candidates of a source, and their conversion to squares of one size."""
 
 import hashlib
 import struct
@@ -18,61 +18,60 @@ Attributes = dict[str, str | int | float]
 
 
 class Square(NamedTuple):
-    """What became of an image."""
+    """Square of an image, with what was found out about it."""
 
     image: Tensor
     """(3, size, size) float32 in [0, 1]."""
     attributes: Attributes
-    """What was learned on the way."""
     png: bytes = b""
-    """The image as a PNG file, where it was one already: encoding it again takes longest."""
+    """PNG file of the image, if it was one already: encoding is slowest."""
     source_sha256: str = ""
-    """Of the file, where its name does not say which image it is."""
+    """Digest of the file, if its name does not identify the image."""
 
 
 class Candidate(NamedTuple):
-    """An image that may be taken."""
+    """Image that may be taken."""
 
     name: str
-    """Of its PNG file, without suffix."""
+    """Name of its PNG file, without suffix."""
     origin: str
     make: Callable[[], Square]
-    """May raise DataError."""
+    """Function that returns the square or raises DataError."""
     licence: str
     attribution: str = ""
     identity: str = ""
-    """Who is shown; empty where nobody knows."""
+    """Name or number of the person; "" if unknown."""
     attributes: Mapping[str, str | int | float] = {}
     split: str = ""
-    """Where the data set itself appoints one."""
+    """Split in the data set itself, if it has any."""
 
 
 class Offer(NamedTuple):
-    """What a source has."""
+    """Candidates of a source."""
 
     candidates: list[Candidate]
-    """In the order in which they are taken until there are enough."""
+    """Candidates in the order in which they are taken."""
     set_aside: list[tuple[str, str]]
-    """Origin and reason of what cannot be taken."""
+    """Origin and reason of refused images."""
     facts: Mapping[str, str | int] = {}
-    """For the summary."""
+    """Facts for the summary."""
 
 
 class Cut(NamedTuple):
-    """How images are brought to one size."""
+    """Size and crop of all images."""
 
     size: int
     """Side of the result in pixels."""
     minimum: int
-    """Images whose square is smaller are refused; those below `size` are enlarged."""
+    """Smallest square in pixels; squares below `size` are enlarged."""
     crop: str
     """`centre` or `face`."""
 
 
 def safe_name(origin: str) -> str:
-    """Make a file name of an origin: readable, unique, without blanks or letters beyond ASCII.
+    """Return a file name for an origin: readable, unique, in ASCII without blanks.
 
-    Two folders may hold files of one name, and two files differ in their suffix only.
+    Two folders may hold files of one name, and two files may differ in their suffix only.
     """
     stem = Path(origin).stem[:40]
     readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)
@@ -83,12 +82,10 @@ def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> Square:
     """Read an image and cut it.
 
     Args:
-        blob: An image file.
-        cut: Sizes.
-        sha256: Of the bytes, where a manifest has it; else empty.
+        sha256: Digest in a manifest, else "".
 
     Raises:
-        DataError: It cannot be read, is not what the manifest says, or is too small.
+        DataError: It cannot be read, differs from the manifest, or is too small.
     """
     content = blob.read()
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
@@ -97,15 +94,14 @@ def read_cut(blob: Blob, cut: Cut, sha256: str = "") -> Square:
 
 
 def cut_square(image: Tensor, cut: Cut, content: bytes) -> Square:
-    """Cuts a square and brings it to `cut.size`.
+    """Cut a square and resize it to `cut.size`.
 
     Args:
         image: (3, H, W) in [0, 1].
-        cut: Sizes.
-        content: The file that it was read from.
+        content: Content of its file.
 
     Raises:
-        DataError: It is smaller than `cut.minimum`, or shows no face where one is to be cut.
+        DataError: It is smaller than `cut.minimum`, or has no face to cut.
     """
     if cut.crop == "face":
         return _cut_face(image, cut)
@@ -139,10 +135,7 @@ def _size_facts(side: int, cut: Cut) -> Attributes:
 
 
 def _is_plain_png(content: bytes, size: int) -> bool:
-    """Tells whether a file may be kept as it is: 8-bit RGB PNG, square, with nothing but pixels.
-
-    It has been decoded already; the list of its chunks is all that is read here.
-    """
+    """Return whether a decoded file can be kept: 8-bit RGB PNG, square, without further chunks."""
     if not content.startswith(PNG_START):
         return False
     position, kinds = len(PNG_START), []

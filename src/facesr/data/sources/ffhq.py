@@ -2,7 +2,7 @@
 
 Karras, Laine, Aila 2019, https://arxiv.org/abs/1812.04948; files and metadata as described in
 https://github.com/NVlabs/ffhq-dataset. The data set is CC BY-NC-SA 4.0; every photograph has a
-licence of its own, which the manifest carries.
+licence of its own, which the manifest contains.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ READ_AT_ONCE = 1 << 20  # characters
 
 
 class Photograph(NamedTuple):
-    """One entry of the metadata, as far as it is needed."""
+    """One entry of the metadata, as far as needed."""
 
     number: int
     category: str
@@ -55,23 +55,19 @@ class Photograph(NamedTuple):
 def offer(
     params: FetchParams, cut: Cut, *, seed: int, splits: Mapping[str, float], scratch: Path
 ) -> Offer:
-    """Make the chosen photographs be there, and offer them.
+    """Download the chosen photographs where needed, and offer them.
 
-    `params.path` is where a copy lies, in any form (`NNNNN.png` in folders, zip or tar files), and
-    where the rest is downloaded to. `params.url` gives each file's address, with the fields
-    `{file_url}` (the official one), `{file_path}` and `{index}`. The 128 px thumbnails are taken
-    where the images need not be larger.
+    `params.path` is the place of a copy, in any form (`NNNNN.png` in folders, zip or tar files),
+    and of the downloads. `params.url` gives each file's address, with the fields `{file_url}` (the
+    official one), `{file_path}` and `{index}`. The 128 px thumbnails are used if no larger images
+    are needed.
 
     Args:
-        params: Path, address and count.
-        cut: How images are brought to size.
-        seed: Of the choice; the first split comes from the data set's training part, the others
-            from its validation part.
-        splits: Names and shares.
-        scratch: Folder for what must be unpacked.
+        seed: Seed of the choice; the first split comes from the data set's training part, the
+            others from its validation part.
 
     Raises:
-        DataError: The metadata or a photograph cannot be had, or a copy of one is damaged.
+        DataError: The metadata or a photograph is not available, or a copy of one is damaged.
     """
     root = Path(params.path)
     # Beside a single archive.
@@ -120,7 +116,7 @@ def offer(
 
 
 def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the metadata entry by entry, in constant memory: as one object it takes gigabytes.
+    """Yield the metadata entry by entry, in constant memory: as one object it takes gigabytes.
 
     Raises:
         DataError: It is damaged.
@@ -150,7 +146,7 @@ def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_photograph(number: int, entry: Mapping[str, Any], *, thumbnail: bool) -> Photograph:
-    """Take from an entry of the metadata what is needed."""
+    """Convert an entry of the metadata."""
     image, about = entry["thumbnail" if thumbnail else "image"], entry["metadata"]
     return Photograph(
         number=number,
@@ -173,8 +169,8 @@ def choose(
     """Draw `count` photographs for the splits, the same for every run.
 
     Returns:
-        Split and photograph; the first split is drawn from the data set's training part, the
-        others from its validation part, as far as these go.
+        Split and photograph; the first split is drawn from the data set's training part, the others
+        from its validation part, as far as these go.
     """
     first, *others = splits
     numbers = {name: max(1, round(splits[name] * count)) for name in others}
@@ -204,11 +200,11 @@ def _copies(
     scratch: Path,
     set_aside: list[tuple[str, str]],
 ) -> tuple[dict[int, Blob], set[int]]:
-    """Find the wanted photographs below `root`; download lie in `folder`.
+    """Find copies of the wanted photographs below `root`; downloads are in `folder`.
 
     Returns:
-        The copies that may be used by index, and the indices of those that are byte for byte the
-        official files. Official files that lie where a download would put them are no copies.
+        The usable copies by index, and the indices of those that are byte for byte the official
+        files. Official files in the place of downloads are no copies.
     """
     copies: dict[int, Blob] = {}
     downloaded = {folder / one.path for one in wanted.values()}

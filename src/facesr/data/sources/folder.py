@@ -38,16 +38,10 @@ class Found(NamedTuple):
 
 
 def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
-    """Offer every image below `params.path`, those in archives too, in a seeded order.
+    """Offer every image below `params.path`, also in archives, in a seeded order.
 
     A `manifest.csv` directly in the folder (upper or lower case) gives identity, licence,
-    attribution and SHA-256 of the files that it names.
-
-    Args:
-        params: Path, pattern of the names, expression for the identities.
-        cut: How images are brought to size.
-        seed: Of the order.
-        scratch: Folder for what must be unpacked.
+    attribution and SHA-256 of its files.
 
     Raises:
         DataError: There is no such folder or archive, or an archive or the manifest is damaged.
@@ -72,14 +66,13 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
 
 
 def walk(root: Path, scratch: Path, set_aside: list[tuple[str, str]]) -> Iterator[Found]:
-    """Return every file below a folder and in its archives, sorted by path.
+    """Yield every file below a folder and in its archives, sorted by path.
 
-    Links to folders are not followed, so that no loop can catch it.
+    Links to folders are not followed, so that loops cannot occur.
 
     Args:
         root: A folder or an archive.
-        scratch: Folder for what must be unpacked.
-        set_aside: Gets the members of archives that are refused.
+        set_aside: List to which refused members of archives are added.
 
     Raises:
         DataError: There is no such folder or archive, or an archive is damaged.

@@ -1,7 +1,7 @@
 """The Selfie Data Set: 46,836 faces of 306 px with 36 attributes each.
 
-Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015, https://www.crcv.ucf.edu/data/Selfie/. For research:
-the images are never shown and never handed on.
+Kalayeh, Seifu, LaLanne, Shah, ACM MM 2015, https://www.crcv.ucf.edu/data/Selfie/. For research: the
+images are never shown or passed on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,17 +35,11 @@ ATTRIBUTES = (
 def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     """Offer the images of the data set in a seeded order, with their attributes.
 
-    `params.path` is a folder that holds the archive or what was in it, or the archive itself; where
-    there is neither, the archive is downloaded into it from `params.url`.
-
-    Args:
-        params: Path and address.
-        cut: How images are brought to size.
-        seed: Of the order.
-        scratch: Folder for what must be unpacked.
+    `params.path` is the archive, or a folder with the archive or its content; otherwise the archive
+    is downloaded into it from `params.url`.
 
     Raises:
-        DataError: The archive cannot be had or is not that of the data set.
+        DataError: The archive is not available or not that of the data set.
     """
     root = Path(params.path)
     set_aside: list[tuple[str, str]] = []
@@ -77,7 +71,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
 
 
 def _trusted(archive: Path) -> str:
-    """Return the SHA-256: nobody has published one, so the first download counts."""
+    """Return the SHA-256 of the first download: nobody has published one."""
     sha256, known = digest(archive, "sha256"), archive.with_name(f"{archive.name}.sha256")
     if not known.is_file():
         with atomic_write(known) as part:
@@ -97,11 +91,11 @@ def read_table(
     """Read the table of attributes; malformed lines are set aside.
 
     Args:
-        lines: Name without suffix, popularity, 36 attributes of -1, 0 or 1, parted by blanks.
-        set_aside: Gets line number and reason.
+        lines: Name without suffix, popularity, 36 attributes of -1, 0 or 1, separated by blanks.
+        set_aside: List to which line number and reason are added.
 
     Yields:
-        Name and attributes, the popularity among them.
+        Name and attributes, with the popularity.
     """
     for number, line in enumerate(lines, start=1):
         name, *cells = line.split() or [""]
