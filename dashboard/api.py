@@ -1,7 +1,7 @@
-"""The HTTP API beside the page: an image in, an image out.
+"""HTTP API beside the page: an image in, an image out.
 
-Off unless FACESR_API is set: to 1, and every request carries FACESR_API_TOKEN; or to `open`, and
-everybody who reaches the server is served.
+FACESR_API=1 switches it on with FACESR_API_TOKEN required in every request; FACESR_API=open serves
+everybody who reaches the server.
 """
 
 import hmac
@@ -51,25 +51,25 @@ router = APIRouter(prefix=VERSION)
 
 
 class Wanted(service.Settings):
-    """The query of an enhancement."""
+    """Query of an enhancement."""
 
     size: Annotated[
         service.Size, BeforeValidator(lambda text: int(text) if str(text).isdecimal() else text)
     ] = service.SIZES[0]
     """Longer side of the result in pixels."""
     format: service.Format = "png"
-    """Of the result."""
+    """Format of the result."""
 
 
 class Problem(BaseModel):
-    """What is wrong: a code for programs and a sentence for people."""
+    """Error as a code for programs and a sentence for people."""
 
     error: str
     message: str
 
 
 def application() -> FastAPI:
-    """Build what answers every path below PREFIX, in JSON whatever is wrong.
+    """Build the application for every path below PREFIX; errors are JSON too.
 
     Raises:
         ParamsError: The environment does not say who may use the API.
@@ -118,12 +118,12 @@ def application() -> FastAPI:
 
 
 def owns(path: str) -> bool:
-    """Return whether a path is the API's to answer."""
+    """Return whether a path belongs to the API."""
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
 def problem(code: str, sentence: str, status: int | None = None) -> JSONResponse:
-    """An answer that says what is wrong."""
+    """Return the response to an error."""
     headers = {
         "busy": {"Retry-After": str(RETRY_SECONDS)},
         "unauthorised": {"WWW-Authenticate": "Bearer"},
@@ -186,8 +186,8 @@ def _guard(token: str) -> Any:
 async def enhance(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
     """Enhance one image, which is the whole body.
 
-    X-Model-Name, X-Model-Version, X-Model-Id, X-Input-Size and Server-Timing say how the result
-    came about; X-Remark says that the file holds more images, or that no face was found.
+    X-Model-Name, X-Model-Version, X-Model-Id, X-Input-Size and Server-Timing describe the work;
+    X-Remark says that the file holds more images, or that no face was found.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and kind not in (*TYPES, *OTHER_NAMES):
@@ -217,7 +217,7 @@ def _enhanced(data: bytes, wanted: Wanted, ticket: object) -> Response:
 @router.head("/model", include_in_schema=False)
 @router.get("/model", responses={401: {"model": Problem}})
 def model() -> dict[str, Any]:
-    """Say what serves, how good it is, and the limits."""
+    """Return the model that serves, its quality, and the limits."""
     catalogue = serving.shared().catalogue()
     version, note = catalogue.champion, serving.stand_in_note(catalogue)
     return {
@@ -247,12 +247,12 @@ def model() -> dict[str, Any]:
 
 
 async def health() -> dict[str, Any]:
-    """Say that the server answers, and whether a model is loaded."""
+    """Return that the server answers, and whether a model is loaded."""
     return {"status": "ok", "model_loaded": serving.shared().is_warm}
 
 
 async def _body(request: Request) -> bytes:
-    """Read the image; what is too big is refused by its header, or as soon as it is."""
+    """Read the image; too large ones are refused by their header, or while they are read."""
     too_big = intake.RefusedError(
         "too_big", f"The limit is {intake.MAX_BYTES // intake.MEGABYTE} MB."
     )

@@ -1,4 +1,4 @@
-"""The page's frame: navigation, and which model serves."""
+"""Frame of the page: navigation, and the model that serves."""
 
 import streamlit as st
 

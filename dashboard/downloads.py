@@ -1,6 +1,6 @@
-"""Files that visitors download, each at an address that nobody can guess.
+"""Downloads of visitors, each with an address that nobody can guess.
 
-Streamlit forgets a file that its download button makes on a click as soon as two other runs have
+Streamlit deletes a file that its download button makes on a click as soon as two other runs have
 ended, so with several visitors the browser gets status 404 (`media_file_manager.execute_deferred`).
 """
 
@@ -18,9 +18,9 @@ from starlette.responses import PlainTextResponse, Response
 
 @dataclass(eq=False)
 class Download:
-    """A file that is made when the browser asks for it.
+    """File that is made when the browser asks for it.
 
-    Whoever offers it keeps the object: without one, the address answers 404.
+    Its owner keeps the object: without it, the address answers 404.
     """
 
     name: str
@@ -42,13 +42,13 @@ _offered: WeakValueDictionary[str, Download] = WeakValueDictionary()
 
 
 def prefix() -> str:
-    """Return what every address begins with."""
+    """Return the beginning of every address."""
     base = st.get_option("server.baseUrlPath").strip("/")
     return f"/{base}/download/" if base else "/download/"
 
 
 def owns(path: str) -> bool:
-    """Return whether a path is a download's."""
+    """Return whether a path belongs to a download."""
     return path.startswith(prefix())
 
 

@@ -1,4 +1,4 @@
-"""The images that the evaluation measured on, and what the model makes of them today."""
+"""Images of the evaluation, and their present results."""
 
 import hashlib
 from pathlib import Path
@@ -23,11 +23,11 @@ class Pair(NamedTuple):
     small: bytes
     original: bytes
     side: int
-    """Of the original, in pixels."""
+    """Side of the original in pixels."""
 
 
 def pair(faces: str, stem: str) -> Pair | None:
-    """One measured image; None where it is not here any more, or may not be shown."""
+    """Return an image of the evaluation; None if it is missing or may not be shown."""
     from facesr import images
     from facesr.data import packs, pairs
 
@@ -59,7 +59,7 @@ def _may_be_shown(folder: Path, stem: str) -> bool:
 
 
 def enhanced(small: bytes, size: int, model: str = serving.CHAMPION) -> service.Enhanced | str:
-    """A result, made once for each visitor; or the sentence that says why there is none."""
+    """Return a result, cached for each visitor, or the reason of its absence."""
     kept: dict[object, service.Enhanced] = st.session_state.setdefault("made", {})
     key = (hashlib.sha256(small).hexdigest(), size, model, _number(model))
     if key not in kept:

@@ -1,4 +1,4 @@
-"""One model, many visitors: a bounded, visible queue in front of it."""
+"""Bounded queue of visitors in front of one model."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Gate:
-    """Lets `slots` callers work at a time; the others wait in the order in which they came."""
+    """Queue that lets `slots` callers work at a time, first come, first served."""
 
     def __init__(
         self, *, slots: int = 1, max_waiting: int = 8, timeout_seconds: float = 60
@@ -23,14 +23,14 @@ class Gate:
         self._line: list[object] = []
 
     def __len__(self) -> int:
-        """How many callers work or wait."""
+        """Return the number of callers that work or wait."""
         return len(self._line)
 
     def enter(self) -> object:
-        """Take the last place of the queue at once; `run` or `leave` gives it back.
+        """Take the last place of the queue, for `run` or `leave`.
 
         Raises:
-            RefusedError: Too many wait.
+            RefusedError: The queue is full.
         """
         ticket = object()
         with self._changed:
@@ -40,7 +40,7 @@ class Gate:
         return ticket
 
     def leave(self, ticket: object) -> None:
-        """Give a place back, where it is not given back already."""
+        """Give a place up; do nothing if it is given up already."""
         with self._changed:
             if ticket in self._line:
                 self._line.remove(ticket)
@@ -53,15 +53,15 @@ class Gate:
         tell: Callable[[int], None] = lambda _: None,
         ticket: object = None,
     ) -> T:
-        """Wait for a slot, works, and frees the slot however it ends.
+        """Wait for a slot, work, and free the slot.
 
         Args:
             tell: Called four times a second with the number of requests ahead. It may raise, which
-                gives the place up: a visitor who left or pressed Cancel.
-            ticket: The place in the queue, from `enter`; None takes one.
+                gives the place up: a visitor left or pressed Cancel.
+            ticket: Place in the queue, from `enter`; None takes one.
 
         Raises:
-            RefusedError: Too many wait, or the slot did not come free in time.
+            RefusedError: The queue is full, or no slot became free in time.
         """
         ticket = ticket or self.enter()
         try:

@@ -1,7 +1,7 @@
-"""What strangers hand in: checked before a pixel of it is decoded.
+"""Checks of files from visitors before a pixel is decoded.
 
-Streamlit looks at file names only. Here the content decides, and an image's size is read from its
-header, so that a decompression bomb costs nothing.
+Streamlit checks file names only. Here the content decides, and an image's size is read from its
+header, so that decompression bombs are not decoded.
 """
 
 import io
@@ -38,10 +38,10 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 
 
 class RefusedError(FaceSRError):
-    """An image or a request that is not served.
+    """Refused image or request.
 
     Attributes:
-        code: For programs: `too_big`, `damaged`, `no_model`, `busy` and others.
+        code: `too_big`, `damaged`, `no_model`, `busy` and others, for programs.
     """
 
     def __init__(self, code: str, sentence: str) -> None:
@@ -50,23 +50,23 @@ class RefusedError(FaceSRError):
 
 
 class Header(NamedTuple):
-    """What a file says about its image."""
+    """Facts in a file about its image."""
 
     width: int
-    """In pixels, as the image is shown: turned upright."""
+    """Width in pixels of the upright image."""
     height: int
     format: str
     has_more: bool = False
-    """Whether the file is animated or holds further images; the first one is taken."""
+    """True if the file is animated or holds further images; the first one is taken."""
 
     @property
     def note(self) -> str:
-        """What a person should know of the file; empty where nothing is lost."""
+        """Message on what is not taken of the file, or ""."""
         return FIRST_ONLY if self.has_more else ""
 
 
 def check(data: bytes) -> Header:
-    """Read an image's header and holds it to the limits.
+    """Read an image's header and check the limits.
 
     Raises:
         RefusedError: It is no image, or breaks a limit.
@@ -109,7 +109,7 @@ def decode(data: bytes) -> "Tensor":
     """Decode an image that passes `check`, upright, in sRGB, without its metadata.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1]; transparent parts lie on white.
+        (3, H, W) float32 RGB in [0, 1], composited on white.
 
     Raises:
         RefusedError: As `check`; or the pixels are damaged.
@@ -126,12 +126,12 @@ def decode(data: bytes) -> "Tensor":
 
 
 def plain(name: str) -> str:
-    """Escapes a file name for Markdown, where `![](address)` would load an image."""
+    """Escape a file name for Markdown, where `![](address)` would load an image."""
     return _MARKDOWN.sub(r"\\\1", " ".join(name.split()))
 
 
 def stem(name: str) -> str:
-    """A file name without folder and ending, of letters that every system takes."""
+    """Return a file name without folder and ending, in characters that every system allows."""
     bare = re.split(r"[/\\]", name)[-1].rsplit(".", 1)[0]
     return re.sub(r"[^\w.-]+", "_", bare)[:60].strip("._") or "image"
 

@@ -1,4 +1,4 @@
-"""The files that the pipeline's stages have written, read once per state of the file."""
+"""Reports of the stages, cached by the state of the file."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
 
 
 def metrics() -> dict[str, Any]:
-    """Return reports/metrics.json; empty where it is missing or damaged."""
+    """Return reports/metrics.json; empty if it is missing or damaged."""
     content = _read(paths.METRICS, "metrics")
     return content if isinstance(content, dict) else {}
 
@@ -26,7 +26,7 @@ def metrics() -> dict[str, Any]:
 def scores() -> stats.Table:
     """Return the evaluation's numbers by set, size and method, then by metric and image.
 
-    An empty cell, infinite or undefined, is nan. Nothing where the table is missing or damaged.
+    Infinite and undefined values are nan. Without a valid table the result is empty.
     """
     return _read(paths.SCORES, "scores") or {}
 
@@ -45,7 +45,7 @@ def curves(stage: str, series: str = "curves") -> list[dict[str, float]]:
 
 
 def sheets() -> dict[str, Path]:
-    """Return the image grids that stages have drawn, by what they show."""
+    """Return the image grids of the stages by title."""
     return {
         path.relative_to(paths.REPORTS).with_suffix("").as_posix(): path
         for path in sorted(paths.REPORTS.glob("*/**/*.png"))
@@ -53,13 +53,13 @@ def sheets() -> dict[str, Path]:
 
 
 def table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV file; none where it is missing, damaged or lacks a column."""
+    """Return the rows of a CSV file; empty if it is missing, damaged or lacks a column."""
     rows = _read(path, "rows")
     return rows if rows and set(columns) <= set(rows[0]) else []
 
 
 def number(cell: str) -> float:
-    """Read a cell; nan where it is empty, which stands for infinite and undefined, or damaged."""
+    """Read a cell; nan if it is empty (infinite or undefined) or damaged."""
     try:
         return float(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The web server: the page, and the HTTP API beside it where it is switched on."""
+"""Web server of the page, and of the HTTP API if it is on."""
 
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -28,7 +28,7 @@ HEADERS = (
 
 
 class SafeHeaders:
-    """Forbid browsers to guess content types, to frame the page and to send its address on."""
+    """Headers against guessed content types, foreign frames and referrers."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -45,9 +45,9 @@ class SafeHeaders:
 
 
 class KnownHosts:
-    """Answers only to the names that the server is known by.
+    """Filter that answers only to known host names.
 
-    Health checks are answered to every name: load balancers ask by address.
+    Health checks may use every name: load balancers ask by address.
     """
 
     def __init__(self, app: Any, names: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class KnownHosts:
         self.names = [name.lower() for name in names]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Passes a request on, or refuses it."""
+        """Pass a request on, or refuse it."""
         path = scope.get("path", "")
         is_asked = scope["type"] in ("http", "websocket") and path not in (PAGE_HEALTH, api.HEALTH)
         app = self._refusal(path) if is_asked and not self._is_known(scope) else self.app
@@ -80,9 +80,9 @@ class KnownHosts:
 
 
 class Beside:
-    """Gives the paths that another application owns to it and the others to the page.
+    """Application that owns some paths, and the page for all others.
 
-    Not a route of the page's: Streamlit has middleware that answers errors as text.
+    As a route of the page it would get error texts from Streamlit's middleware.
     """
 
     def __init__(self, app: Any, other: Any, owns: Callable[[str], bool]) -> None:
@@ -91,7 +91,7 @@ class Beside:
         self.owns = owns
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
+        """Pass a request on."""
         is_owned = scope["type"] == "http" and self.owns(scope["path"])
         await (self.other if is_owned else self.app)(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""One image in, one image out: what page and HTTP API both call."""
+"""Enhancement of one image for page and HTTP API."""
 
 import io
 from collections.abc import Callable
@@ -32,27 +32,27 @@ OnProgress = Callable[[int, int], None]
 
 
 class Settings(BaseModel):
-    """What a person has asked for."""
+    """Settings of an enhancement."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     size: int = SIZES[0]
     """Longer side of the result in pixels."""
     model: str = serving.CHAMPION
-    """facesr@champion, facesr/3 or bicubic."""
+    """`facesr@champion`, `facesr/3` or `bicubic`."""
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
-    """0 faithful, 1 crisp; models with two sets of weights only."""
+    """0 is faithful, 1 crisp; for models with two sets of weights."""
     faces: Faces = "off"
-    """Whether faces are looked for and restored on their own: also beside the whole image, or only
-    they, with bicubic around them."""
+    """Restoration of single faces, also beside the whole image, or only, with bicubic around them.
+    """
 
 
 @dataclass(frozen=True)
 class Enhanced:
-    """A result, as encoded bytes only: pixels would fill the memory."""
+    """Result as encoded bytes; pixels would fill the memory."""
 
     source: bytes
-    """The file that came in."""
+    """Input file."""
     png: bytes
     """The result."""
     input_size: tuple[int, int]
@@ -60,20 +60,20 @@ class Enhanced:
     output_size: tuple[int, int]
     seconds: float
     label: str
-    """The model's name for people."""
+    """Name of the model for people."""
     model: str
-    """The model's name with the hash of its weights."""
+    """Name of the model with the hash of its weights."""
     number: int | None
     page: str
     settings: Settings
     note: serving.Note | None = None
     remark: str = ""
-    """What else a person should know of the result."""
+    """Further message on the result."""
 
 
 @cache
 def shared_gate() -> Gate:
-    """The one queue in front of the model. U-Nets with hooks would mix two images up."""
+    """Return the only queue of the model; U-Nets with hooks cannot run in parallel."""
     return Gate()
 
 
@@ -81,7 +81,7 @@ def plan(header: intake.Header, size: int) -> tuple[int, int]:
     """Return width and height of the result for an image.
 
     Raises:
-        RefusedError: The image is as large already.
+        RefusedError: The image is that large already.
     """
     longer = max(header.width, header.height)
     if longer >= size:
@@ -102,15 +102,15 @@ def enhance(
     on_progress: OnProgress | None = None,
     ticket: object = None,
 ) -> Enhanced:
-    """Checks, decodes and enhances one image.
+    """Check, decode and enhance one image.
 
     Args:
         on_queue: Called with the number of requests ahead; may raise to give the place up.
         on_progress: Called with (tiles done, tiles in total); may raise likewise.
-        ticket: The place in the queue, from `Gate.enter`; None takes one.
+        ticket: Place in the queue, from `Gate.enter`; None takes one.
 
     Raises:
-        RefusedError: The image is not taken, the model cannot serve, or too many wait.
+        RefusedError: The image is refused, the model cannot serve, or the queue is full.
     """
     header = intake.check(data)
     plan(header, settings.size)
@@ -165,7 +165,7 @@ def _enhance(data: bytes, settings: Settings, on_progress: OnProgress | None) ->
 def _restore(
     enhancer: "Enhancer", image: "Tensor", settings: Settings, on_progress: OnProgress | None
 ) -> tuple["EnhancerResult", str]:
-    """The result, and what is to be said of it."""
+    """Return the result and a message."""
     from facesr.enhance.enhancer import EnhanceOptions
 
     if settings.faces != "off" and not enhancer.networks:
@@ -190,7 +190,7 @@ def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.
 
 
 def blended(enhanced: Enhanced, blend: float) -> "Tensor":
-    """Mixes the result with the bicubic enlargement, (3, H, W) in [0, 1]."""
+    """Mix the result with the bicubic enlargement, (3, H, W) in [0, 1]."""
     from facesr import images
 
     after = images.read(enhanced.png)
@@ -200,7 +200,7 @@ def blended(enhanced: Enhanced, blend: float) -> "Tensor":
 
 
 def enlarged(enhanced: Enhanced, method: Method = "bicubic") -> "Tensor":
-    """The input at the size of the result, (3, H, W) in [0, 1]."""
+    """Return the input at the size of the result, (3, H, W) in [0, 1]."""
     from facesr import images
 
     width, height = enhanced.output_size
@@ -208,14 +208,14 @@ def enlarged(enhanced: Enhanced, method: Method = "bicubic") -> "Tensor":
 
 
 def file_name(name: str, enhanced: Enhanced, file_format: Format, number: int = 0) -> str:
-    """Names a download: `kid_512.png`; with a number where several go into one archive."""
+    """Return a download's name, `kid_512.png`; with a number for archives of several."""
     ending = "jpg" if file_format == "jpeg" else file_format
     count = f"{number:02d}_" if number else ""
     return f"{count}{intake.stem(name)}_{max(enhanced.output_size)}.{ending}"
 
 
 def distances(result: "Tensor", original: "Tensor") -> dict[str, float]:
-    """Return what a result, as 8-bit values, measure against its original, by label."""
+    """Return the metrics of a result, as 8-bit values, by label."""
     from facesr import images, metrics
 
     values = metrics.measure(images.round_to_8bit(result)[None], original[None], ("psnr", "ssim"))

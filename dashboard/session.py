@@ -1,4 +1,4 @@
-"""What one visitor has: images that wait, results, the queue between them."""
+"""State of one visitor: waiting images, results, and the queue."""
 
 import hashlib
 import time
@@ -21,19 +21,19 @@ MAX_RESULT_BYTES = 150 * intake.MEGABYTE
 
 
 class InputImage(NamedTuple):
-    """A file that a visitor has handed in."""
+    """File from a visitor."""
 
     name: str
     data: bytes
 
     @property
     def key(self) -> str:
-        """Equal for equal names and contents."""
+        """Key of name and content."""
         return hashlib.sha256(self.name.encode() + b"\0" + self.data).hexdigest()[:16]
 
 
 class Job(NamedTuple):
-    """An image in the queue."""
+    """Image in the queue."""
 
     image: InputImage
     settings: service.Settings
@@ -41,18 +41,18 @@ class Job(NamedTuple):
 
 @dataclass
 class Result:
-    """An enhanced image and what has been drawn of it."""
+    """Enhanced image and its drawings."""
 
     name: str
     key: str
     enhanced: service.Enhanced
     drawn: dict[tuple[object, ...], Any] = field(default_factory=dict)
-    """Encoded images by what they show, so that a rerun encodes nothing again."""
+    """Encoded images by content, so that a rerun encodes nothing again."""
     is_saved: bool = False
-    """Whether it was downloaded."""
+    """True after a download."""
 
     def once(self, what: tuple[object, ...], draw: Callable[[], T], *, most: int = 8) -> T:
-        """Return what was drawn before, or draw it; a few are kept."""
+        """Return a cached drawing, or draw it."""
         if what not in self.drawn:
             while len(self.drawn) >= most:
                 del self.drawn[next(iter(self.drawn))]
@@ -62,7 +62,7 @@ class Result:
 
 
 class Failure(NamedTuple):
-    """An image that was not enhanced, and why."""
+    """Image that was not enhanced, with the reason."""
 
     name: str
     sentence: str
@@ -70,7 +70,7 @@ class Failure(NamedTuple):
 
 @dataclass
 class Work:
-    """A visitor's queue and results; lives in Streamlit's session."""
+    """A visitor's queue and results in Streamlit's session."""
 
     extra: list[InputImage] = field(default_factory=list)
     """Pasted images."""
@@ -79,19 +79,19 @@ class Work:
     """Images of the present batch."""
     finished: int = 0
     seconds: float = 0
-    """Spent on the finished ones."""
+    """Time spent on the finished ones."""
     results: list[Result] = field(default_factory=list)
-    """The newest first."""
+    """Results, the newest first."""
     failures: list[Failure] = field(default_factory=list)
     dropped: int = 0
-    """Results that gave way."""
+    """Number of deleted old results."""
     offered: deque[Download] = field(default_factory=lambda: deque(maxlen=4))
-    """Downloads of the page as it is and as it was before the last run."""
+    """Downloads of the present page and of the one before the last run."""
     uploader: int = 0
-    """Part of the uploader's key: another one is an empty one."""
+    """Part of the uploader's key: a new one empties it."""
 
     def start(self, given: Iterable[InputImage], settings: service.Settings) -> int:
-        """Queue what has no result with these settings yet; return how many."""
+        """Queue images without result for these settings; return their number."""
         done = {(r.key, r.enhanced.settings) for r in self.results if _is_final(r)}
         self.queue = [Job(image, settings) for image in given if (image.key, settings) not in done]
         self.total, self.finished, self.seconds = len(self.queue), 0, 0.0
@@ -99,20 +99,20 @@ class Work:
         return len(self.queue)
 
     def cancel(self) -> None:
-        """Empties the queue; what is done stays."""
+        """Empty the queue; finished results stay."""
         self.queue = []
 
     @property
     def is_unsaved(self) -> bool:
-        """Whether a reload would lose a result or a queue."""
+        """True if a reload would lose a result or a queue."""
         return bool(self.queue) or any(not result.is_saved for result in self.results)
 
     def next(self) -> Job | None:
-        """The image whose turn it is; it stays in the queue until it is `done`."""
+        """Return the next image, which stays in the queue until it is `done`."""
         return self.queue[0] if self.queue else None
 
     def done(self, job: Job, outcome: service.Enhanced | str, started: float) -> None:
-        """Record an image's result or the sentence that says why there is none."""
+        """Record an image's result or the reason of a failure."""
         self.finished += 1
         self.seconds += time.monotonic() - started
         if isinstance(outcome, str):
@@ -135,7 +135,7 @@ class Work:
 
 
 def work() -> Work:
-    """The present visitor's."""
+    """Return the present visitor's state."""
     if "work" not in st.session_state:
         st.session_state["work"] = Work()
     found: Work = st.session_state["work"]

@@ -1,4 +1,4 @@
-"""One script per stage of dvc.yaml; each calls one function of facesr."""
+"""Scripts of dvc.yaml's stages; each calls one function of facesr."""
 
 import os
 

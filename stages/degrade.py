@@ -1,4 +1,4 @@
-"""Makes the LR/HR pairs: every face and its low-resolution view.
+"""Make the LR/HR pairs: every face and its low-resolution view.
 
 Reads   data/faces, data/selfies
 Writes  data/pairs/{train,valid,test,selfies,valid_sets}, reports/degrade/

@@ -1,4 +1,4 @@
-"""Measures the networks on held-out faces and selfies, beside bicubic and Lanczos.
+"""Measure the networks on held-out faces and selfies, compared with bicubic and Lanczos.
 
 Reads   data/pairs/{test,selfies,valid,valid_sets}, data/{faces,selfies}/manifest.csv,
         models/{generator,gan,upsampler}.safetensors, the starter's weights

@@ -1,4 +1,4 @@
-"""Obtains the face images of the active profile and splits them.
+"""Fetch the face images of the active profile and split them.
 
 Reads   the source that params.yaml names, removed.csv
 Writes  data/faces, reports/fetch_faces/

@@ -1,4 +1,4 @@
-"""Obtains the images of the second evaluation set, none of which is trained on.
+"""Fetch the images of the second evaluation set, none of which is trained on.
 
 Reads   the source that params.yaml names, removed.csv
 Writes  data/selfies, reports/fetch_selfies/

@@ -1,4 +1,4 @@
-"""Makes MLflow agree with dvc.lock: runs, metrics, and the registered model.
+"""Make MLflow agree with dvc.lock: runs, metrics, and the registered model.
 
 Reads   dvc.lock, reports/, models/{generator,gan,upsampler}.safetensors,
         data/pairs/{test,selfies} where the champion is measured anew

@@ -1,4 +1,4 @@
-"""Trains the critic to distinguish originals from the generator's images.
+"""Train the critic to distinguish originals from the generator's images.
 
 Reads   data/pairs/train, data/pairs/valid, data/generated/generator
 Writes  models/critic.safetensors, reports/train_critic/

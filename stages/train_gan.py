@@ -1,4 +1,4 @@
-"""Trains generator and critic against each other on the LR/HR pairs.
+"""Train generator and critic adversarially on the LR/HR pairs.
 
 Reads   data/pairs/train, data/pairs/valid, models/generator.safetensors, models/critic.safetensors
 Writes  models/gan.safetensors, data/generated/gan, reports/train_gan/

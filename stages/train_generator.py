@@ -1,4 +1,4 @@
-"""Trains the generator on the LR/HR pairs.
+"""Train the generator on the LR/HR pairs.
 
 Reads   data/pairs/train, data/pairs/valid
 Writes  models/generator.safetensors, data/generated/generator, reports/train_generator/

@@ -1,4 +1,4 @@
-"""Trains the up-sampler from the GAN's images to the full-size originals.
+"""Train the up-sampler from the GAN's images to the full-size originals.
 
 Reads   data/generated/gan, data/pairs/train, data/pairs/valid
 Writes  models/upsampler.safetensors, reports/train_upsampler/

@@ -1,1 +1,1 @@
-"""Parts of the page that run in the browser: no iframe, no build step, nothing from elsewhere."""
+"""Components of the page that run in the browser, without iframes, build steps or downloads."""

@@ -1,4 +1,4 @@
-"""The sidebar's foot: which model serves, and how good it was measured."""
+"""Foot of the sidebar: the model that serves, and its measured quality."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ import serving
 
 
 def model_chip() -> None:
-    """Draw the model's name and quality, and follow the registry while the page is open."""
+    """Draw the model's name and quality; update them while the page is open."""
     with st.container(border=True):
         st.markdown("**Model**")
         known = serving.shared().peek()

@@ -1,7 +1,7 @@
 """Two images in one frame behind a divider, with zoom, for mouse, touch and keyboard.
 
-The frame holds a native range input, so keyboards and screen readers know it. A zoom is a CSS scale
-about an origin; the browser clips before it scales, hence `clip` below.
+The frame holds a native range input, which keyboards and screen readers support. A zoom is a CSS
+scale about an origin; the browser clips before it scales, hence `clip` below.
 """
 
 from pathlib import Path
@@ -28,13 +28,13 @@ def divider(
     size: tuple[int, int],
     subject: str = "",
 ) -> Any:
-    """Draw the frame; divider and zoom stay where they are when the images change.
+    """Draw the frame; divider and zoom keep their position when the images change.
 
     Args:
         before: Address or data URI of the left image.
-        after: Of the right image, which has the same size.
-        size: Width and height in pixels; small images are not shown larger than twice that.
-        subject: What both show, for screen readers.
+        after: Address or data URI of the right image, which has the same size.
+        size: Width and height in pixels; small images are shown at most twice as large.
+        subject: Content of both, for screen readers.
     """
     about = f", {subject}" if subject else ""
     return _divider(

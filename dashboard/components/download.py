@@ -39,8 +39,8 @@ def download_button(
     """Draw the button.
 
     Args:
-        file: What it saves; the visitor keeps it while the button can be pressed.
-        saves_all: Whether no unsaved work is left after it.
+        file: File to save, which the visitor keeps as long as the button is shown.
+        saves_all: True if no unsaved work is left after it.
     """
     work().offered.append(file)
     _download(

@@ -1,4 +1,4 @@
-"""Faces to try the page with: drawn by program, so nobody's."""
+"""Example faces, drawn by program, so that they show no real person."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ SEED, ORIGINAL_SIDE, SIDE = 7, 512, 96
 
 @cache
 def original(name: str) -> bytes:
-    """The large image behind an example, as PNG."""
+    """Return the large image of an example, as PNG."""
     from facesr import drawing, images
 
     return images.encode_png(drawing.draw(SEED, NAMES[name], ORIGINAL_SIDE))
@@ -19,7 +19,7 @@ def original(name: str) -> bytes:
 
 @cache
 def load(name: str) -> InputImage:
-    """The example, reduced as a small image would be."""
+    """Return an example, reduced to a small image."""
     from facesr import images
 
     small = images.resize(images.read(original(name)), (SIDE, SIDE), "bicubic").clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The browser's question before a reload, or a closed tab, loses work."""
+"""The browser's question before a reload or a closed tab loses work."""
 
 import streamlit as st
 
@@ -16,9 +16,5 @@ export default function ({ data }) {
 
 
 def ask_before_leaving(*, key: str, ask: bool) -> None:
-    """Make the browser ask, in its own words, before a page with unsaved work is left.
-
-    Args:
-        ask: Whether there is unsaved work.
-    """
+    """Make the browser ask, in its own words, before a page with unsaved work is left."""
     _leaving(key=key, data={"ask": ask})

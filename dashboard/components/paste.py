@@ -1,4 +1,4 @@
-"""Ctrl+V: an image from the clipboard."""
+"""Images pasted from the clipboard with Ctrl+V."""
 
 import base64
 import binascii
@@ -52,7 +52,7 @@ def paste(*, key: str, on_image: Callable[[], None]) -> Any:
 
 
 def pasted(key: str) -> InputImage | None:
-    """What was pasted; None where the browser sent something else."""
+    """Return the pasted image; None if the browser sent something else."""
     image: Any = getattr(st.session_state.get(key), "image", None)
     try:
         return InputImage(str(image["name"]), base64.b64decode(image["data"], validate=True))

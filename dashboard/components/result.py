@@ -1,4 +1,4 @@
-"""One result: before and after, download, the check against an original."""
+"""One result: before and after, download, comparison with an original."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,8 @@ def show(result: Result, *, blend: float, file_format: service.Format, saves_all
     """Draw a result.
 
     Args:
-        blend: Share of the model's image in what is seen and downloaded.
-        saves_all: Whether no unsaved work is left after the download.
+        blend: Share of the model's image in the displayed and downloaded result.
+        saves_all: True if no unsaved work is left after the download.
     """
     enhanced = result.enhanced
     before, after = enhanced.input_size, enhanced.output_size
@@ -63,7 +63,7 @@ def show(result: Result, *, blend: float, file_format: service.Format, saves_all
 
 
 def download(result: Result, blend: float, file_format: service.Format) -> bytes:
-    """Encode what the download button hands out, once; called at the download."""
+    """Encode the file of the download button, once; called at the download."""
     result.is_saved = True
     return result.once(
         ("download", blend, file_format),

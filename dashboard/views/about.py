@@ -1,4 +1,4 @@
-"""What this is, what it must not be used for, what it knows about you."""
+"""Purpose, limits and data protection."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which of two models does better on this image?"""
+"""Comparison of two models on one image."""
 
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
-    """What can stand on either side."""
+    """Return the choices for either side."""
     options = {serving.BICUBIC: "Input (bicubic)", ORIGINAL: "Original"}
     champion = catalogue.champion if catalogue else None
     if champion is None and serving.has_starter():
@@ -68,7 +68,7 @@ def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
 
 
 def ask_original() -> tuple[bytes, bytes] | None:
-    """The original and the small image made of it, as PNG; None where it is refused."""
+    """Return the original and its reduced image, as PNG; None if it is refused."""
     left, right = st.columns(2)
     name = left.pills(
         "Example", list(examples.NAMES), default="Face 1", required=True, key="example"
@@ -94,7 +94,7 @@ def ask_original() -> tuple[bytes, bytes] | None:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def prepare(data: bytes) -> tuple[bytes, bytes]:
-    """Cut an original to sides that the scale divides, and make the small image.
+    """Cut an original to sides that the scale divides, and reduce it.
 
     Raises:
         RefusedError: It is no image, or too small.
@@ -117,7 +117,7 @@ def prepare(data: bytes) -> tuple[bytes, bytes]:
 
 
 def made(original: bytes, small: bytes, name: str) -> service.Enhanced | bytes | str:
-    """One side: the original's bytes, a result, or the sentence that says why there is none."""
+    """Return one side: the original's bytes, a result, or the reason of a failure."""
     if name == ORIGINAL:
         return original
     header = intake.check(original)
@@ -125,7 +125,7 @@ def made(original: bytes, small: bytes, name: str) -> service.Enhanced | bytes |
 
 
 def pixels(outcome: service.Enhanced | bytes | str) -> "Tensor":
-    """The image of one side, (3, H, W) in [0, 1]."""
+    """Return the image of one side, (3, H, W) in [0, 1]."""
     from facesr import images
 
     assert not isinstance(outcome, str)
@@ -138,7 +138,7 @@ def show_pair(
     shown: dict[str, service.Enhanced | bytes | str],
     options: dict[str, str],
 ) -> None:
-    """Both sides in one frame; divider and zoom stay where they are when a side changes."""
+    """Draw both sides in one frame; divider and zoom keep their position."""
     header = intake.check(original)
     left, right = (service.data_uri(pixels(shown[name])) for name in names)
     divider(
@@ -157,7 +157,7 @@ def show_metrics(
     shown: dict[str, service.Enhanced | bytes | str],
     options: dict[str, str],
 ) -> None:
-    """Distances to the original and times; bicubic stands in every table."""
+    """Draw distances to the original and times, with bicubic in every table."""
     rows = []
     for name in dict.fromkeys((serving.BICUBIC, *shown)):
         outcome = shown.get(name) or made(original, small, name)
@@ -175,14 +175,14 @@ def show_metrics(
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def measured(png: bytes, original: bytes) -> dict[str, float]:
-    """Distances of a result to the original."""
+    """Return distances of a result to the original."""
     from facesr import images
 
     return service.distances(images.read(png), images.read(original))
 
 
 def show_crops(original: bytes, small: bytes, options: dict[str, str]) -> None:
-    """One part of the image as every choice shows it, at the same zoom."""
+    """Draw one part of the image in every choice, at the same zoom."""
     header = intake.check(original)
     place = st.slider("Place from top to bottom", 0, 100, 45, 5, format="%d %%", key="place")
     side = min(CROP, header.width, header.height)

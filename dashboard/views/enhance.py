@@ -1,4 +1,4 @@
-"""Makes small face images larger and sharper: the page that most people want."""
+"""The page that enhances small face images."""
 
 import time
 from functools import partial
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def ask_images() -> list[InputImage]:
-    """Everything that the visitor has handed in, in the order of the page."""
+    """Return all images from the visitor, in the order of the page."""
     st.subheader("1 Images")
     files = st.file_uploader(
         "Images",
@@ -95,14 +95,14 @@ def ask_images() -> list[InputImage]:
 
 
 def take_pasted() -> None:
-    """Add what the clipboard held."""
+    """Add the image in the clipboard."""
     image = pasted("paste")
     if image is not None:
         work().extra.append(image)
 
 
 def ask_settings() -> tuple[service.Settings, float, service.Format]:
-    """Size, model and strength; how much of the model's work is shown; the format."""
+    """Ask for the settings, the share of the model's image, and the format."""
     st.subheader("2 Settings")
     left, right = st.columns(2)
     size = left.segmented_control(
@@ -172,7 +172,7 @@ def ask_settings() -> tuple[service.Settings, float, service.Format]:
 
 
 def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
-    """The models to choose from, as reference and name; the first serves unasked."""
+    """Return the selectable models by reference, the default first."""
     bicubic = serving.NO_MODEL
     if catalogue is None:
         return {serving.CHAMPION: "facesr (the champion)", serving.BICUBIC: bicubic}
@@ -185,7 +185,7 @@ def models(catalogue: serving.Catalogue | None) -> dict[str, str]:
 
 
 def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool:
-    """Whether the control would do anything; that is known once the model is loaded."""
+    """Return whether the strength has an effect, which is known after loading."""
     number = int(str(model).partition("/")[2] or 0)
     if model in (None, serving.CHAMPION):
         champion = catalogue.champion if catalogue else None
@@ -195,7 +195,7 @@ def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool
 
 
 def list_images(given: list[InputImage], size: int) -> list[InputImage]:
-    """Say what will become of each image; return those that can be enhanced."""
+    """Show the plan for each image; return those that can be enhanced."""
     good, lines, beyond = [], [], False
     for image in given:
         try:
@@ -221,7 +221,7 @@ def list_images(given: list[InputImage], size: int) -> list[InputImage]:
 
 
 def ask_start(given: list[InputImage], settings: service.Settings) -> None:
-    """The buttons that start and clear."""
+    """Draw the buttons that start and clear."""
 
     def start() -> None:
         if not work().start(given, settings):
@@ -247,7 +247,7 @@ def ask_start(given: list[InputImage], settings: service.Settings) -> None:
 
 
 def run_queue() -> None:
-    """Works on the first image of the queue, then runs the page again for the next.
+    """Enhance the first image of the queue, then run the page again for the next.
 
     A click in between interrupts at the next drawing; the image stays in the queue.
     """
@@ -286,21 +286,21 @@ def run_queue() -> None:
 
 
 def cancel() -> None:
-    """Stop the batch; what is done stays."""
+    """Stop the batch; finished results stay."""
     mine = work()
     mine.cancel()
     st.toast(f"Stopped. {mine.finished} of {mine.total} images are ready.")
 
 
 def show_failures() -> None:
-    """Name each image of the last batch that was not enhanced, and why."""
+    """List the failures of the last batch with their reasons."""
     for failure in work().failures:
         st.error(f"**{intake.plain(failure.name)}** was not enhanced. {failure.sentence}")
 
 
 @st.fragment
 def show_results(blend: float, file_format: service.Format) -> None:
-    """Draw the results; looking at them runs nothing else again."""
+    """Draw the results, in a fragment of the page that runs alone."""
     results = work().results
     if not results:
         ask_before_leaving(key="leaving", ask=work().is_unsaved)

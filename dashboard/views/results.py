@@ -1,4 +1,4 @@
-"""How good is the model, and how did it become so?"""
+"""Quality of the model and its history."""
 
 import math
 from functools import partial
@@ -50,13 +50,13 @@ def main() -> None:
 
 
 def refresh() -> None:
-    """Ask everything again."""
+    """Ask the registry again."""
     serving.shared().retry()
     runs.clear()
 
 
 def show_champion(catalogue: serving.Catalogue) -> None:
-    """The champion, else the challenger, against bicubic and against the version before it."""
+    """Draw the champion, else the challenger, against bicubic and the version before it."""
     if note := serving.stand_in_note(catalogue):
         st.info(note.markdown)
     version = catalogue.champion or catalogue.newest
@@ -93,7 +93,7 @@ def show_champion(catalogue: serving.Catalogue) -> None:
 
 
 def show_history(catalogue: serving.Catalogue) -> None:
-    """Quality against time."""
+    """Draw quality against time."""
     rows = [
         {
             "version": f"v{version.number}",
@@ -118,7 +118,7 @@ def show_history(catalogue: serving.Catalogue) -> None:
 
 
 def show_tables(measured: dict[str, Any]) -> None:
-    """The evaluation's tables, bicubic first."""
+    """Draw the evaluation's tables, bicubic first."""
     st.subheader("Measured on test images")
     left, right = st.columns(2)
     faces = left.selectbox("Images", list(measured), key="set", format_func=str.capitalize)
@@ -150,7 +150,7 @@ def show_tables(measured: dict[str, Any]) -> None:
 
 
 def show_groups(faces: str) -> None:
-    """The gain on each group of images that is large enough to say something."""
+    """Draw the gain on each sufficiently large group of images."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in reading.groups():
         if row.get("set") != faces or row.get("metric") != "psnr":
@@ -174,7 +174,7 @@ def show_groups(faces: str) -> None:
 
 
 def show_extremes(scores: stats.Table) -> None:
-    """The images on which the model helps most, and those on which it helps least."""
+    """Draw the images with the largest and the smallest gains."""
     gains = []
     for faces, own, references in stats.served_rows(scores):
         bicubic = references.get("psnr", {})
@@ -208,7 +208,7 @@ def show_extremes(scores: stats.Table) -> None:
 
 
 def show_measured(faces: str, stem: str, gain: float) -> None:
-    """One measured image: enlarged by bicubic, by the model, and the original."""
+    """Draw one image: enlarged by bicubic, by the model, and the original."""
     heading = f"**{intake.plain(stem)}**, {faces}, {gain:+.2f} dB to bicubic"
     pair = evaluated.pair(faces, stem)
     if pair is None:
@@ -231,7 +231,7 @@ def show_measured(faces: str, stem: str, gain: float) -> None:
 
 
 def show_curves() -> None:
-    """Training curves."""
+    """Draw training curves."""
     stages = [stage for stage in reading.STAGES if reading.curves(stage)]
     if not stages:
         return
@@ -243,7 +243,7 @@ def show_curves() -> None:
 
 
 def show_sheets() -> None:
-    """Image grids that the stages have drawn."""
+    """Draw the stages' image grids."""
     sheets = reading.sheets()
     if not sheets:
         return
@@ -260,12 +260,12 @@ def show_sheets() -> None:
 
 @st.cache_data(ttl=30, show_spinner="Asking MLflow ...")
 def runs(root: str) -> list[tracking.ListedRun]:
-    """The parent runs of a project; MLflow is asked twice a minute at most."""
+    """Return the parent runs of a project; MLflow is asked twice a minute at most."""
     return tracking.list_runs(serving.shared().root)
 
 
 def show_runs() -> None:
-    """Every state of the pipeline that was run to its end."""
+    """Draw every finished state of the pipeline."""
     st.subheader("Runs")
     try:
         listed = runs(str(serving.shared().root))

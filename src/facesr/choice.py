@@ -1,4 +1,4 @@
-"""Which Enhancer a person means, and which one there is where nothing is said."""
+"""Choice of an Enhancer by name, or of the best available one."""
 
 import logging
 from importlib.resources import files
@@ -21,11 +21,11 @@ _STARTER_FILE = Path(str(files("facesr"))) / "starter" / "starter.safetensors"
 def load(
     model: str | None, *, root: Path, device: str = "auto", precision: Precision = "auto"
 ) -> Enhancer:
-    """Load the Enhancer that a person has named.
+    """Load the Enhancer of a name.
 
     Args:
         model: `facesr@champion` (any alias), `facesr/3`, the path of a weights file, `starter` or
-            `bicubic`; None takes the best that is there.
+            `bicubic`; None takes the best available one.
 
     Raises:
         RegistryError: The version is not registered, or the registry does not answer.
@@ -74,7 +74,7 @@ def from_registry(
 
     Args:
         reference: `facesr@champion` (any alias) or `facesr/3` (a number).
-        root: Project whose MLflow store is asked where MLFLOW_TRACKING_URI is not set.
+        root: Project whose MLflow store is used if MLFLOW_TRACKING_URI is not set.
 
     Raises:
         RegistryError: The reference names nothing, or the store does not answer.
@@ -90,10 +90,10 @@ def from_registry(
 
 
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
-    """Load the champion; else the starter that the package brings; else bicubic. Logs which.
+    """Load the champion, else the starter, else bicubic, and log which.
 
     Raises:
-        RegistryError: A registry that was set up does not answer.
+        RegistryError: An existing registry does not answer.
         ParamsError: There is no such device.
     """
     try:

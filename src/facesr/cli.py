@@ -1,4 +1,4 @@
-"""The `facesr` command, and the frame in which every stage runs."""
+"""The `facesr` command, and the error handling of every stage."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ BROKEN_PIPE = 128 + getattr(signal, "SIGPIPE", 13)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage or a command; a user's mistake becomes one line and exit status 1."""
+    """Run a stage or a command; a user's error becomes one line and exit status 1."""
     _fill_closed_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     _hide_warnings()
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises a mistake instead of printing the whole usage before it."""
+    """Parser that raises an error without printing the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         # "argument --scale: must be above 0" of the types in `commands.arguments`.
@@ -96,7 +96,7 @@ def _fill_closed_streams() -> None:
 
 
 def _hide_warnings() -> None:
-    """Keep what libraries tell programmers away from users; PYTHONWARNINGS brings it back."""
+    """Hide libraries' warnings to programmers; PYTHONWARNINGS shows them."""
     if sys.warnoptions:
         return
 

@@ -1,6 +1,6 @@
 """Typed, strict, frozen view of params.yaml, and the only reader of YAML.
 
-Nothing here has a default: a line deleted from params.yaml is an error, not a silent choice.
+There are no defaults: a line deleted from params.yaml is an error.
 """
 
 import re
@@ -79,7 +79,7 @@ PositiveFractionRange = Annotated[
 
 
 class Section(BaseModel):
-    """One block of params.yaml."""
+    """One section of params.yaml."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
@@ -117,24 +117,24 @@ class Sizes(Section):
 
 
 class FetchParams(Section):
-    """Where images come from."""
+    """Source of images."""
 
     source: Literal["samples", "generated", "folder", "ffhq", "selfie"]
     path: str
-    """Folder or archive of images; `ffhq` and `selfie` download into it what it lacks."""
+    """Folder or archive of images; `ffhq` and `selfie` download missing files into it."""
     url: str
-    """Where `ffhq` and `selfie` download from; for `ffhq` with the fields `{file_url}`,
-    `{file_path}` and `{index}`, which a mirror may use."""
+    """Address of downloads by `ffhq` and `selfie`; for `ffhq` with the fields `{file_url}`,
+    `{file_path}` and `{index}` for mirrors."""
     pattern: str
     """Pattern of the paths that `folder` takes."""
     identity: Annotated[str, AfterValidator(_expression)]
-    """Regular expression on the paths of `folder`; its first group names the person. Empty where
-    names do not contain one."""
+    """Regular expression on the paths of `folder`, whose first group names the person; "" for none.
+    """
     crop: Literal["centre", "face"]
     """The middle square, or the square around the largest face."""
     minimum_size: PositiveInt | None
-    """Smaller images are set aside; those below hr_size are enlarged and counted. None (null)
-    takes hr_size."""
+    """Smaller images are set aside; those below hr_size are enlarged and counted. None (null) takes
+    hr_size."""
     count: PositiveInt
     """Images to draw, or at most to take."""
     first: NonNegativeInt
@@ -157,24 +157,24 @@ class FetchFacesParams(FetchParams):
 
 
 class RecipeParams(Section):
-    """A way to degrade a face."""
+    """Recipe of a degradation."""
 
     base_scale: PositiveInt
     """The recipe starts from the face at this many times lr_size, and counts in its pixels."""
 
 
 class BicubicParams(RecipeParams):
-    """Reduced, nothing else."""
+    """Reduction only."""
 
     kind: Literal["bicubic"]
 
 
 class CrappifyParams(RecipeParams):
-    """fastai's lesson: reduced far, packed as JPEG, enlarged again."""
+    """fastai's lesson: strong reduction, JPEG, enlargement."""
 
     kind: Literal["crappify"]
     reduction: PositiveFloat
-    """Side of the start over the side that is packed."""
+    """Side of the start over the side of the JPEG file."""
     jpeg_quality: Quality
 
 
@@ -196,7 +196,7 @@ class FirstOrderParams(RecipeParams):
         BeforeValidator(_as_tuple),
         Field(min_length=1),
     ]
-    """One is drawn for all resizing of an image."""
+    """Filters, one of which is drawn for all resizing of an image."""
     noise_probability: Fraction
     noise_sigma: Range
     """Gaussian noise in grey levels of 255."""
@@ -209,10 +209,10 @@ class PassParams(Section):
 
     blur_probability: Fraction
     blur_sigma: PositiveRange
-    """In pixels of the start."""
+    """Gaussian blur in pixels of the start."""
     enlarge_probability: Fraction
     reduce_probability: Fraction
-    """What the two leave keeps its size."""
+    """The rest of both probabilities keeps the size."""
     resizing: PositiveRange
     """Bounds of the factor, below and above 1."""
     gaussian_probability: Fraction
@@ -220,7 +220,7 @@ class PassParams(Section):
     noise_sigma: Range
     """Gaussian noise in grey levels of 255."""
     poisson_scale: Range
-    """Multiple of the photons' own noise."""
+    """Multiple of the photon noise."""
     grey_probability: Fraction
     """Share of the noise that is equal in the three channels."""
     jpeg_quality: Quality
@@ -233,7 +233,7 @@ class SecondOrderParams(RecipeParams):
     kernel_size: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_tuple)]
     """Bounds of the blur kernels' odd sides, in pixels."""
     sinc_probability: Fraction
-    """Share of the blurs that ring."""
+    """Share of the blurs by a sinc filter."""
     anisotropic_probability: Fraction
     """Share of the other blurs that have a direction."""
     generalised_probability: Fraction
@@ -245,11 +245,11 @@ class SecondOrderParams(RecipeParams):
 
 
 class MixtureParams(Section):
-    """One of several recipes, drawn anew for every image."""
+    """Mixture of recipes, one of which is drawn for every image."""
 
     kind: Literal["mixture"]
     weights: Annotated[dict[str, PositiveFloat], Field(min_length=1)]
-    """By name; their sum need not be 1."""
+    """Weights by name; their sum need not be 1."""
 
 
 Recipe = Annotated[
@@ -261,16 +261,16 @@ Suites = dict[str, tuple[str, ...]]
 
 
 class DegradeParams(Section):
-    """How faces become their low-resolution views."""
+    """Degradation of the faces to low-resolution views."""
 
     recipe: str
-    """Of the stored pairs and of the trainings; a name in recipes.yaml."""
+    """Recipe of the stored pairs and of the trainings; a name in recipes.yaml."""
     fresh: bool
     """Trainings draw a new view of every crop; the stored ones are for validation and test."""
     fresh_sizes: PositiveFractionRange
-    """The least and the most of the size of such a crop beside the original's."""
+    """Smallest and largest size of such a crop's face, as a share of the original's."""
     validation: str
-    """Suite of recipes by which the validation faces are stored as well; a name in `suites`."""
+    """Suite of further recipes for the validation faces; a name in `suites`."""
 
 
 Backbone = Literal["resnet18", "resnet34", "resnet50", "vgg16_bn", "convnext_tiny"]
@@ -282,7 +282,7 @@ class FastaiUNetParams(Section):
     kind: Literal["fastai_unet"]
     backbone: Backbone
     pretrained: bool
-    """Starts from torchvision's ImageNet weights."""
+    """Start from torchvision's ImageNet weights."""
     self_attention: bool
 
 
@@ -295,7 +295,7 @@ class ResidualUNetParams(Section):
     width: PositiveInt
     """Feature maps at the finest grid; 64 is torchvision's own width, 96 that of convnext_tiny."""
     levels: Annotated[int, Field(ge=1, le=5)]
-    """Grids of the backbone that are used, from the finest on; VGG16 has 5, the others 4."""
+    """Number of the backbone's grids in use, from the finest on; VGG16 has 5, the others 4."""
     decoder_blocks: NonNegativeInt
     """Residual blocks after each skip."""
     body_blocks: NonNegativeInt
@@ -303,11 +303,11 @@ class ResidualUNetParams(Section):
     unshuffle: PositiveInt
     """Side of the pixel blocks folded into channels before the stem; 1 folds nothing."""
     head: Literal["direct", "stepwise"]
-    """Enlarges in one step on the input's grid (fast), or doubling by doubling (finer)."""
+    """Enlargement in one step on the input's grid (fast), or doubling by doubling (finer)."""
 
 
 class Phase(Section):
-    """One cycle of training: the rate rises, then falls to nothing."""
+    """One cycle of training: the rate rises, then falls to zero."""
 
     crop_size: PositiveInt
     """Side of the training crops, in pixels of the network's input."""
@@ -319,22 +319,22 @@ class Phase(Section):
 
 
 class TrainingParams(Section):
-    """How every training is run, whatever it trains."""
+    """Parameters of every training."""
 
     checkpoint_minutes: NonNegativeFloat
-    """Minutes between two checkpoints to go on from; 0 saves after every step."""
+    """Minutes between two checkpoints; 0 saves after every step."""
     sample_images: PositiveInt
     """Validation images on the sheet of each epoch."""
     divergence_factor: PositiveFloat
     """A loss so many times its first value, and above this, stops the training."""
     precision: Literal["auto", "float32", "bfloat16"]
-    """Of the networks' arithmetic; `auto` is bfloat16 where the device has instructions for it."""
+    """Type of the networks' arithmetic; `auto` is bfloat16 on devices with instructions for it."""
     compile: bool
-    """Compiles networks with torch.compile: residual U-Nets, and critics while they train alone."""
+    """Use torch.compile for residual U-Nets, and for critics while they train alone."""
     accumulate: PositiveInt
-    """Parts of a batch that pass the networks one after another; more need less memory."""
+    """Parts of a batch, processed one after another; more need less memory."""
     max_accumulate: PositiveInt
-    """Parts into which a batch is cut at most by itself, where the memory is too small for less."""
+    """Limit of the parts that are added automatically if memory is short."""
 
 
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
@@ -370,8 +370,8 @@ class RegressionParams(Section):
 
     network: NetworkParams
     init_from: str
-    """Weights to start from, of this network or one with fewer body blocks: a file,
-    `facesr@champion` or `facesr/3`; empty starts afresh."""
+    """Initial weights, of this network or one with fewer body blocks: a file, `facesr@champion` or
+    `facesr/3`; "" for random ones."""
     content: Content
     phases: Phases
     warmup_fraction: Fraction
@@ -380,13 +380,13 @@ class RegressionParams(Section):
     """Random crops taken from each pair in an epoch."""
     weight_decay: NonNegativeFloat
     epsilon: PositiveFloat
-    """Of Adam: gradients that are small beside it hardly move a weight."""
+    """Adam's epsilon: gradients much smaller than it barely move a weight."""
     report_every: PositiveInt
     """Steps between two rows of the curves."""
 
 
 class PatchCriticParams(Section):
-    """fastai's gan_critic, which judges patches; the study's."""
+    """The study's critic, fastai's gan_critic, which judges patches."""
 
     kind: Literal["patch_critic"]
     features: PositiveInt
@@ -405,13 +405,13 @@ class UNetCriticParams(Section):
 
 
 class GlobalCriticParams(Section):
-    """Judges the whole image at once."""
+    """Critic that judges the whole image at once."""
 
     kind: Literal["global_critic"]
     features: PositiveInt
     """Feature maps of the first layer."""
     side: PositiveInt
-    """Side in pixels to which images are brought: 8, 16, 32, ..."""
+    """Side in pixels of the resized images: 8, 16, 32, ..."""
 
 
 CriticParams = Annotated[
@@ -435,19 +435,19 @@ class TrainCriticParams(Section):
 
 
 class GrainParams(Section):
-    """Noise that a finished GAN gets for texture that its input leaves open."""
+    """Noise of a finished GAN for texture that its input leaves open."""
 
     crops: NonNegativeInt
-    """Crops that its amplitude is fitted to; 0: no grain. The generator is a residual_unet."""
+    """Crops to which its amplitude is fitted; 0: no grain. The generator is a residual_unet."""
     share: PositiveFloat
-    """Of the originals' gradient energy that the images are to have with it."""
+    """Share of the originals' gradient energy that the images have with it."""
 
 
 class TrainGanParams(Section):
-    """Generator and critic against each other."""
+    """Adversarial training of generator and critic."""
 
     batches: PositiveInt
-    """Batches in all; each updates one of the two networks."""
+    """Number of batches; each updates one of the two networks."""
     batch_size: PositiveInt
     crop_size: PositiveInt
     """Side of the crops, in pixels of the generator's input."""
@@ -467,11 +467,11 @@ class TrainGanParams(Section):
     texture_weight: NonNegativeFloat
     """Weight of the distance between the Gram matrices of those features."""
     gradient_penalty: NonNegativeFloat
-    """Weight of the penalty on the critic's slope; the Wasserstein form wants 10."""
+    """Weight of the penalty on the critic's slope; 10 for the Wasserstein form."""
     critic_threshold: NonNegativeFloat
-    """The critic keeps its turn until its batch loss falls below this; 0 lets turns alternate."""
+    """The critic trains until its batch loss is below this; 0 lets the two alternate."""
     ema_decay: Fraction
-    """The kept generator is a running average of its steps."""
+    """Decay of the moving average of the generator's weights, which is the result."""
     grain: GrainParams
     report_every: PositiveInt
     """Batches between two rows of the curves."""
@@ -483,34 +483,34 @@ class EvaluateParams(Section):
     back_projections: PositiveInt
     """Corrections of the row `lanczos + back-projection`."""
     minimum_psnr: PositiveFloat
-    """dB; a set mean below it means that pairs are mis-matched."""
+    """dB; a set with a lower mean has pairs that do not match."""
     sheet_images: PositiveInt
     """Images on each sample sheet."""
     validation_images: PositiveInt
-    """Images of each stored validation set that are measured, at most."""
+    """Largest number of measured images of each stored validation set."""
     smallest_group: PositiveInt
-    """Images that a group needs for a row in the results by group."""
+    """Smallest group with a row in the results by group."""
 
 
 class PublishParams(Section):
-    """What a new version has to be better in than what served before."""
+    """Rule by which a new version replaces the champion."""
 
     metric: Literal["psnr", "ssim", "ms_ssim", "mse", "l1_mean"]
     evaluation_set: Literal["faces", "selfies"]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    """Of the one-sided paired t-test, image by image, that a version has to pass."""
+    """Level of the one-sided paired t-test that a version has to pass."""
 
 
 class Params(Section):
-    """The active profile, with the recipes that it may name."""
+    """Active profile with its recipes."""
 
     profile: str
     data_seed: NonNegativeInt
-    """Of images, splits and degradations, which repeats of a training share."""
+    """Seed of images, splits and degradations, which repeats of a training share."""
     training_seed: NonNegativeInt
-    """Of initial weights, order and crops."""
+    """Seed of initial weights, order and crops."""
     require_gpu: bool
-    """Refuses to start on a computer without a GPU."""
+    """Refuse to start on a computer without a GPU."""
     sizes: Sizes
     fetch_faces: FetchFacesParams
     fetch_selfies: FetchParams
@@ -587,14 +587,14 @@ class Params(Section):
 
 
 def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params:
-    """Read params.yaml and recipes.yaml beside it, and check all of both.
+    """Read and check params.yaml and recipes.yaml beside it.
 
     Args:
-        any_device: Accept a computer without a GPU even where the profile asks for one.
+        any_device: Accept a computer without a GPU even if the profile requires one.
 
     Raises:
         ParamsError: A file is missing or unreadable, or keys are unknown, missing or mistyped (all
-            of them in one message), or the profile asks for a GPU that is not there.
+            of them in one message), or the required GPU is missing.
     """
     params = check_params(read_yaml(path), path, path.parent)
     if params.require_gpu and not any_device and not _has_gpu():
@@ -607,7 +607,7 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
 
 
 def check_params(values: Any, path: Path, root: Path) -> Params:
-    """Return the parameters that a file holds, with the recipes of `root`.
+    """Return the parameters in a file, with the recipes of `root`.
 
     Raises:
         ParamsError: As in `load_params`, except for the GPU.
@@ -632,11 +632,11 @@ class _RecipesFile(Section):
 
 
 def load_recipes(path: Path = RECIPES_FILE) -> tuple[Recipes, Suites]:
-    """Return the recipes by name, and the names of the recipes of each suite.
+    """Return the recipes by name, and the names of each suite's recipes.
 
     Raises:
-        ParamsError: The file is missing or unreadable, or keys are unknown, missing or mistyped, or
-            a mixture or a suite holds something else than the recipes that it names.
+        ParamsError: The file is missing or unreadable, keys are unknown, missing or mistyped, or a
+            mixture or suite does not hold its own recipes.
     """
     values = read_yaml(path)
     try:
@@ -670,7 +670,7 @@ def load_recipes(path: Path = RECIPES_FILE) -> tuple[Recipes, Suites]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-06 as the number that DVC means; YAML 1.1 and PyYAML take it for text."""
+    """Loader that reads 1e-06 as a number, as DVC does; YAML 1.1 and PyYAML read a text."""
 
 
 _Loader.add_implicit_resolver(
@@ -707,7 +707,7 @@ def parse_yaml(text: str, path: Path) -> Any:
 
 
 def require(where: str, name: str, known: Collection[str]) -> None:
-    """Raise a ValueError that lists the known names where `name` is none of them."""
+    """Raise a ValueError that lists the known names if `name` is not one of them."""
     if name not in known:
         raise ValueError(f"{where} {name!r} is not one of {', '.join(known)}")
 

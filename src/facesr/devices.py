@@ -9,7 +9,7 @@ from facesr.errors import ParamsError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; `auto` takes the GPU where there is one.
+    """Return the device of a name; `auto` takes a GPU if there is one.
 
     Raises:
         ParamsError: PyTorch knows no such device, or this computer has none.
@@ -30,7 +30,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether arithmetic in bfloat16 saves time; elsewhere it is emulated, slowly."""
+    """Return whether bfloat16 saves time; on other devices it is emulated, slowly."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Older PyTorch does not know; float32 is right everywhere.
@@ -41,7 +41,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device, or the computer, has no memory left."""
+    """Return whether an error says that the device or the computer is out of memory."""
     # PyTorch has a class of its own for a GPU's allocator only; the others raise RuntimeError.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError)
@@ -50,5 +50,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Numbers that training sets."""
+    """Return the number of trained parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -14,7 +14,7 @@ Every message says what is wrong, where, and what to do next.
 
 
 class FaceSRError(Exception):
-    """Anything that the user of facesr can fix."""
+    """Error that the user of facesr can fix."""
 
 
 class ParamsError(FaceSRError):
@@ -30,7 +30,7 @@ class CheckpointError(FaceSRError):
 
 
 class TrainingError(FaceSRError):
-    """A training cannot go on: a loss is not finite, or the device's memory ran out."""
+    """A loss is not finite or diverges, or the device's memory is exhausted."""
 
 
 class RegistryError(FaceSRError):
@@ -38,7 +38,7 @@ class RegistryError(FaceSRError):
 
 
 class Stopped(Exception):  # noqa: N818  not an error
-    """A training that was asked to stop has saved its state.
+    """A training has saved its state and stops on request.
 
     Attributes:
         status: The process's exit status, 128 and the signal's number.
@@ -57,7 +57,7 @@ class NoChampionError(NotRegisteredError):
     """Versions are registered and none is champion.
 
     Attributes:
-        number: Of the challenger, else of the newest version.
+        number: The challenger, else the newest version.
     """
 
     def __init__(self, message: str, *, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Packages that a plain installation lacks, and the extra that brings each."""
+"""Optional packages and their extras."""
 
 import importlib
 from typing import Any
@@ -30,7 +30,7 @@ def import_extra(module: str) -> Any:
 
 
 def missing(error: ModuleNotFoundError) -> ParamsError:
-    """Return the error that names the extra of a package; raise `error` where none brings it."""
+    """Return the error that names the extra of a package; raise `error` if there is none."""
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         raise error

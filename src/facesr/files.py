@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and disks that refuse them."""
+"""Atomic writes of files and folders, and errors of the disk."""
 
 import errno
 import functools
@@ -21,10 +21,10 @@ _PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.p
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write a file to, and rename it to `path` at the end.
+    """Yield a temporary path beside `path`, which is renamed to `path` at the end.
 
-    Every writer has a name of its own: of several at a time the last one to finish wins. The folder
-    is made where it is missing; after an error nothing is left.
+    Every writer has a path of its own: the last one to finish wins. A missing folder is made; after
+    an error nothing is left.
     """
     part = _part(path)
     try:
@@ -36,10 +36,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill, and let it take the place of `path` at the end.
+    """Yield an empty folder beside `path`, which replaces `path` at the end.
 
-    As `atomic_write`. The folder that `path` names already is moved away first and deleted then:
-    no system call exchanges two folders everywhere.
+    As `atomic_write`. The old folder is moved away first and deleted then: no system call exchanges
+    two folders everywhere.
     """
     with scratch_folder(path) as part:
         yield part
@@ -48,7 +48,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty hidden folder beside `path`, which is deleted at the end."""
+    """Yield an empty hidden folder beside `path`, and delete it at the end."""
     part = _part(path)
     try:
         part.mkdir()
@@ -96,7 +96,7 @@ def _host() -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _delete_leftovers(folder: Path) -> None:
-    """Delete what killed processes of this machine have left; once per process and folder."""
+    """Delete files of killed processes of this machine; once per process and folder."""
     found = [match for one in folder.iterdir() if (match := _PART.fullmatch(one.name))]
     if not found:
         return
@@ -113,17 +113,17 @@ def _delete_leftovers(folder: Path) -> None:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """Return the hash of a file in hexadecimal digits; `algorithm` is such as `md5`."""
+    """Return the hash of a file in hexadecimal digits, such as `md5`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager
 def as_write_error(target: Path) -> Iterator[None]:
-    """Raise what the disk refuses in the block as a fault of `target`.
+    """Turn errors of the disk in the block into a DataError about `target`.
 
     Raises:
-        DataError: It is full, or the folder must not be written.
+        DataError: The disk is full, or the folder is not writable.
     """
     try:
         yield

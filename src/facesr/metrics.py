@@ -1,7 +1,7 @@
 """Distances between restored and original images, one value an image.
 
-All functions take `sr` and `hr` as (N, 3, H, W) float32 RGB in [0, 1] and give (N,) tensors. Errors
-are on the scale of 8-bit files, 0 to 255, as in the tables of the field.
+All functions take `sr` and `hr` as (N, 3, H, W) float32 RGB in [0, 1] and return (N,) tensors.
+Errors are on the scale of 8-bit files, 0 to 255, as in the tables of the field.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,27 +46,27 @@ def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = NAMES) -> dict[str, T
 
 
 def label(name: str, side: int) -> str:
-    """Return the heading of a metric's column; `side` decides the window of MS-SSIM."""
+    """Return the heading of a metric's column; `side` determines the window of MS-SSIM."""
     if name == "ms_ssim" and ms_ssim_window(side) != WINDOW:
         return f"MS-SSIM (window {ms_ssim_window(side)}) ↑"
     return LABELS[name]
 
 
 def mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared error over all values of an image, grey levels squared."""
+    """Return the mean squared error over all values of an image, grey levels squared."""
     _check(sr, hr)
     return ((sr - hr).double() * PEAK).square().flatten(1).mean(1)
 
 
 def psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB; infinite for equal images."""
+    """Return the peak signal-to-noise ratio in dB; infinite for equal images."""
     return 10 * torch.log10(PEAK**2 / mse(sr, hr))
 
 
 def psnr_y(sr: Tensor, hr: Tensor) -> Tensor:
-    """PSNR in dB of the luma in 16 to 235, the habit of super-resolution papers.
+    """Return the PSNR in dB of the luma in 16 to 235, as in super-resolution papers.
 
-    About 1.3 dB above `psnr` for the narrower range, and a little more for the chroma left out. No
+    It is about 1.3 dB above `psnr` for the narrower range, and a little more without chroma. No
     border is cut.
     """
     _check(sr, hr)
@@ -75,18 +75,18 @@ def psnr_y(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def l1_mean(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean absolute difference over all values of an image, in grey levels."""
+    """Return the mean absolute difference over all values of an image, in grey levels."""
     _check(sr, hr)
     return ((sr - hr).double() * PEAK).abs().flatten(1).mean(1)
 
 
 def l1_sum(sr: Tensor, hr: Tensor) -> Tensor:
-    """Sum of the absolute differences over all values of an image, as the study reports it."""
+    """Return the sum of the absolute differences over all values, as the study reports it."""
     return l1_mean(sr, hr) * sr[0].numel()
 
 
 def ssim(sr: Tensor, hr: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861).
+    """Return the structural similarity (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861).
 
     Gaussian window of 11 pixels, sigma 1.5, without padding; mean over R, G and B.
 
@@ -103,7 +103,7 @@ def ssim(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
-    """Multi-scale structural similarity on five levels (Wang et al. 2003).
+    """Return the multi-scale structural similarity on five levels (Wang et al. 2003).
 
     https://doi.org/10.1109/ACSSC.2003.1292216. The window is fitted to the size, see
     `ms_ssim_window`; values of different windows cannot be compared.
@@ -134,7 +134,7 @@ def ms_ssim_window(side: int) -> int:
 
 
 def gmsd(sr: Tensor, hr: Tensor) -> Tensor:
-    """Gradient magnitude similarity deviation; 0 for equal images, larger is worse.
+    """Return the gradient magnitude similarity deviation; 0 for equal images, larger is worse.
 
     Xue et al. 2014, https://doi.org/10.1109/TIP.2013.2293423: Prewitt gradients of the luma at half
     the resolution; the deviation of their similarity over the image.
@@ -153,25 +153,25 @@ def _prewitt_magnitude(image: Tensor) -> Tensor:
 
 
 def clipped_fraction(sr: Tensor) -> Tensor:
-    """Share of values at 0 or 255 once rounded to 8 bits: lost shadows and over-exposure."""
+    """Return the share of values at 0 or 255 after rounding to 8 bits."""
     levels = (sr.clamp(0, 1) * PEAK).round()
     return ((levels == 0) | (levels == PEAK)).double().flatten(1).mean(1)
 
 
 def luma_shift(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean luma of sr minus that of hr, in grey levels; above 0 is brighter."""
+    """Return the mean luma of sr minus that of hr, in grey levels; above 0 is brighter."""
     _check(sr, hr)
     return (_luma(sr) - _luma(hr)).flatten(1).mean(1) * PEAK
 
 
 def gradient_energy_ratio(sr: Tensor, hr: Tensor) -> Tensor:
-    """Squared differences between neighbouring lumas, sr over hr; below 1 is smoother."""
+    """Return squared differences of neighbouring lumas, sr over hr; below 1 is smoother."""
     _check(sr, hr)
     return gradient_energy(_luma(sr)) / gradient_energy(_luma(hr))
 
 
 def gradient_energy(luma: Tensor) -> Tensor:
-    """Sum of the squared differences between neighbours; (N, H, W) to (N,)."""
+    """Return the sum of the squared differences between neighbours; (N, H, W) to (N,)."""
     down, right = luma.diff(dim=1), luma.diff(dim=2)
     return down.square().sum((1, 2)) + right.square().sum((1, 2))
 
@@ -181,7 +181,7 @@ def _luma(image: Tensor) -> Tensor:
 
 
 def luma_of(image: Tensor) -> Tensor:
-    """Luma of RGB, in the same arithmetic; (N, 3, H, W) to (N, H, W)."""
+    """Return the luma of RGB, in the same arithmetic; (N, 3, H, W) to (N, H, W)."""
     weights = torch.tensor(LUMA, dtype=image.dtype, device=image.device)
     return torch.einsum("nchw,c->nhw", image, weights)
 

@@ -1,4 +1,4 @@
-"""The same work on many items, on all cores, in order."""
+"""Equal work on many items, on all cores, in order."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ ITEMS_PER_PROCESS = 32
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -26,9 +26,9 @@ def cores() -> int:
 def map_in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> Generator[Result, None, None]:
-    """Apply `function` to every item and return the results in the order of the items.
+    """Apply `function` to every item and yield the results in the order of the items.
 
-    Memory is constant: work runs ahead of the caller by one portion at most.
+    Memory is constant: the work is at most one portion ahead of the caller.
 
     Args:
         function: Can be pickled, as its items and results.
@@ -77,10 +77,6 @@ def _end_with_parent() -> None:
 def map_in_threads(
     function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Generator[Result, None, None]:
-    """Apply `function` to every item in threads, for work that waits or releases Python's lock.
-
-    Args:
-        items: Results come in their order.
-    """
+    """Apply `function` in threads, in order, for work that waits or releases Python's lock."""
     with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(function, items)

@@ -1,4 +1,4 @@
-"""Profiles: presets of params.yaml, each written as what differs from profiles/small.yaml."""
+"""Profiles: presets of params.yaml, each with the differences from profiles/small.yaml."""
 
 from io import StringIO
 from pathlib import Path
@@ -18,10 +18,7 @@ REPLACED = ("network", "content")
 
 
 def compose(name: str, folder: Path = PROFILES) -> str:
-    """Return params.yaml of a profile, in the form in which DVC writes it.
-
-    Args:
-        folder: Holds NAME.yaml for each profile.
+    """Return params.yaml of a profile, in DVC's format.
 
     Raises:
         ParamsError: There is no such profile, or its file is not valid YAML.
@@ -56,7 +53,7 @@ def load_profile(name: str, root: Path = Path()) -> Params:
     """Return the parameters of a profile without writing params.yaml.
 
     Args:
-        root: The project's root, which holds profiles/ and recipes.yaml.
+        root: Folder of profiles/ and recipes.yaml.
 
     Raises:
         ParamsError: As in `compose` and `facesr.config.load_params`.

@@ -26,7 +26,7 @@ class Summary(NamedTuple):
     finite: int
     """Number of values in the mean."""
     infinite: int
-    """Number of infinite or undefined values, which the mean leaves out."""
+    """Number of infinite or undefined values outside the mean."""
 
     def shown(self, mean: str = ".4g", error: str = ".2g") -> str:
         """Return mean ± standard error, each in its format."""
@@ -71,7 +71,7 @@ def paired_interval(values: Mapping[str, float], references: Mapping[str, float]
 
 
 def read_table(text: str) -> Table:
-    """Read per_image.csv; an empty cell, which stands for an infinite or undefined value, is nan.
+    """Read per_image.csv; an empty cell (infinite or undefined) is nan.
 
     Raises:
         DataError: The table is damaged.

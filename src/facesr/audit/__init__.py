@@ -1,1 +1,1 @@
-"""Where a version comes from, whether its numbers hold, and how two of them compare."""
+"""Origin of a version, verification of its numbers, and comparison of versions."""

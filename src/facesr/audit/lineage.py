@@ -1,4 +1,4 @@
-"""Where a version of the registered model comes from: code, data, parameters, measurement."""
+"""Origin of a version of the registered model: code, data, parameters, measurement."""
 
 import json
 import re
@@ -27,7 +27,7 @@ _ENVIRONMENT = ("device", "fastai", "torch", "torchvision")
 
 
 def describe(root: Path, name: str) -> dict[str, Any]:
-    """Gathers everything that is known of a version, as plain values.
+    """Return everything that is known of a version, as plain values.
 
     Args:
         name: As for `read_record`.
@@ -66,7 +66,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
 
 
 def as_text(lineage: Mapping[str, Any], *, everything: bool = False) -> str:
-    """Render what `describe` found for a terminal.
+    """Format the result of `describe` for a terminal.
 
     Args:
         everything: Also files, parameters, runs, and all metrics: hundreds of lines.
@@ -168,7 +168,7 @@ def _commands(root: Path, number: int, tags: Mapping[str, str], params: str | No
 
 
 def _overrides(before: Any, after: Any, prefix: str = "") -> list[str]:
-    """Return what makes the second parameters of the first, as `dvc exp run -S` takes it."""
+    """Return options of `dvc exp run -S` that change the first parameters to the second."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return [] if before == after else [f"{prefix}={_literal(after)}"]
     found = []

@@ -1,4 +1,4 @@
-"""Making a registered version again, in a clean worktree with an empty cache, and comparing."""
+"""Reproduction of a registered version in a clean worktree with an empty cache."""
 
 import math
 import os
@@ -21,22 +21,22 @@ from facesr.tracking.report_files import read_metrics
 
 
 class Reproduction(NamedTuple):
-    """How the second making compares with the registered one."""
+    """Comparison of the reproduced version with the registered one."""
 
     files: list[tuple[str, str, str]]
-    """Weights file, registered md5, md5 of today."""
+    """Weights file, registered md5, reproduced md5."""
     metrics: list[tuple[str, float, float]]
-    """Metrics that differ by more than float noise: name, registered, of today."""
+    """Metrics that differ by more than float noise: name, registered, reproduced."""
     compared: int
-    """Metrics that were compared."""
+    """Number of compared metrics."""
     is_dirty: bool
-    """The version was made from files that no revision holds."""
+    """True if no revision holds the files of the version."""
     devices: tuple[str, str]
-    """That of the version and that of this computer; only the same kind gives equal bits."""
+    """Device of the version and of this computer; only one kind gives equal bits."""
 
     @property
     def is_equal(self) -> bool:
-        """Whether every weight and every metric came out as before."""
+        """True if all weights and metrics are equal."""
         return not self.metrics and all(old == new for _, old, new in self.files)
 
 
@@ -116,7 +116,7 @@ def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _lend_photographs(root: Path, worktree: Path, record: Record) -> None:
-    """Links folders of photographs, which no revision holds."""
+    """Link folders of photographs, which no revision holds."""
     for stage in ("fetch_faces", "fetch_selfies"):
         folder = record.params.get(f"{stage}.path", "")
         if folder and (root / folder).exists() and not (worktree / folder).exists():

@@ -1,8 +1,8 @@
-"""Measuring a registered version again: equal weights on equal images give equal numbers.
+"""Verification of a registered version: equal weights on equal images give equal numbers.
 
-Images are compared by the hash that DVC gives a folder, weights by the md5 that was registered.
-`evaluate` measures in float32 on every device. Versions that were evaluated before it recorded the
-number format may have been measured in bfloat16, and get a wider tolerance.
+Images are compared by the hash that DVC gives a folder, weights by the registered md5. `evaluate`
+measures in float32 on every device. Versions evaluated before it recorded the number format may
+have been measured in bfloat16, and get a wider tolerance.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ ROUNDED_DECIBELS = 0.03
 
 
 class Deviation(NamedTuple):
-    """A number that came out otherwise than it is registered."""
+    """Number that differs from the registered one."""
 
     what: str
     registered: float
@@ -46,7 +46,7 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
         sets: By name.
 
     Returns:
-        How many numbers were compared, and those that differ.
+        The number of compared values, and those that differ.
 
     Raises:
         RegistryError: The version is unknown, or its weights are lost or changed.
@@ -96,15 +96,15 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
 
 
 def is_float32(measurement: str | None) -> bool:
-    """Whether metrics were measured in float32, by the text of `evaluate`'s measurement.json."""
+    """Return whether metrics were measured in float32, by the text of measurement.json."""
     return bool(measurement) and json.loads(str(measurement)).get("precision") == PRECISION
 
 
 def agree(name: str, registered: float | None, measured: float, *, is_exact: bool) -> bool:
-    """Return whether two values of a metric are equal but for the arithmetic.
+    """Return whether two values of a metric are equal up to the arithmetic.
 
     Args:
-        name: Of the metric; a PSNR is compared in dB.
+        name: Name of the metric; a PSNR is compared in dB.
         registered: The earlier value; infinite and undefined ones are not registered.
         measured: The later value.
         is_exact: Both were measured in float32.

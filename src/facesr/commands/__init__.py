@@ -1,8 +1,7 @@
-"""The commands behind `facesr`, one module each.
+"""The commands of `facesr`, one module each.
 
-A module has `register`, which describes the command to argparse and names the function that runs
-it. What is slow to import is imported inside that function, so that `facesr --help` answers at
-once.
+`register` describes the command to argparse and names the function that runs it. Slow imports are
+inside that function, so that `facesr --help` answers at once.
 """
 
 from facesr.commands import (

@@ -1,4 +1,4 @@
-"""Types of the commands' arguments: a value that makes no sense is refused before any work."""
+"""Types of the commands' arguments, which refuse meaningless values before any work."""
 
 import argparse
 import math
@@ -46,7 +46,7 @@ def real(
 
 
 def text(value: str) -> str:
-    """Return a text that is not empty, as that of an unset variable of the shell is."""
+    """Return a text; refuse an empty one, as from an unset variable of the shell."""
     if not value.strip():
         raise argparse.ArgumentTypeError("must not be empty")
     return value

@@ -188,11 +188,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
 
 
 def _refuse_idle_options(parsed: argparse.Namespace) -> None:
-    """Refuse what would change nothing.
-
-    Raises:
-        ParamsError: Such an option was given.
-    """
+    """Raise ParamsError for options without effect."""
     from facesr.enhance import video_streams
 
     def refuse(options: Sequence[str], reason: str) -> None:
@@ -214,7 +210,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:
-    """Refuse what cannot work before the weights are loaded.
+    """Check streams and target before the weights are loaded.
 
     Raises:
         ParamsError: There is no such stream, or the target is no file that may be written.

@@ -1,4 +1,4 @@
-"""Images from files to files: what `facesr enhance` shows and writes beside the results."""
+"""Files from `facesr enhance`: progress, report and sheet."""
 
 import argparse
 import csv
@@ -35,7 +35,7 @@ _STALE = {"older": "older than their image", "options": "made with other options
 
 
 def check_files(parsed: argparse.Namespace) -> None:
-    """Refuse a report or sheet that could not be written, before the weights are loaded.
+    """Check that report and sheet can be written, before the weights are loaded.
 
     Raises:
         ParamsError: One has the name of a folder or of another kind of file.
@@ -49,7 +49,7 @@ def check_files(parsed: argparse.Namespace) -> None:
 def enhance_files(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> None:
-    """Enhance the images under a progress bar and say what became of them.
+    """Enhance images under a progress bar and report the outcomes.
 
     Raises:
         DataError: Some could not be enhanced; all others were.
@@ -116,14 +116,10 @@ def _in_words(stale: dict[str, int]) -> str:
 
 
 class _Report:
-    """A table with a row for each image, also of earlier runs; what is added is there at once."""
+    """Table with a row for each image, also of earlier runs, flushed after every row."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows of earlier runs.
-
-        Raises:
-            ParamsError: The file is not such a table.
-        """
+        """Read the rows of earlier runs; raise ParamsError if it is no such table."""
         self.path = path
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         if path.exists():
@@ -144,7 +140,7 @@ class _Report:
                 self.rows[row["image"], row["result"]] = row
 
     def add(self, values: dict[str, Any]) -> None:
-        """Append a row; of an image that was there already it is empty, or stays."""
+        """Append a row; for an image that was done before it is empty, or stays."""
         row = {name: values.get(name, "") for name in REPORT_COLUMNS}
         for name in ("image", "result"):
             # Names of files may hold bytes that are no text.
@@ -162,7 +158,7 @@ class _Report:
             writer.writerow(row)
 
     def tidy(self) -> None:
-        """Leave one row of each image, also of what another process has added."""
+        """Keep one row of each image, also of those from other processes."""
         from facesr import reports
 
         own = self.rows
@@ -176,7 +172,7 @@ class _Report:
 def _with_bar(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> "Iterator[Outcome]":
-    """Run the jobs under a progress bar: of images, or of the tiles of a single one."""
+    """Run the jobs under a progress bar over images, or over the tiles of a single one."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -224,7 +220,7 @@ def _with_bar(
 
 
 def _middles(before: "Tensor", after: "Tensor") -> "tuple[Tensor, Tensor]":
-    """Cut the same middle from both, so that the result is seen pixel by pixel."""
+    """Cut the same middle from both, to be shown pixel by pixel."""
     from facesr import images
 
     side = min(SHEET_CELL, *after.shape[-2:])
@@ -253,5 +249,5 @@ def _as_dict(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _size(size: tuple[int, int] | None) -> str | None:
-    """Width before height, as people write it."""
+    """Format width before height."""
     return f"{size[1]}x{size[0]}" if size else None

@@ -1,4 +1,4 @@
-"""`facesr export`: writes weights as one file that can be handed on."""
+"""`facesr export`: writes weights as one file."""
 
 import argparse
 from pathlib import Path

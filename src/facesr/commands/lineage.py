@@ -1,4 +1,4 @@
-"""`facesr lineage`: where a version of the registered model comes from."""
+"""`facesr lineage`: origin of a version of the registered model."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`facesr promote` and `facesr rollback`: which version serves, decided by a person."""
+"""`facesr promote` and `facesr rollback`: a person's choice of the version that serves."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Losses; images are float32 RGB in [0, 1], critics' answers are logits."""
+"""Losses; images are float32 RGB in [0, 1], critics' outputs are logits."""
 
 from facesr.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss, gradient_penalty
 from facesr.losses.content import ContentLoss

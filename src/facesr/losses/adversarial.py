@@ -1,7 +1,7 @@
-"""What critic and generator want of the critic's logits, in the forms that the study reviews.
+"""Adversarial losses of critic and generator, in the forms that the study reviews.
 
 A form is a pair of functions of the logits for originals and for generated images, (N, P) each;
-higher logits mean "original". Patches are judged alike, as if they were images of their own.
+higher logits mean "original". Patches count like separate images.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LogitLoss = Callable[[Tensor, Tensor], Tensor]
-"""From the logits of originals and of generated images, (N, P) each, to a scalar."""
+"""Function from the logits of originals and of generated images, (N, P) each, to a scalar."""
 
 
 class AdversarialLoss(NamedTuple):
-    """The two sides of the game."""
+    """Losses of critic and generator."""
 
     critic: LogitLoss
     generator: LogitLoss
     is_relative: bool
-    """Compares the images of a batch: both sides need the logits of originals and of generated
-    images, of the whole batch. The others are means over images, which parts can compute alone."""
+    """True if the loss compares the images of a batch: both sides need the logits of originals and
+    generated images of the whole batch. The others are means over images, which parts can compute
+    alone."""
 
 
 def vanilla_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy: originals are 1, generated images 0; mean of both.
+    """Return the cross-entropy, targets 1 for originals and 0 for generated images; mean of both.
 
     Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661.
     """
@@ -34,40 +35,47 @@ def vanilla_critic(original: Tensor, generated: Tensor) -> Tensor:
 
 
 def vanilla_generator(original: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy towards "original", the non-saturating form of the same paper."""
+    """Return the cross-entropy towards "original", the non-saturating form of that paper."""
     return _is_original(generated)
 
 
 def least_squares_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Squared distance to 1 and to 0, halved (Mao et al. 2017, https://arxiv.org/abs/1611.04076)."""
+    """Return half the squared distance to 1 and to 0.
+
+    Mao et al. 2017, https://arxiv.org/abs/1611.04076.
+    """
     return ((original - 1).square().mean() + generated.square().mean()) / 2
 
 
 def least_squares_generator(original: Tensor, generated: Tensor) -> Tensor:
-    """Squared distance to 1, halved."""
+    """Return half the squared distance to 1."""
     return (generated - 1).square().mean() / 2
 
 
 def hinge_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Nothing beyond a margin of 1 (Lim and Ye 2017, https://arxiv.org/abs/1705.02894)."""
+    """Return the distance of the logits from a margin of 1, zero beyond it.
+
+    Lim and Ye 2017, https://arxiv.org/abs/1705.02894.
+    """
     return F.relu(1 - original).mean() + F.relu(1 + generated).mean()
 
 
 def wasserstein_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Minus the distance of the means (Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875).
+    """Return minus the distance of the means.
 
-    It is a distance only with a `gradient_penalty` beside it.
+    Arjovsky et al. 2017, https://arxiv.org/abs/1701.07875. It is a distance only with a
+    `gradient_penalty`.
     """
     return generated.mean() - original.mean()
 
 
 def mean_generator(original: Tensor, generated: Tensor) -> Tensor:
-    """Minus the mean logit: the generator's side of the hinge and of the Wasserstein form."""
+    """Return minus the mean logit, for the generator of the hinge and Wasserstein forms."""
     return -generated.mean()
 
 
 def relativistic_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Originals look more original than generated images do on average, and the reverse.
+    """Return the cross-entropy of the logits relative to the mean of the other side.
 
     Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734; mean of both, as in ESRGAN.
     """
@@ -77,12 +85,12 @@ def relativistic_critic(original: Tensor, generated: Tensor) -> Tensor:
 
 
 def relativistic_generator(original: Tensor, generated: Tensor) -> Tensor:
-    """The critic's wish with the roles exchanged."""
+    """Return the critic's loss with the roles exchanged."""
     return relativistic_critic(generated, original)
 
 
 def softmax_critic(original: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy of a softmax over the batch: all probability to the originals, in equal parts.
+    """Return the cross-entropy of a softmax over the batch: all probability to the originals.
 
     Softmax GAN, Lin 2017, https://arxiv.org/abs/1704.06191; its energy is minus the logit.
     """
@@ -90,7 +98,7 @@ def softmax_critic(original: Tensor, generated: Tensor) -> Tensor:
 
 
 def softmax_generator(original: Tensor, generated: Tensor) -> Tensor:
-    """Cross-entropy of the same softmax: equal probability to everything in the batch."""
+    """Return the cross-entropy of the same softmax with equal probability for all images."""
     return _log_partition(original, generated) - torch.cat([original, generated]).mean()
 
 
@@ -109,7 +117,7 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
 def gradient_penalty(
     critic: nn.Module, original: Tensor, generated: Tensor, mix: Tensor | None = None
 ) -> Tensor:
-    """Mean squared distance to 1 of the critic's slope between originals and generated images.
+    """Return the mean squared distance to 1 of the critic's slope between original and generated.
 
     Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028. The slope is that of an image's mean
     logit, the value that the Wasserstein form compares.

@@ -1,4 +1,4 @@
-"""The distance to the original: a weighted sum of named terms."""
+"""Content loss: a weighted sum of named distances to the original."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ FEATURE_TERMS: dict[str, Callable[..., Tensor]] = {
 
 
 class ContentLoss(nn.Module):
-    """Weighted sum of terms; moves to a device like any module.
+    """Weighted sum of terms.
 
     Args:
         weights: By names of `PIXEL_TERMS` and `FEATURE_TERMS`.
@@ -48,7 +48,7 @@ class ContentLoss(nn.Module):
         self.network = VGGFeatures() if needs_features else None
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] each to a scalar."""
+        """Return a scalar for (N, 3, H, W) in [0, 1] each."""
         total = sr.new_zeros(())
         features = (self.network(sr), self.network(hr)) if self.network else ()
         layer_weights = list(VGG_LAYERS.values())

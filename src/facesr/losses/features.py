@@ -20,12 +20,14 @@ TEXTURE_GAIN = 5e3
 def feature_distance(
     sr: Sequence[Tensor], hr: Sequence[Tensor], weights: Sequence[float] | None = None
 ) -> Tensor:
-    """Weighted sum of the layers' mean absolute differences (https://arxiv.org/abs/1603.08155).
+    """Return the weighted sum of the layers' mean absolute differences.
+
+    Johnson et al. 2016, https://arxiv.org/abs/1603.08155.
 
     Args:
         sr: One (N, C, h, w) for each layer.
         hr: The same; takes no gradient.
-        weights: One for each layer; None weighs them alike, their sum being 1.
+        weights: One for each layer; None for equal ones with sum 1.
     """
     weights = weights or [1 / len(sr)] * len(sr)
     distances = [(a.float() - b.detach().float()).abs().mean() for a, b in zip(sr, hr, strict=True)]
@@ -35,11 +37,11 @@ def feature_distance(
 def texture_distance(
     sr: Sequence[Tensor], hr: Sequence[Tensor], weights: Sequence[float] | None = None
 ) -> Tensor:
-    """Sum of weight^2 x 5e3 x the mean absolute difference of the layers' Gram matrices.
+    """Return the sum of weight^2 x 5e3 x the mean absolute difference of the layers' Gram matrices.
 
-    A Gram matrix says which features occur together, wherever they do: textures are compared
-    without their places (Gatys et al. 2015, https://arxiv.org/abs/1508.06576). The weights are
-    those of `feature_distance`.
+    A Gram matrix shows which features occur together, anywhere: textures are compared without their
+    places (Gatys et al. 2015, https://arxiv.org/abs/1508.06576). The weights are those of
+    `feature_distance`.
     """
     weights = weights or [1 / len(sr)] * len(sr)
     distances = [(gram(a) - gram(b.detach())).abs().mean() for a, b in zip(sr, hr, strict=True)]
@@ -47,17 +49,17 @@ def texture_distance(
 
 
 def gram(features: Tensor) -> Tensor:
-    """(N, C, h, w) to (N, C, C): products of the maps, over C h w; float32 in any precision."""
+    """Return the products of the maps over C h w, (N, C, h, w) to (N, C, C), in float32."""
     with torch.autocast(features.device.type, enabled=False):
         flat = features.float().flatten(2)  # (N, C, h w)
         return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
 class VGGFeatures(nn.Module):
-    """VGG19 with ImageNet weights up to conv5_4; gives what stands before the activations.
+    """VGG19 with ImageNet weights up to conv5_4, whose features are taken before the activations.
 
-    After the ReLU most deep features are zero and say nothing (ESRGAN, Wang et al. 2018,
-    https://arxiv.org/abs/1809.00219). The network itself never learns.
+    After the ReLU most deep features are zero (ESRGAN, Wang et al. 2018,
+    https://arxiv.org/abs/1809.00219). The weights are frozen.
 
     Raises:
         CheckpointError: The weights are not on this computer and cannot be fetched.
@@ -76,11 +78,11 @@ class VGGFeatures(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "VGGFeatures":
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) in [0, 1] to one (N, C, h, w) for each of `VGG_LAYERS`."""
+        """Return one (N, C, h, w) for each of `VGG_LAYERS`, from (N, 3, H, W) in [0, 1]."""
         features = []
         x = self.imagenet.normalise(x)
         for position, layer in enumerate(self.layers):

@@ -1,4 +1,4 @@
-"""Distances that need no network; pure functions of (N, 3, H, W) each, giving a scalar."""
+"""Content losses without a network: pure functions of (N, 3, H, W) each, returning a scalar."""
 
 from collections.abc import Iterator
 
@@ -18,38 +18,39 @@ PATCH = 16  # px
 PATCH_EPSILON = 1e-4
 """Mean squared error of a patch from which the logarithm counts: a PSNR of 40 dB."""
 ENERGY_EPSILON = 1 / 255**2
-"""Of the gradient energy; what an image with steps of one grey level has."""
+"""Gradient energy of an image with steps of one grey level."""
 
 
 def mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared error over all values."""
+    """Return the mean squared error over all values."""
     return F.mse_loss(sr, hr)
 
 
 def normalised_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean squared error on the ImageNet scale, as in fastai's super-resolution lesson."""
+    """Return the mean squared error on the ImageNet scale, as in fastai's lesson."""
     std = torch.tensor(IMAGENET_STD, device=sr.device, dtype=sr.dtype).view(1, 3, 1, 1)
     return F.mse_loss(sr / std, hr / std)
 
 
 def log_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the images of log(1 + MSE / 1e-3), between squared error and PSNR.
+    """Return the mean over the images of log(1 + MSE / 1e-3), between squared error and PSNR.
 
-    An image with a large error counts by the share of it that is taken away, so that hard images
-    do not drown easy ones (the PSNR loss of NAFNet, Chen et al. 2022, https://arxiv.org/abs/2204.04676).
-    The 1e-3 keeps plain walls and clean inputs, which have next to no error, from drowning faces
-    and compressed ones: it was chosen by experiment (docs/experiments.md, 2026-11-28).
+    An image with a large error counts by the share of it that is removed, so that hard images do
+    not dominate easy ones (the PSNR loss of NAFNet, Chen et al. 2022,
+    https://arxiv.org/abs/2204.04676). The 1e-3 keeps plain walls and clean inputs, whose error is
+    almost zero, from dominating faces and compressed ones: it was chosen by experiment
+    (docs/experiments.md, 2026-11-28).
     """
     errors = (sr.float() - hr.float()).square().flatten(1).mean(1)  # (N,)
     return torch.log1p(errors / LOG_EPSILON).mean()
 
 
 def local_log_mse(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over patches of 16 x 16 px of log(1 + MSE / 1e-4); what is cut off at the end has none.
+    """Return the mean over complete patches of 16 x 16 px of log(1 + MSE / 1e-4).
 
-    It holds a patch the tighter the better it is known. Beside a critic, skin of a clean input has
-    to stay as it is, while hair of a damaged one may be drawn anew. Images smaller than a patch
-    are one.
+    Well-known patches are held more tightly. Beside a critic, skin of a clean input has to stay as
+    it is, while hair of a damaged one may be drawn anew. An image smaller than a patch is one
+    patch.
     """
     errors = (sr.float() - hr.float()).square().mean(1, keepdim=True)  # (N, 1, H, W)
     patches = F.avg_pool2d(errors, [min(PATCH, side) for side in errors.shape[-2:]])
@@ -57,17 +58,22 @@ def local_log_mse(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def l1(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean absolute error over all values."""
+    """Return the mean absolute error over all values."""
     return F.l1_loss(sr, hr)
 
 
 def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean of sqrt(d^2 + eps^2), a smooth L1 (Lai et al. 2017, https://arxiv.org/abs/1704.03915)."""
+    """Return the mean of sqrt(d^2 + eps^2), a smooth L1.
+
+    Lai et al. 2017, https://arxiv.org/abs/1704.03915.
+    """
     return torch.sqrt((sr - hr) ** 2 + CHARBONNIER_EPSILON**2).mean()
 
 
 def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
-    """1 - MS-SSIM (Zhao et al. 2015, https://arxiv.org/abs/1511.08861), window as in the metric.
+    """Return 1 - MS-SSIM, windowed as the metric.
+
+    Zhao et al. 2015, https://arxiv.org/abs/1511.08861.
 
     Raises:
         DataError: The images have 32 px or less.
@@ -80,20 +86,20 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def high_frequency(sr: Tensor, hr: Tensor) -> Tensor:
-    """L1 of the detail bands of a Haar wavelet on three levels, summed over the levels.
+    """Return the L1 of the detail bands of a Haar wavelet, summed over three levels.
 
-    It asks for edges and texture in place and is blind to flat colour; it needs no weights.
+    It measures edges and texture in place, not flat colour.
     """
     # The transform is linear: that of the difference is the difference of two.
     return sum((bands.abs().mean() for bands in _details(sr - hr)), start=sr.new_zeros(()))
 
 
 def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
-    """Mean over the images of |log E(sr) - log E(hr)|, E the mean squared step in luma.
+    """Return the mean of |log E(sr) - log E(hr)|, E being an image's mean squared step in luma.
 
-    It asks for as much detail as the original has and is blind to where it lies, as the metric
-    `gradient_energy_ratio` is: it weighs against the smoothness of the other terms. Without a
-    critic a checkerboard of single pixels serves it. One pixel has no steps, and no loss.
+    It compares the amount of detail and ignores its place, as the metric `gradient_energy_ratio`
+    does, against the smoothness of the other terms. Without a critic a checkerboard of single
+    pixels minimises it. A single pixel has no loss.
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
         logs = [
@@ -104,13 +110,13 @@ def gradient_energy(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
-    """Sum of |E(sr) - E(hr)| over patches of 16 x 16 px, over that of E(hr), for three octaves.
+    """Return the sum of |E(sr) - E(hr)| over patches of 16 x 16 px, relative to E(hr), by octave.
 
-    E is the mean square of an octave's wavelet detail in luma. It asks for detail of the right
-    coarseness where the original has some, most of all where it has much, and is blind to what it
-    looks like: unlike `gradient_energy`, a checkerboard or sharper edges elsewhere do not serve it.
-    Where the input leaves the energy open it asks for the median; the mean, which is higher, was
-    asked for too, and filled skin with a grid (docs/experiments.md).
+    E is the mean square of an octave's wavelet detail in luma; there are three octaves. The loss
+    compares the energy of detail by place and coarseness, mostly where the original has much, and
+    ignores its shape; a checkerboard or sharper edges elsewhere do not reduce it. If the input does
+    not determine the energy, the median is optimal; a loss towards the mean, which is higher,
+    filled skin with a grid (docs/experiments.md).
     """
     with torch.autocast(sr.device.type, enabled=False):  # Squares of small differences.
         total = sr.new_zeros((), dtype=torch.float32)
@@ -125,7 +131,7 @@ def local_energy(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def _details(images: Tensor) -> Iterator[Tensor]:
-    """Detail of a Haar wavelet, level by level, as long as there are 2 x 2 pixels.
+    """Yield the detail of a Haar wavelet, level by level, as long as there are 2 x 2 pixels.
 
     Bands are means over 2 x 2 pixels, so that grey values keep their scale from level to level.
 

@@ -1,7 +1,7 @@
 """Networks and their builder.
 
-Shape letters in comments: N images, C channels; H, W sides of the high-resolution side; h, w
-sides of the low-resolution side. Every network takes and gives float32 RGB in [0, 1].
+Shape letters in comments: N images, C channels; H, W sides of the high-resolution side; h, w sides
+of the low-resolution side. Every network takes and returns float32 RGB in [0, 1].
 """
 
 from collections.abc import Callable, Mapping
@@ -46,10 +46,10 @@ def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
     """Build the network that `architecture` describes.
 
     Args:
-        architecture: `kind` and the plain values of that builder; this is also what weights files
-            carry as metadata.
-        fetch: Fills a pretrained encoder with torchvision's weights; not wanted where the weights
-            follow from a file.
+        architecture: `kind` and the plain values of that builder, as in the metadata of weights
+            files.
+        fetch: Load torchvision's weights into a pretrained encoder; false if weights are loaded
+            from a file.
 
     Raises:
         CheckpointError: The kind is unknown or a value does not belong to it.

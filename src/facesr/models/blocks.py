@@ -7,13 +7,13 @@ from torch.nn import functional as F
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GRAIN_PERIOD = 64
-"""Pixels of the result after which the noise of `Grain` repeats."""
+"""Period of the noise of `Grain`, in pixels of the result."""
 GRAIN_WINDOW = 9
-"""Side in pixels of the features' grid of the window that says how strong it is."""
+"""Side of the window that determines its strength, in pixels of the features' grid."""
 
 
 class ImageNetScale(nn.Module):
-    """Moves RGB between [0, 1] and the zero-mean scale that ImageNet backbones expect."""
+    """Conversion between RGB in [0, 1] and the zero-mean scale of ImageNet backbones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,11 +24,11 @@ class ImageNetScale(nn.Module):
     std: Tensor
 
     def normalise(self, x: Tensor) -> Tensor:
-        """[0, 1] to the ImageNet scale, (N, 3, H, W)."""
+        """Convert [0, 1] to the ImageNet scale, (N, 3, H, W)."""
         return (x - self.mean) / self.std
 
     def restore(self, x: Tensor) -> Tensor:
-        """The ImageNet scale to [0, 1], (N, 3, H, W)."""
+        """Convert the ImageNet scale to [0, 1], (N, 3, H, W)."""
         return x * self.std + self.mean
 
 
@@ -44,16 +44,16 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width, h, w) to the same shape."""
+        """Return the same shape as (N, width, h, w)."""
         correction: Tensor = self.second(F.relu(self.first(x)))
         return x + correction
 
 
 class SubPixelUp(nn.Sequential):
-    """Doubles the side: conv to four times the maps, then pixel shuffle.
+    """Doubling of the side: convolution to four times the maps, then pixel shuffle.
 
-    ICNR initialisation gives the four sub-pixels of a map equal kernels, so that no checkerboard
-    is there to be unlearned (Aitken et al. 2017, https://arxiv.org/abs/1707.02937).
+    ICNR initialisation gives the four sub-pixels of a map equal kernels, so that training does not
+    start with a checkerboard (Aitken et al. 2017, https://arxiv.org/abs/1707.02937).
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
@@ -65,21 +65,17 @@ class SubPixelUp(nn.Sequential):
 
 
 class Grain(nn.Module):
-    """Fine noise for texture that the input leaves open, like the grain of a film.
+    """Fine noise for texture that the input does not determine, like film grain.
 
-    What a network draws follows from its input. Of pores and single hairs a reduced image knows
-    how strong they are at most, and a network that has to draw them nevertheless draws patterns of
-    its grid. Film grain is estimated and synthesised the same way where a codec had to drop it
-    (Norkin and Birkbeck 2018, https://doi.org/10.1109/DCC.2018.00008): noise of one kind, times an
-    amplitude that changes slowly over the image.
+    A deterministic network can only draw what its input determines; of pores and single hairs a
+    reduced image determines at most the strength, and a network forced to draw them draws patterns
+    of its grid. Film grain is estimated and synthesised the same way in codecs (Norkin and Birkbeck
+    2018, https://doi.org/10.1109/DCC.2018.00008): noise of one kind, times an amplitude that
+    changes slowly over the image.
 
-    The amplitude is a ReLU of a linear function of the features' strengths around a pixel, and
-    nothing at first: it is proportional to its weights. The noise is one field, repeated: an image
-    has one result, and tiles that start on multiples of `GRAIN_PERIOD` see their part of it.
-
-    Attributes:
-        energy: Sum of the squared steps to the right and down of noise of amplitude 1, mean over
-            its pixels.
+    The amplitude is a ReLU of a linear function of the features' strengths around a pixel,
+    initially zero. The noise is one repeated field: an image has one result, and tiles that start
+    on multiples of `GRAIN_PERIOD` get their part of it.
     """
 
     noise: Tensor
@@ -101,17 +97,17 @@ class Grain(nn.Module):
 
     @property
     def energy(self) -> float:
-        """Of noise of amplitude 1: squared steps to the right and down, mean over its pixels."""
+        """Mean over the pixels of the squared steps to the right and down, at amplitude 1."""
         noise = self.noise
         return sum(float((noise - noise.roll(1, axis)).square().mean()) for axis in (2, 3))
 
     @staticmethod
     def strengths(features: Tensor) -> Tensor:
-        """Positive and negative parts, (N, width, h, w) to (N, 2 width, h, w)."""
+        """Return positive and negative parts, (N, width, h, w) to (N, 2 width, h, w)."""
         return torch.cat([F.relu(features), F.relu(-features)], 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, width, h, w) to (N, 1, factor h, factor w), to be added to all colours."""
+        """Return the noise for all colours, (N, width, h, w) to (N, 1, factor h, factor w)."""
         border = GRAIN_WINDOW // 2
         padded = F.pad(self.strengths(features), [border] * 4, mode="replicate")
         amplitude = F.relu(self.amplitude(F.avg_pool2d(padded, GRAIN_WINDOW, stride=1))).float()
@@ -132,7 +128,7 @@ def enlarge_bicubic(x: Tensor, scale: int) -> Tensor:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Grows (N, C, h, w) at the right and the bottom until the sides are multiples."""
+    """Pad (N, C, h, w) at the right and the bottom to multiples."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
     if not bottom and not right:
         return x

@@ -1,9 +1,9 @@
-"""Weights in files: safetensors that carry the networks' architecture in their metadata.
+"""Weights files: safetensors with the networks' architecture in their metadata.
 
-One file holds a chain of one or more networks, as tensors `POSITION.NAME`. A network may carry a
+One file holds a chain of one or more networks, as tensors `POSITION.NAME`. A network may have a
 second operating point, `fidelity.POSITION.NAME`: the weights of the same architecture before the
-adversarial training. Equal weights give equal bytes, so DVC's md5 shows whether a training came out
-the same.
+adversarial training. Equal weights give equal bytes, so DVC's md5 shows whether a training gave the
+same result.
 """
 
 import json
@@ -30,22 +30,22 @@ GRAIN = "grain"
 
 
 class Network(NamedTuple):
-    """A network and the plain values that build it again."""
+    """Network and the plain values that build it again."""
 
     architecture: Mapping[str, Any]
     module: nn.Module
     fidelity: Mapping[str, Tensor] | None = None
-    """Weights of the other end of `strength`: faithful rather than crisp."""
+    """Faithful weights, the other end of `strength`."""
 
 
 def save_networks(path: Path, networks: Sequence[Network], *, halved: bool = False) -> None:
-    """Write the networks as one file, beside it first and then renamed.
+    """Write the networks as one file, atomically.
 
     Args:
         path: Ends in .safetensors.
-        networks: In the order in which an image passes them.
-        halved: Keeps float16 instead of float32: half the bytes, and the networks run in float32
-            again once loaded.
+        networks: Networks in the order of the chain.
+        halved: Store float16 instead of float32: half the bytes; the networks run in float32 again
+            once loaded.
     """
     tensors: dict[str, Tensor] = {}
     for position, network in enumerate(networks):
@@ -62,10 +62,11 @@ def save_networks(path: Path, networks: Sequence[Network], *, halved: bool = Fal
 
 
 def load_networks(path: Path) -> list[Network]:
-    """Build the networks of a file and fill them, on the CPU, ready for evaluation.
+    """Load the networks of a file on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: The file is missing, damaged, not ours, or does not fit its architecture.
+        CheckpointError: The file is missing, damaged, of another program, or does not fit its
+            architecture.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist. Run: dvc repro")
@@ -123,12 +124,12 @@ def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[N
     """Chain the networks of several files.
 
     Args:
-        paths: In the order in which an image passes the networks.
+        paths: Files in the order of the chain.
         fidelity: Weights of the first network before its adversarial training.
 
     Raises:
         CheckpointError: A file is missing, damaged or holds more than one network, or `fidelity` is
-            of another architecture, grain aside: that is what an adversarial training may add.
+            of another architecture, except for the grain that an adversarial training may add.
     """
     networks = [load_network(path) for path in paths]
     if fidelity:
@@ -159,12 +160,12 @@ def load_network(path: Path) -> Network:
 def average(networks: Sequence[Network]) -> Network:
     """Return a network with the mean of the weights of several.
 
-    Trainings of one start often agree so far that their mean is better than each of them (Wortsman
-    et al. 2022, https://arxiv.org/abs/2203.05482).
+    The mean of trainings with one start is often better than each of them (Wortsman et al. 2022,
+    https://arxiv.org/abs/2203.05482).
 
     Args:
-        networks: Of one architecture; any second operating points are left out. Whole numbers, such
-            as the count of batches that a batch norm saw, are those of the first.
+        networks: Of one architecture; second operating points are left out. Integers, such as the
+            batch count of a batch norm, are those of the first.
 
     Raises:
         CheckpointError: They are of several architectures.
@@ -186,10 +187,9 @@ def average(networks: Sequence[Network]) -> Network:
 
 
 def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
-    """Return the network of a file or chain that a training of this architecture can start from.
+    """Return the network of a file or chain as the start of a training of this architecture.
 
-    One with fewer `body_blocks` will do: it gets more of them and restores as before. Grain stays
-    behind.
+    One with fewer `body_blocks` gets more of them and restores as before. Grain is removed.
 
     Args:
         architecture: `kind` and the plain values of its builder.
@@ -210,7 +210,7 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
 
 
 def grow(network: Network, architecture: Mapping[str, Any]) -> Network:
-    """Give a network more blocks or grain, which change nothing at first, or take grain away."""
+    """Add blocks or grain, which change nothing at first, or remove grain."""
     module = build(architecture)
     held, state = network.module.state_dict(), module.state_dict()
     module.load_state_dict({name: held.get(name, tensor) for name, tensor in state.items()})

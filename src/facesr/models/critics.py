@@ -1,8 +1,7 @@
 """Critics: networks that judge whether an image is an original.
 
-All take (N, 3, H, W) RGB in [0, 1] and give (N, P) logits, positive for "original", for P parts of
-the image. Images are judged on the ImageNet scale, as the generator's loss is in fastai's
-lesson.
+All take (N, 3, H, W) RGB in [0, 1] and return (N, P) logits, positive for "original", for P parts
+of the image. They work on the ImageNet scale, as the generator's loss does in fastai's lesson.
 """
 
 from typing import NamedTuple
@@ -20,7 +19,7 @@ SLOPE = 0.2
 
 
 class CriticOutput(NamedTuple):
-    """What a critic thinks of images, and what it sees in them."""
+    """Logits of a critic and its features."""
 
     logits: Tensor
     """(N, P)."""
@@ -29,30 +28,30 @@ class CriticOutput(NamedTuple):
 
 
 class Critic(nn.Module):
-    """What all critics share."""
+    """Base class of all critics."""
 
     def __init__(self) -> None:
         super().__init__()
         self.imagenet = ImageNetScale()
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to logits and features."""
+        """Return logits and features of (N, 3, H, W) in [0, 1]."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] to (N, P) logits."""
+        """Return (N, P) logits of (N, 3, H, W) in [0, 1]."""
         return self.forward_with_features(x).logits
 
 
 class PatchCritic(Critic):
-    """fastai's gan_critic: one logit for each patch, at a side of 128 px 25 of them."""
+    """fastai's gan_critic: one logit for each patch, 25 of them at a side of 128 px."""
 
     def __init__(self, features: int, blocks: int, dropout: float) -> None:
         super().__init__()
         self.layers = gan_critic(nf=features, n_blocks=blocks, p=dropout)
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to logits and features."""
+        """Return logits and features of (N, 3, H, W) in [0, 1]."""
         outputs = []
         x = self.imagenet.normalise(x)
         for layer in self.layers:
@@ -63,7 +62,7 @@ class PatchCritic(Critic):
 
 
 class UNetCritic(Critic):
-    """Judges every pixel, with what stands around it in view.
+    """Critic with one logit for each pixel and its surroundings.
 
     The layout is that of Real-ESRGAN (Wang et al. 2021, https://arxiv.org/abs/2107.10833), after
     Schönfeld et al. 2020 (https://arxiv.org/abs/2002.12655): three halvings, three doublings with
@@ -88,7 +87,7 @@ class UNetCritic(Critic):
         self.last = nn.Conv2d(features, 1, 3, padding=1)
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to H W logits an image, and features."""
+        """Return H W logits an image, and features, of (N, 3, H, W) in [0, 1]."""
         features = [F.leaky_relu(self.first(self.imagenet.normalise(x)), SLOPE)]
         for down in self.downs:
             features.append(F.leaky_relu(down(features[-1]), SLOPE))
@@ -103,7 +102,7 @@ class UNetCritic(Critic):
 
 
 class GlobalCritic(Critic):
-    """Judges the image as a whole, reduced to one side: is the face as a face should be?"""
+    """Critic with one logit for the whole image, reduced to one side."""
 
     def __init__(self, features: int, side: int) -> None:
         super().__init__()
@@ -119,7 +118,7 @@ class GlobalCritic(Critic):
         self.last = nn.Conv2d(widths[-1], 1, 4)
 
     def forward_with_features(self, x: Tensor) -> CriticOutput:
-        """(N, 3, H, W) in [0, 1] to one logit an image, and features."""
+        """Return one logit an image, and features, of (N, 3, H, W) in [0, 1]."""
         size = (self.side, self.side)
         y = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
         y = self.imagenet.normalise(y)

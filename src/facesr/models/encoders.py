@@ -1,8 +1,8 @@
-"""Encoders of the residual U-Net: torchvision's backbones at any width, taken apart by grid.
+"""Encoders of the residual U-Net: torchvision's backbones at any width, divided by grid.
 
-The blocks are torchvision's, so its ImageNet weights fit at width 64. There are no batch
-statistics: pretrained encoders keep ImageNet's, fixed; fresh ones have no normalisation. Moving
-statistics would shift colours with the crop and forbid the interpolation of weights.
+The blocks are torchvision's, so its ImageNet weights fit at width 64. Pretrained encoders keep
+ImageNet's batch statistics fixed; fresh ones have no normalisation. Moving statistics would shift
+colours with the crop and forbid the interpolation of weights.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ CONVNEXT_DEPTHS = (3, 3, 9, 3)
 LAYER_SCALE = 1e-6
 
 LEVELS = {**dict.fromkeys(RESNETS, 4), "vgg16_bn": 5, "convnext_tiny": 4}
-"""Grids of each backbone."""
+"""Number of grids of each backbone."""
 ZOO_WIDTHS = {**dict.fromkeys(LEVELS, 64), "convnext_tiny": 96}
-"""Feature maps at the finest grid for which torchvision has weights."""
+"""Feature maps at the finest grid in torchvision's weights."""
 
 
 class Encoder(nn.Module):
-    """Gives one feature tensor per stage, from the finest grid to the coarsest.
+    """Backbone with one feature tensor per stage, from the finest grid to the coarsest.
 
     Attributes:
         widths: Channels of each stage's output.
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         self.strides = tuple(strides)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, C, h, w) to one (N, widths[i], h / strides[i], w / strides[i]) per stage."""
+        """Return (N, widths[i], h / strides[i], w / strides[i]) per stage, from (N, C, h, w)."""
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -69,11 +69,11 @@ def build_encoder(
     Args:
         backbone: A key of `LEVELS`.
         channels: Channels of the input.
-        width: Feature maps at the finest grid; torchvision's own stand in `ZOO_WIDTHS`.
+        width: Feature maps at the finest grid; `ZOO_WIDTHS` has torchvision's own.
         levels: Grids, each half as fine as the one before.
-        pretrained: Gives the form with ImageNet's fixed statistics.
-        fetch: Fills a pretrained encoder with torchvision's weights; the stem, which does not fit,
-            stays fresh. False where the weights follow from a file.
+        pretrained: Use the form with ImageNet's fixed statistics.
+        fetch: Load torchvision's weights into a pretrained encoder, except for the stem, which does
+            not fit. False if weights are loaded from a file.
 
     Raises:
         ParamsError: The backbone is unknown, or width or levels do not fit it.
@@ -209,7 +209,7 @@ def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
 
     Args:
         name: As torchvision's.
-        instead: The other way out, for the message.
+        instead: Alternative, for the message.
 
     Raises:
         CheckpointError: The weights are not on this computer and cannot be fetched.

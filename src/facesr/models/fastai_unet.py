@@ -1,8 +1,8 @@
 """fastai's DynamicUnet, the network of the study, on any of its backbones.
 
-The network works at the size of its output: a low-resolution image is enlarged first. Values go
-in and come out in [0, 1]; inside they are on the ImageNet scale, limited to (-3, 3) there as in
-fastai's super-resolution lesson.
+The network works at the size of its output: a low-resolution image is enlarged first. Inputs and
+outputs are in [0, 1]; inside, values are on the ImageNet scale, limited to (-3, 3) as in fastai's
+super-resolution lesson.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MULTIPLE = 32
 
 
 def feature_layers(network: nn.Module) -> nn.Module:
-    """The cut that leaves the layers of VGG and ConvNeXt one by one.
+    """Cut a backbone so that the layers of VGG and ConvNeXt are separate children.
 
     fastai's own cut keeps the features as one child: the result has no skip at all and still trains
     without an error.
@@ -43,7 +43,7 @@ CUTS: dict[str, int | Callable[[nn.Module], nn.Module]] = {
 
 
 class FastaiUNet(nn.Module):
-    """DynamicUnet behind a bicubic enlargement; see the module's docstring.
+    """DynamicUnet behind a bicubic enlargement.
 
     Attributes:
         scale: Side of the output over side of the input.
@@ -60,16 +60,16 @@ class FastaiUNet(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The backbone."""
+        """Backbone."""
         return self.unet.layers[0]  # type: ignore[index, return-value, unused-ignore]
 
     @property
     def skips(self) -> int:
-        """Connections from the encoder to the decoder."""
+        """Number of connections from the encoder to the decoder."""
         return len(self.unet.sfs)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w), within the y-range."""
+        """Return (N, 3, scale h, scale w), within the y-range, from (N, 3, h, w) in [0, 1]."""
         enlarged = enlarge_bicubic(x, self.scale)  # (N, 3, H, W)
         height, width = enlarged.shape[-2:]
         padded = pad_to_multiple(self.imagenet.normalise(enlarged), MULTIPLE)

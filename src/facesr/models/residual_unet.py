@@ -1,8 +1,8 @@
 """U-Net on the low-resolution grid that adds to the bicubic enlargement.
 
-The encoder gives context, the blocks at the finest grid carry the detail, a sub-pixel head
-enlarges (Shi et al. 2016, https://arxiv.org/abs/1609.05158). The last layer starts at zero: an
-untrained network is bicubic enlargement exactly. Blocks follow EDSR (Lim et al. 2017,
+The encoder gives context, the blocks at the finest grid carry the detail, a sub-pixel head enlarges
+(Shi et al. 2016, https://arxiv.org/abs/1609.05158). The last layer starts at zero: an untrained
+network is exactly bicubic enlargement. Blocks follow EDSR (Lim et al. 2017,
 https://arxiv.org/abs/1707.02921): no normalisation outside the encoder.
 """
 
@@ -30,12 +30,12 @@ grid, at a tenth of the cost."""
 
 
 class ResidualUNet(nn.Module):
-    """Enlarges `scale` times; see the module's docstring.
+    """Network that enlarges `scale` times.
 
     Attributes:
         scale: Side of the output over side of the input.
-        multiple: Tiles must start on multiples of this, in pixels of the input.
-        grain: Adds noise, or None.
+        multiple: Grid on which tiles must start, in pixels of the input.
+        grain: Noise module, or None.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class ResidualUNet(nn.Module):
 
     @property
     def skips(self) -> int:
-        """Connections from the encoder to the decoder."""
+        """Number of connections from the encoder to the decoder."""
         return len(self.decoders)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w), unclamped."""
+        """Return (N, 3, scale h, scale w), unclamped, from (N, 3, h, w) in [0, 1]."""
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.coarsest)
         z = F.pixel_unshuffle(self.imagenet.normalise(padded), self.unshuffle)
@@ -121,7 +121,8 @@ def build_residual_unet(
 ) -> ResidualUNet:
     """Build the network from plain values; `fetch` fills a pretrained encoder.
 
-    `grain` is what an adversarial training adds; files of networks without it do not name it.
+    `grain` is added by an adversarial training; files of networks without it do not contain the
+    key.
 
     Raises:
         ParamsError: A value does not fit; scale and unshuffle must be powers of two.

@@ -1,7 +1,6 @@
-"""What stages write for people: tables, sample sheets and figures.
+"""Reports of the stages: tables, sample sheets and figures.
 
-Nothing volatile enters a file: no date, host, duration or absolute path, so that equal results are
-equal bytes.
+No date, host, duration or absolute path enters a file, so that equal results are equal bytes.
 """
 
 import csv
@@ -15,7 +14,7 @@ from facesr.files import atomic_write
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, beside it first and then renamed."""
+    """Write a text file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -28,7 +27,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def write_csv(
     path: Path, rows: Sequence[Mapping[str, Any]], header: Sequence[str] | None = None
 ) -> None:
-    """Write rows of equal keys; `header` names the columns where there may be no row."""
+    """Write rows of equal keys; `header` names the columns if there are no rows."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, header or list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -36,7 +35,7 @@ def write_csv(
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Render an aligned Markdown table; all columns but the first are numbers."""
+    """Return an aligned Markdown table; all columns but the first are numbers."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
 

@@ -27,7 +27,7 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, or as what the name says; equal figures are equal bytes."""
+    """Write a figure in the format of the file name; equal figures are equal bytes."""
     with atomic_write(path) as temporary:
         kind = path.suffix.removeprefix(".") or "png"
         figure.savefig(temporary, format=kind, metadata={"Software": None} if kind == "png" else {})

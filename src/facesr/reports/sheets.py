@@ -27,8 +27,7 @@ def write_sheet(
 
     Args:
         path: PNG, or a smaller JPEG for a page.
-        columns: Images (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel, so
-            that a sheet never flatters them.
+        columns: Images (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel.
         cell: Side of a cell in pixels.
         notes: A line under each row.
     """
