@@ -1,4 +1,4 @@
-"""Which model serves: the champion, kept up to date, with something honest where it is missing."""
+"""The model that serves: the champion, kept up to date, or a stand-in."""
 
 import logging
 import os
@@ -38,43 +38,43 @@ State = Literal["ready", "no_champion", "empty", "unreachable"]
 
 
 class Note(NamedTuple):
-    """A state of the model that a person should know of."""
+    """Message on the state of the model."""
 
     title: str
     text: str
 
     def __str__(self) -> str:
-        """For programs: one line."""
+        """Return one line for programs."""
         return f"{self.title}: {self.text}"
 
     @property
     def markdown(self) -> str:
-        """For the page."""
+        """Text for the page."""
         return f"**{self.title}.** {self.text}"
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the registry holds, as it was last seen."""
+    """Content of the registry at the last request."""
 
     state: State
     versions: tuple[tracking.ListedVersion, ...] = ()
     message: str = ""
-    """Why the registry does not answer."""
+    """Reason why the registry does not answer."""
 
     @property
     def champion(self) -> tracking.ListedVersion | None:
-        """The version that serves where nothing else is asked for."""
+        """Version that serves by default."""
         return self._marked(tracking.CHAMPION)
 
     @property
     def newest(self) -> tracking.ListedVersion | None:
-        """The challenger, else the newest version: what to name where there is no champion."""
+        """Challenger, else the newest version."""
         return self._marked(tracking.CHALLENGER) or next(iter(self.versions), None)
 
     @property
     def served_before(self) -> list[tracking.ListedVersion]:
-        """Versions that were champion and were not withdrawn, the last one first."""
+        """Former champions that were not withdrawn, the last one first."""
         served = [v for v in self.versions if SINCE in v.tags and WITHDRAWN not in v.tags]
         return sorted(served, key=lambda v: v.tags[SINCE], reverse=True)
 
@@ -82,29 +82,29 @@ class Catalogue:
         return next((v for v in self.versions if alias in v.aliases), None)
 
     def find(self, number: int) -> tracking.ListedVersion | None:
-        """The version of a number."""
+        """Return the version of a number."""
         return next((v for v in self.versions if v.number == number), None)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready to work."""
+    """Model in memory."""
 
     enhancer: "Enhancer"
     label: str
-    """For people: `facesr v3`."""
+    """Name for people: `facesr v3`."""
     number: int | None = None
-    """Of the registered version; None for what is not registered."""
+    """Number of the registered version, if it is one."""
     page: str = ""
     """Address of the version's run in MLflow's pages."""
     note: Note | None = None
 
 
 class Serving:
-    """Loads models from one project's registry; safe to share between threads.
+    """Loader of models from one project's registry, safe to share between threads.
 
     Args:
-        max_age: Seconds for which the registry's answer is believed.
+        max_age: Seconds for which the registry's answer is used again.
     """
 
     def __init__(self, root: Path, *, max_age: float = MAX_AGE) -> None:
@@ -123,7 +123,7 @@ class Serving:
         self._cards: dict[int, str] = {}
 
     def catalogue(self, *, refresh: bool = False) -> Catalogue:
-        """Ask the registry, unless it was asked a moment ago."""
+        """Return the registry's content, cached for a moment."""
         with self._asking:
             age = time.monotonic() - self._asked
             if self._catalogue is None or refresh or age > self.max_age:
@@ -132,9 +132,9 @@ class Serving:
             return self._catalogue
 
     def peek(self, *, wait_seconds: float = 0.3) -> Catalogue | None:
-        """Return what is known without a long wait: the registry's library takes seconds to load.
+        """Return the cached content soon: the registry's library takes seconds to load.
 
-        A stale answer is renewed beside; None where there is none yet.
+        A stale answer is renewed in the background; without any the result is None.
 
         Args:
             wait_seconds: Counted from the first request; concurrent callers share the deadline.
@@ -148,12 +148,12 @@ class Serving:
         return self._catalogue
 
     def retry(self) -> None:
-        """Forget what was seen, for a person who has mended something."""
+        """Forget the registry's answer and errors."""
         self._broken.clear()
         self.catalogue(refresh=True)
 
     def card(self, number: int) -> str:
-        """The model card of a version as Markdown; empty where it has none."""
+        """Return the model card of a version as Markdown, or ""."""
         if number not in self._cards:
             try:
                 self._cards[number] = tracking.read_card(self.root, str(number))
@@ -163,25 +163,24 @@ class Serving:
         return self._cards[number]
 
     def loaded(self, number: int | None) -> Loaded | None:
-        """The model of a version, where it is loaded already."""
+        """Return the model of a version if it is loaded."""
         return self._models.get(number) if number is not None else None
 
     def warm(self) -> None:
-        """Load the champion beside, so that it is there when the first image is."""
+        """Load the champion in the background before the first image."""
         if not self._is_warming:
             self._is_warming = True
             threading.Thread(target=self.choose, daemon=True).start()
 
     @property
     def is_warm(self) -> bool:
-        """Whether any model is loaded."""
+        """True if any model is loaded."""
         return bool(self._models)
 
     def choose(self, reference: str = CHAMPION) -> Loaded:
-        """Load the model that a person has chosen.
+        """Load the chosen model.
 
-        Only where nothing but the champion was asked for, something else may serve in its place,
-        and the note says so.
+        Only for the champion another model may stand in, with a note.
 
         Args:
             reference: `facesr@champion`, `facesr/3` or `bicubic`.
@@ -275,12 +274,12 @@ class Serving:
 
 
 def has_starter() -> bool:
-    """Whether the package brings a network; asked without loading torch."""
+    """Return whether the package has a network, without loading torch."""
     return (files("facesr") / "starter" / "starter.safetensors").is_file()
 
 
 def stand_in_note(catalogue: Catalogue | None) -> Note | None:
-    """Say what serves where there is no champion, and why; None where there is one."""
+    """Return which model stands in for a missing champion, and why, if any."""
     means = (
         f"enhanced with {STARTER}, which ships with facesr and has seen drawn images only"
         if has_starter()
@@ -304,17 +303,17 @@ def stand_in_note(catalogue: Catalogue | None) -> Note | None:
 
 
 def stand_in_label() -> str:
-    """Name of what serves where nothing is registered."""
+    """Return the name of the model that serves if none is registered."""
     return STARTER if has_starter() else NO_MODEL
 
 
 def name(version: tracking.ListedVersion) -> str:
-    """Names a version with its aliases, for people."""
+    """Return a version's name with its aliases, for people."""
     return " · ".join(filter(None, (f"facesr v{version.number}", ", ".join(version.aliases))))
 
 
 def shared() -> Serving:
-    """The one that page and HTTP API share, for the project in the working directory."""
+    """Return the instance of page and HTTP API, for the project in the working directory."""
     return _shared(Path.cwd())
 
 
@@ -336,7 +335,7 @@ def _number(reference: str) -> int:
 
 
 def _without_registry(note: Note | None) -> Loaded:
-    """The best that needs no registry: the network that the package brings, else bicubic."""
+    """Return the package's network, else bicubic."""
     from facesr import choice
 
     try:
@@ -355,5 +354,5 @@ def _bicubic(note: Note | None = None) -> Loaded:
 def quality(
     version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = names.FACES
 ) -> float | None:
-    """A version's mean over test images at full size; None where it was not measured."""
+    """Return a version's mean over test images at full size; None without measurement."""
     return version.metrics.get(names.metric_key(faces, names.FULL_SIZE, method, metric))

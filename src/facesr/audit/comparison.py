@@ -1,4 +1,4 @@
-"""Comparing published states: parameters, metrics by image, and the images themselves."""
+"""Comparison of published states: parameters, metrics by image, and the images themselves."""
 
 import base64
 import html
@@ -37,12 +37,12 @@ _SEED = "training_seed"
 
 
 class Comparison(NamedTuple):
-    """What differs between published states; the first is what the others are held against."""
+    """Differences between published states; the first is the reference."""
 
     records: Sequence[Record]
     tables: Sequence[Table]
     params: Sequence[Sequence[str]]
-    """Name, and a value for each state; only what differs."""
+    """Name, and a value for each state, of different parameters."""
     metrics: Sequence[Sequence[str]]
     """Set and metric, the first state's mean, and the paired difference of each other one."""
 
@@ -95,14 +95,14 @@ def _metrics(tables: Sequence[Table]) -> list[list[str]]:
 
 
 def _shown(gain: Interval, size: float) -> str:
-    """Return mean and ends; what rounding has left of 0, beside values of a size, is 0."""
+    """Return mean and ends; rounding errors around 0 are shown as 0."""
     least = 1e-12 * abs(size)
     mean, low, high = (0.0 if abs(value) < least else value for value in gain[:3])
     return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
 def as_text(comparison: Comparison) -> str:
-    """Render both tables for a terminal, as Markdown."""
+    """Format both tables for a terminal, as Markdown."""
     first, *others = (record.name for record in comparison.records)
     params = (
         reports.markdown_table(["parameter", first, *others], comparison.params)
@@ -121,12 +121,10 @@ def _metrics_header(first: str, others: Sequence[str]) -> list[str]:
 
 
 def over_seeds(comparison: Comparison, metric: str, set_name: str) -> str:
-    """Render the spread over training seeds for each combination of the other parameters.
+    """Return the spread over training seeds for each combination of the other parameters.
 
     Args:
-        comparison: Of experiments.
         metric: A name of `HIGHER_IS_BETTER`.
-        set_name: The evaluation set.
 
     Returns:
         A Markdown table, the best combination first: mean ± standard error over the seeds, and the
@@ -176,15 +174,7 @@ def write_sheet(
 ) -> None:
     """Draw low-res | bicubic | A | B ... | original, the largest difference in PSNR first.
 
-    Images whose licence forbids it are left out; where none is left, no file is written.
-
-    Args:
-        root: The project's root.
-        comparison: Of two states or more.
-        set_name: The evaluation set.
-        one: Its folders.
-        path: The PNG file.
-        count: Images to show.
+    Images whose licence forbids it are left out; without images, no file is written.
 
     Raises:
         DataError: The images are missing or not those that the states were measured on.
@@ -233,7 +223,7 @@ def write_sheet(
 def _largest_differences(
     psnr: Sequence[Mapping[str, float]], entries: Mapping[str, Entry]
 ) -> list[str]:
-    """Stems of the images that may be shown, those that the states differ on most first."""
+    """Return the stems of images that may be shown, the largest differences first."""
 
     def spread(stem: str) -> float:
         values = [by_stem[stem] for by_stem in psnr]
@@ -246,14 +236,10 @@ def _largest_differences(
 def write_html(
     root: Path, comparison: Comparison, sets: Mapping[str, EvaluationSet], path: Path, *, count: int
 ) -> None:
-    """Write tables and sheets as one file that needs no other.
+    """Write tables and sheets as one self-contained file.
 
     Args:
-        root: The project's root.
-        comparison: Of two states or more.
-        sets: By name.
-        path: The HTML file.
-        count: Images of each set.
+        sets: Folders by the name of the evaluation set.
 
     Raises:
         DataError: As `write_sheet`.

@@ -1,4 +1,4 @@
-"""The gate: whether a new version of the registered model may take the champion's place.
+"""The gate decides whether a new version of the registered model replaces the champion.
 
 A version must be better than the best of what served before: the starter, the champion, and
 bicubic. It is compared image by image, which takes the difference between images out of the
@@ -24,21 +24,21 @@ _UNITS = {"psnr": " dB"}
 
 
 class Rule(NamedTuple):
-    """What is compared, and by how much a version has to be better."""
+    """Metric that is compared, and how much better a version has to be."""
 
     metric: str
-    """A key of `HIGHER_IS_BETTER`, and a column of the table."""
+    """Key of `HIGHER_IS_BETTER` and column of the table."""
     evaluation_set: str
     size: str
-    """Of the table's rows, as `full size`."""
+    """Size in the table's rows, such as `full size`."""
     method: str
-    """The registered model's rows."""
+    """Method in the registered model's rows."""
     confidence: float
-    """Of the one-sided paired t-test that a version has to pass."""
+    """Level of the one-sided paired t-test that a version has to pass."""
 
 
 class Decision(NamedTuple):
-    """Whether the new version becomes champion, and why."""
+    """Decision on a new version, with its reason."""
 
     is_champion: bool
     reason: str
@@ -49,14 +49,13 @@ def decide(
 ) -> Decision:
     """Compare a version with everything that served before.
 
-    The version becomes champion if it passes a one-sided paired t-test against the reference that
-    it is ahead of least. An undefined standard error, as of a single image, is no victory.
+    The version becomes champion if it passes a one-sided paired t-test against its closest
+    reference. With an undefined standard error, as of a single image, it does not pass.
 
     Args:
         scores: The metric of the new version by image.
-        references: The metric of bicubic, of the starter and of the champion by image, under the
-            names that the reason uses.
-        rule: What is compared.
+        references: The metric of bicubic, the starter and the champion by image, under the names
+            that the reason uses.
     """
     differences = {
         name: compare(scores, reference, rule.metric) for name, reference in references.items()
@@ -90,10 +89,9 @@ def hold_first(
     """Refuse a version whose first network, which alone serves small scales, is behind the starter.
 
     Args:
-        decision: On the whole chain.
         first: The metric of the first network by image.
         starter: The metric of the starter at the same size.
-        rule: What is compared, at that size.
+        rule: Rule at that size.
     """
     ahead = compare(first, starter, rule.metric)
     if not decision.is_champion or ahead.mean >= 0:
@@ -107,15 +105,7 @@ def hold_first(
 
 
 def margin(difference: Summary, confidence: float) -> float:
-    """Return what a mean paired difference has to exceed, by Student's t distribution.
-
-    Args:
-        difference: Summary of the paired differences.
-        confidence: One-sided.
-
-    Returns:
-        The margin in the metric's unit; nan for fewer than two images.
-    """
+    """Return the mean paired difference to exceed, by Student's t; nan for fewer than two."""
     # Takes a second to load, and an unchanged pipeline asks no gate.
     from scipy import stats
 
@@ -129,7 +119,7 @@ def _sortable(mean: float) -> float:
 
 
 def compare(scores: Mapping[str, float], references: Mapping[str, float], metric: str) -> Summary:
-    """Return the paired difference over the images that both have, positive where `scores` win.
+    """Return the paired difference over the images in both, positive where `scores` are better.
 
     Images whose value is infinite, restored to the last bit, are left out.
     """

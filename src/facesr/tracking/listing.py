@@ -1,4 +1,4 @@
-"""All that is registered, for people who choose and compare."""
+"""Lists of versions and runs for display and comparison."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ LOCAL_PAGES = "http://127.0.0.1:5000"
 
 @dataclass(frozen=True)
 class ListedVersion:
-    """A version of the registered model and how well it was measured."""
+    """Version of the registered model with its measurement."""
 
     number: int
     aliases: tuple[str, ...]
@@ -33,7 +33,7 @@ class ListedVersion:
     """Address of its run in MLflow's pages."""
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Those of the run that measured it last, under MLflow's names."""
+    """Metrics of its latest evaluation, under MLflow's names."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ListedRun:
 
 
 def list_versions(root: Path) -> list[ListedVersion]:
-    """Return every registered version, the newest first; none where nothing is registered yet.
+    """Return every registered version, the newest first.
 
     Raises:
         RegistryError: The store does not answer.
@@ -77,7 +77,7 @@ def list_versions(root: Path) -> list[ListedVersion]:
 
 
 def list_runs(root: Path, *, count: int = 50) -> list[ListedRun]:
-    """Return the newest parent runs that came to their end.
+    """Return the newest finished parent runs.
 
     Raises:
         RegistryError: The store does not answer.
@@ -140,7 +140,7 @@ def _listed(
 
 
 def pages_of(root: Path) -> str:
-    """Where MLflow's pages are: at its server, else where `make mlflow` serves them."""
+    """Return the address of MLflow's pages: its server, or where `make mlflow` serves them."""
     uri = tracking_uri(root)
     if not uri.startswith("http"):
         return LOCAL_PAGES

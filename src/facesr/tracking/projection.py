@@ -1,4 +1,4 @@
-"""Projects dvc.lock: one parent run per state of the pipeline, one run per state of a stage."""
+"""Projection of dvc.lock: a parent run per state of the pipeline, a run per state of a stage."""
 
 import os
 import tempfile
@@ -71,23 +71,20 @@ def publish(
 ) -> Published:
     """Make MLflow agree with dvc.lock and the report files.
 
-    A state counts as published once its parent run is FINISHED, which is the last thing written; a
-    run that was interrupted stays FAILED or RUNNING and the next call writes a new one.
+    A state counts as published once its parent run is FINISHED, which is the last thing written; an
+    interrupted run stays FAILED or RUNNING and the next call writes a new one.
 
     Args:
         root: The project's root; the other paths are relative to it.
-        lock: dvc.lock.
-        reports: One folder per stage. Its CSV files with a column `step` become curves, its
-            images and pages artifacts.
+        reports: One folder per stage. CSV files with a column `step` become curves, images and
+            pages artifacts.
         metrics: JSON of nested numbers.
         scores: Every metric by image, as CSV.
-        networks: Weights in the order in which the enhancer chains them.
+        networks: Weights in the order of the chain.
         fidelity: Weights of the first network before its adversarial training, the other end of
-            the enhancer's `strength`.
-        profile: The active profile.
-        gate: What a new version has to be better in than what served before.
-        sets: By name.
-        measure: Measures the champion on a set that it has not been measured on.
+            `strength`.
+        sets: Folders of pairs by the name of the evaluation set.
+        measure: Measures the champion on a set on which it has no measurement.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -201,7 +198,7 @@ class _Projection:
     measure: Measure
 
     def write(self, key: str, *, is_judged: bool = True) -> tuple[Published, bool]:
-        """Return what the store holds then, and whether that is new to it."""
+        """Write the state; return what the store then holds, and whether that is new."""
         parent = self.runs.find(PIPELINE_KEY, key)
         decision, created, is_settled = None, 0, False
         if parent:
@@ -245,7 +242,7 @@ class _Projection:
         return published, is_noted or is_new or decision is not None
 
     def _note_experiments(self, parent: Any) -> bool:
-        """Keep further names of a known state; return whether there is a new one."""
+        """Add further names of a known state; return whether there is a new one."""
         known = parent.data.tags
         names = [self.runs.tags.get("dvc.exp_name", "")]
         names += [tag.removeprefix(ALSO) for tag in self.runs.tags if tag.startswith(ALSO)]
@@ -259,7 +256,7 @@ class _Projection:
         return bool(new)
 
     def _is_settled(self, version: Any) -> bool:
-        """Whether the gate has decided, and a version that it made champion was not lost since."""
+        """Return whether the gate has decided and the champion it made still exists."""
         decided = version.tags.get(DECISION)
         return decided == CHALLENGER or bool(decided and champion_number(self.runs.client))
 
@@ -278,7 +275,7 @@ class _Projection:
         )
 
     def _link_or_write(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> bool:
-        """Return whether a run was written; else the parent points to the one that exists."""
+        """Write a stage's run or link the existing one; return whether it was written."""
         key = key_of(entry)
         if known := self.runs.find(STAGE_KEY, key):
             self.runs.client.set_tag(parent_run_id, f"dvc.reused.{stage}", known.info.run_id)
@@ -305,7 +302,7 @@ class _Projection:
         return True
 
     def _write_summary(self, run_id: str, version: Any) -> None:
-        """Log what experiments are compared by to the parent: all parameters and the metrics."""
+        """Log all parameters and metrics to the parent run."""
         params: dict[str, str] = {}
         for entry in self.stages.values():
             params |= params_of(entry)

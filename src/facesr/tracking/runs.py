@@ -28,7 +28,7 @@ class Runs:
     client: Any
     experiment_id: str
     tags: Mapping[str, str]
-    """Of every run that is opened."""
+    """Tags of every run that is opened."""
 
     def find(self, tag: str, value: str) -> Any:
         """Return a finished run with this tag, else None."""
@@ -54,7 +54,7 @@ class Runs:
         self.client.set_terminated(run_id, "FINISHED")
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Write parameters."""
+        """Log parameters."""
         from mlflow.entities import Param
 
         for block in _blocks((Param(*item) for item in params.items()), 100):
@@ -66,7 +66,7 @@ class Runs:
         metrics: Iterable[tuple[str, float, int]],
         model_id: str | None = None,
     ) -> None:
-        """Write name, value and step of metrics, also to a logged model where one is named."""
+        """Log name, value and step of metrics, also to a logged model if one is named."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -79,12 +79,12 @@ class Runs:
         )
 
     def log_entities(self, run_id: str, metrics: Iterable[Any]) -> None:
-        """Write MLflow's metrics, with their own times."""
+        """Log MLflow's metrics with their own times."""
         for block in _blocks(metrics, 1000):
             self.client.log_batch(run_id, metrics=block, synchronous=True)
 
     def log_inputs(self, run_id: str, data: Mapping[str, str], purpose: str) -> None:
-        """Write paths and md5s as data sets that a run has read."""
+        """Log paths and md5s as data sets that a run has read."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         inputs = [
@@ -99,13 +99,13 @@ class Runs:
             self.client.log_inputs(run_id, inputs)
 
     def log_files(self, run_id: str, folder: Path) -> None:
-        """Stores a folder's files."""
+        """Log a folder's files."""
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 self.log_file(run_id, folder, path)
 
     def log_file(self, run_id: str, folder: Path, path: Path) -> None:
-        """Stores a file of a folder; samples/stepN.png becomes an image with a step."""
+        """Log a file of a folder; samples/stepN.png becomes an image with a step."""
         inside = path.relative_to(folder).parent.as_posix()
         step = re.fullmatch(r"step(\d+)\.png", path.name)
         if step and path.parent.name == "samples":
@@ -114,7 +114,7 @@ class Runs:
             self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
 
     def read_text(self, run_id: str, path: str) -> str | None:
-        """Return a text artifact of a run; None where the run or the file is gone."""
+        """Return a text artifact of a run; None if the run or the file is gone."""
         from mlflow.exceptions import MlflowException
 
         with tempfile.TemporaryDirectory() as folder:
