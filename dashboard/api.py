@@ -161,9 +161,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 def _guard(token: str) -> Any:
     bearer = HTTPBearer(auto_error=False)
 
-    async def check(
-        given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
+    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         # Starlette decodes headers as Latin-1.
         sent = given.credentials.strip().encode("latin-1") if given else b""
         if not hmac.compare_digest(sent, token.encode()):

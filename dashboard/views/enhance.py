@@ -23,11 +23,7 @@ LIMITS = (
 TYPES = ["jpg", "jpeg", "png", "webp", "heic", "heif", "avif"]
 # What the networks were trained for; beyond it they have little to work with.
 TRAINED_FACTOR = 8
-FACES: dict[service.Faces, str] = {
-    "off": "Everything",
-    "also": "Also faces",
-    "only": "Faces only",
-}
+FACES: dict[service.Faces, str] = {"off": "Everything", "also": "Also faces", "only": "Faces only"}
 
 
 def main() -> None:

@@ -17,11 +17,7 @@ from facesr.errors import RegistryError
 # Metric, label and format.
 HEADLINES = (("psnr", "PSNR", "{:.2f} dB"), ("ssim", "SSIM", "{:.3f}"))
 # The gain stands beside what it is the gain of.
-COLUMNS = {
-    "psnr": names.LABELS["psnr"],
-    "psnr_gain": "gain over bicubic, dB ↑",
-    **names.LABELS,
-}
+COLUMNS = {"psnr": names.LABELS["psnr"], "psnr_gain": "gain over bicubic, dB ↑", **names.LABELS}
 EXTREMES = 5
 # Of each end, where the images are shown.
 SHOWN = 3

@@ -112,11 +112,7 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
     from pytorch_msssim import ms_ssim as torch_ms_ssim
 
     values: Tensor = torch_ms_ssim(
-        sr,
-        hr,
-        data_range=1,
-        size_average=False,
-        win_size=ms_ssim_window(min(sr.shape[-2:])),
+        sr, hr, data_range=1, size_average=False, win_size=ms_ssim_window(min(sr.shape[-2:]))
     )
     return values
 

@@ -101,7 +101,7 @@ def enhance_files(
     elif not parsed.quiet:
         print(
             f"{counts['enhanced']} enhanced, {counts['skipped']} there already{_in_words(stale)}, "
-            f"{counts['failed']} failed in {seconds:.1f} s with {enhancer.model}",
+            f"{counts['failed']} failed in {seconds:.1f} s with {enhancer.model}"
         )
     if counts["failed"]:
         raise DataError(

@@ -56,11 +56,7 @@ def _find_rate(parsed: argparse.Namespace) -> None:
             seed=seed,
         )
     found = find_rate(
-        task,
-        params.training,
-        lowest=parsed.lowest,
-        highest=parsed.highest,
-        steps=parsed.steps,
+        task, params.training, lowest=parsed.lowest, highest=parsed.highest, steps=parsed.steps
     )
     draw_rates(found, parsed.output, title=f"{parsed.stage} of profile {params.profile}")
     print(

@@ -66,12 +66,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         else:
             models[label] = enhanced_by(enhancer)
     inputs = parsed.output / "inputs"
-    digest = make_inputs(
-        board,
-        root=parsed.root,
-        folder=inputs,
-        seed=seed,
-    )
+    digest = make_inputs(board, root=parsed.root, folder=inputs, seed=seed)
     scores = score(inputs, board, {**build_baselines(board.back_projections), **models})
     print(write_board(scores, board, digest=digest, inputs=inputs, output=parsed.output))
     write_worst(scores, models, board, inputs=inputs, output=parsed.output)

@@ -176,12 +176,7 @@ def _check_splits_are_apart(entries: Sequence[Entry]) -> None:
 
 
 def _write_sheets(
-    report: Path,
-    shown: Sequence[_Shown],
-    recipes: Mapping[str, Recipe],
-    *,
-    sizes: Sizes,
-    seed: int,
+    report: Path, shown: Sequence[_Shown], recipes: Mapping[str, Recipe], *, sizes: Sizes, seed: int
 ) -> None:
     pairs: dict[str, list[Tensor]] = {LR: [], HR: []}
     notes: list[str] = []

@@ -26,13 +26,7 @@ from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Sq
 from facesr.data.splitting import Item, split
 from facesr.drawing import describe, draw
 from facesr.errors import DataError
-from facesr.files import (
-    as_write_error,
-    atomic_folder,
-    atomic_write,
-    digest,
-    scratch_folder,
-)
+from facesr.files import as_write_error, atomic_folder, atomic_write, digest, scratch_folder
 from facesr.parallel import map_in_processes
 from facesr.reports import sheets
 
@@ -262,11 +256,7 @@ def _report(
     reports.write_csv(
         report / "images.csv",
         [
-            {
-                "sha256": entry.sha256,
-                "origin_sha256": digest_of_origin(entry),
-                "split": entry.split,
-            }
+            {"sha256": entry.sha256, "origin_sha256": digest_of_origin(entry), "split": entry.split}
             for entry in entries
         ],
     )

@@ -154,10 +154,7 @@ def enhance_file(
             return _enhance_video(enhancer, job, options, on_progress)
         content = job.source if isinstance(job.source, Path) else job.source.read_bytes()
         before = photos.read(
-            content,
-            name=str(job.source),
-            max_pixels=options.max_pixels,
-            keep_gps=options.keep_gps,
+            content, name=str(job.source), max_pixels=options.max_pixels, keep_gps=options.keep_gps
         )
         modified = job.source.stat().st_mtime_ns if isinstance(job.source, Path) else None
         after, result = enhancer.enhance_photo(
@@ -194,10 +191,7 @@ def enhance_file(
 
 
 def _enhance_video(
-    enhancer: Enhancer,
-    job: Job,
-    options: Options,
-    on_progress: Callable[[int, int], None] | None,
+    enhancer: Enhancer, job: Job, options: Options, on_progress: Callable[[int, int], None] | None
 ) -> Outcome:
     """Enhance a video as `enhance_file`; errors are raised."""
     if not isinstance(job.source, Path) or not isinstance(job.target, Path):

@@ -105,10 +105,7 @@ def _find_shift(reference: np.ndarray, luma: np.ndarray) -> tuple[float, float] 
 
 def _overlap(luma: np.ndarray, down: int, right: int) -> np.ndarray:
     height, width = luma.shape
-    return luma[
-        max(0, down) : height + min(0, down),
-        max(0, right) : width + min(0, right),
-    ]
+    return luma[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
 
 
 def fuse(

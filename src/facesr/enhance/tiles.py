@@ -96,10 +96,7 @@ class Tiler:
         return self._run([image], target, on_progress)[0].clamp_(0, 1)
 
     def _run(
-        self,
-        inputs: Sequence[Tensor],
-        target: tuple[int, int],
-        on_progress: Progress | None = None,
+        self, inputs: Sequence[Tensor], target: tuple[int, int], on_progress: Progress | None = None
     ) -> list[Tensor]:
         rows, columns = (
             _spans(side, wanted, self.side, self.overlap)

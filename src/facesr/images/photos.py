@@ -63,11 +63,7 @@ class Photo:
 
 
 def read(
-    source: Path | bytes,
-    *,
-    name: str = "",
-    max_pixels: int = MAX_PIXELS,
-    keep_gps: bool = False,
+    source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, keep_gps: bool = False
 ) -> Photo:
     """Decode the first image of a file with all its metadata, upright, in sRGB.
 
@@ -235,13 +231,7 @@ def _encode_jpeg(photo: Photo, written: Metadata, quality: int) -> bytes:
     if comments := [text.comment for text in written.texts if _is_held(text, "jpeg")]:
         options["comment"] = comments[0]
     return _save(
-        photo,
-        "jpeg",
-        written,
-        **options,
-        quality=quality,
-        subsampling="4:4:4",
-        optimize=True,
+        photo, "jpeg", written, **options, quality=quality, subsampling="4:4:4", optimize=True
     )
 
 
@@ -277,12 +267,7 @@ def _encode_tiff(photo: Photo, written: Metadata, quality: int) -> bytes:
     return tiff.encode(pixels, written, profile=photo.profile, dpi=photo.dpi)
 
 
-_ENCODERS = {
-    "jpeg": _encode_jpeg,
-    "webp": _encode_webp,
-    "png": _encode_png,
-    "tiff": _encode_tiff,
-}
+_ENCODERS = {"jpeg": _encode_jpeg, "webp": _encode_webp, "png": _encode_png, "tiff": _encode_tiff}
 
 
 def _save(photo: Photo, file_format: Format, written: Metadata, **options: object) -> bytes:

@@ -6,12 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from facesr.losses import pixels
-from facesr.losses.features import (
-    VGG_LAYERS,
-    VGGFeatures,
-    feature_distance,
-    texture_distance,
-)
+from facesr.losses.features import VGG_LAYERS, VGGFeatures, feature_distance, texture_distance
 
 PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixels.mse,

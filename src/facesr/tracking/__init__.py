@@ -9,23 +9,11 @@ MLflow takes seconds to import, so every function imports it for itself.
 """
 
 from facesr.tracking.aliases import promote, rollback
-from facesr.tracking.listing import (
-    LOCAL_PAGES,
-    ListedRun,
-    ListedVersion,
-    list_runs,
-    list_versions,
-)
+from facesr.tracking.listing import LOCAL_PAGES, ListedRun, ListedVersion, list_runs, list_versions
 from facesr.tracking.live import live_run
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
-from facesr.tracking.records import (
-    Record,
-    read_artifact,
-    read_card,
-    read_record,
-    read_scores,
-)
+from facesr.tracking.records import Record, read_artifact, read_card, read_record, read_scores
 from facesr.tracking.seen_images import as_lines, versions_that_saw
 from facesr.tracking.store import CHALLENGER, CHAMPION, EXPERIMENT, MODEL, WEIGHTS, tracking_uri
 from facesr.tracking.versions import (

@@ -20,11 +20,7 @@ _WORST = 5
 
 
 def write_card(
-    number: int,
-    tags: Mapping[str, str],
-    scores: Path,
-    folders: Mapping[str, Path],
-    path: Path,
+    number: int, tags: Mapping[str, str], scores: Path, folders: Mapping[str, Path], path: Path
 ) -> None:
     """Write the card of a version as Markdown.
 

@@ -13,13 +13,7 @@ from facesr.errors import DataError
 from facesr.stats import Summary, Table, paired_difference
 
 # Of the metrics that have a better end.
-HIGHER_IS_BETTER = {
-    "psnr": True,
-    "ssim": True,
-    "ms_ssim": True,
-    "mse": False,
-    "l1_mean": False,
-}
+HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "ms_ssim": True, "mse": False, "l1_mean": False}
 _UNITS = {"psnr": " dB"}
 
 

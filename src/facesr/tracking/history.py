@@ -28,14 +28,7 @@ _REGISTRY = "registry.json"
 _LOCK = "dvc.lock"
 _PARAMS = "params.yaml"
 # Relative to the project's root.
-_FILES = (
-    _LOCK,
-    "dvc.yaml",
-    _PARAMS,
-    "recipes.yaml",
-    "requirements.lock",
-    "reports/metrics.json",
-)
+_FILES = (_LOCK, "dvc.yaml", _PARAMS, "recipes.yaml", "requirements.lock", "reports/metrics.json")
 _TRIES = 10
 
 
@@ -174,10 +167,7 @@ def keys_of(root: Path, experiment: str) -> list[str]:
 
 
 def git(
-    place: Path,
-    *arguments: str,
-    stdin: bytes = b"",
-    environment: Mapping[str, str] | None = None,
+    place: Path, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
 ) -> str | None:
     """Return Git's output; None if it fails or is missing."""
     output = _run(place, arguments, stdin, environment or {})

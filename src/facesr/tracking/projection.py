@@ -43,14 +43,7 @@ from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_metrics
 from facesr.tracking.restoring import note_state, restore
 from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, SCORES_FOLDER, Runs
-from facesr.tracking.store import (
-    CHALLENGER,
-    CHAMPION,
-    MODEL,
-    as_registry_error,
-    connect,
-    home,
-)
+from facesr.tracking.store import CHALLENGER, CHAMPION, MODEL, as_registry_error, connect, home
 
 logger = getLogger(__name__)
 

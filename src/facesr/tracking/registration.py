@@ -214,10 +214,7 @@ def _signature() -> Any:
         inputs=Schema([ColSpec(DataType.binary, "image")]),
         outputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "error")]),
         params=ParamSchema(
-            [
-                ParamSpec("size", DataType.integer, 512),
-                ParamSpec("strength", DataType.double, 1.0),
-            ]
+            [ParamSpec("size", DataType.integer, 512), ParamSpec("strength", DataType.double, 1.0)]
         ),
     )
 

@@ -61,10 +61,7 @@ class Runs:
             self.client.log_batch(run_id, params=block, synchronous=True)
 
     def log_metrics(
-        self,
-        run_id: str,
-        metrics: Iterable[tuple[str, float, int]],
-        model_id: str | None = None,
+        self, run_id: str, metrics: Iterable[tuple[str, float, int]], model_id: str | None = None
     ) -> None:
         """Log name, value and step of metrics, also to a logged model if one is named."""
         from mlflow.entities import Metric

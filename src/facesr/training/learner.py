@@ -132,10 +132,7 @@ def train(
                 # Order and crops follow from the epoch's number in the whole training.
                 first_epoch += cycle.epochs
         monitor.summarise(
-            {
-                "parameters": count_parameters(module),
-                f"valid_{task.metric}": callback.metric_value,
-            }
+            {"parameters": count_parameters(module), f"valid_{task.metric}": callback.metric_value}
         )
         if processes.is_main:
             save_networks(weights, [task.network])

@@ -60,9 +60,7 @@ def critic_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return CriticStep(
-        loss.detach(),
-        original.detach().sigmoid().mean(),
-        generated.detach().sigmoid().mean(),
+        loss.detach(), original.detach().sigmoid().mean(), generated.detach().sigmoid().mean()
     )
 
 

@@ -17,13 +17,7 @@ from facesr.config import TrainGanParams
 from facesr.losses import ADVERSARIAL_LOSSES, AdversarialLoss
 from facesr.losses.adversarial import LogitLoss
 from facesr.training.average import ExponentialMovingAverage
-from facesr.training.engine import (
-    MicroBatches,
-    Report,
-    SharedStep,
-    SpectralVectors,
-    load_optimizer,
-)
+from facesr.training.engine import MicroBatches, Report, SharedStep, SpectralVectors, load_optimizer
 from facesr.training.processes import Processes
 from facesr.training.resume import random_state, set_random_state
 from facesr.training.steps import (
@@ -241,10 +235,7 @@ def _unmoved(*networks: nn.Module) -> Iterator[None]:
 
 
 def _see_whole(
-    loss: AdversarialLoss,
-    seen: Sequence[tuple[Tensor, Tensor]],
-    count: int,
-    processes: Processes,
+    loss: AdversarialLoss, seen: Sequence[tuple[Tensor, Tensor]], count: int, processes: Processes
 ) -> list[AdversarialLoss]:
     """Return the loss of the whole batch for each of this process's parts.
 

@@ -38,11 +38,7 @@ def second_order(
 
 
 def _blur_resize_noise(
-    image: Tensor,
-    target: int,
-    one: PassParams,
-    params: SecondOrderParams,
-    rng: np.random.Generator,
+    image: Tensor, target: int, one: PassParams, params: SecondOrderParams, rng: np.random.Generator
 ) -> Tensor:
     if rng.random() < one.blur_probability:
         image = operations.convolve(image, _draw_kernel(one, params, rng))
