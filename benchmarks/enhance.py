@@ -154,8 +154,8 @@ def measure(method: str, precision: str, image: str, *, limit: float, threads: i
     import torch
 
     from facesr import images
+    from facesr.enhance.agreement import measure_agreement
     from facesr.enhance.enhancer import EnhanceOptions
-    from facesr.enhance.precision import measure_agreement
     from facesr.images import photos
 
     torch.set_num_threads(threads)
@@ -168,7 +168,7 @@ def measure(method: str, precision: str, image: str, *, limit: float, threads: i
     limits: list[_Limited] = []
     if METHODS[method][1]:
         enhancer, limits = _enhancer(method, precision)
-        values["arithmetic"] = str(enhancer._find_dtype()).removeprefix("torch.")
+        values["arithmetic"] = str(enhancer.find_dtype()).removeprefix("torch.")
 
         def run(**options: Any) -> None:
             enhanced, _ = enhancer.enhance_photo(photo, EnhanceOptions(scale=scale), **options)

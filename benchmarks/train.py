@@ -35,10 +35,11 @@ from facesr.config import Params, Phase, TrainingParams
 from facesr.data.pairs import TrainBatches, load_pairs
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.models import build
+from facesr.precision import choose_dtype
 from facesr.profiles import load_profile
 from facesr.reports import markdown_table
 from facesr.training.critic import critic_task, patch_cross_entropy
-from facesr.training.engine import MicroBatches, accelerated, pick_dtype
+from facesr.training.engine import MicroBatches, accelerated
 from facesr.training.learner import Cycle, train
 from facesr.training.pretrain import regression_task
 from facesr.training.processes import Processes, join_processes
@@ -117,7 +118,7 @@ def main() -> None:
     )
     peaks = {
         dtype: _peak(dtype, processes.device, parsed.seconds / 10)
-        for dtype in {pick_dtype(one, processes.device) for one in parsed.precision}
+        for dtype in {choose_dtype(one, processes.device) for one in parsed.precision}
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +131,7 @@ def main() -> None:
             rows.append(_row(stage, "fastai", stock, stock, flops, None))
             for precision in parsed.precision:
                 ours = _alone(_ours, stage, params, faces, parsed, precision, processes)
-                peak = peaks[pick_dtype(precision, processes.device)]
+                peak = peaks[choose_dtype(precision, processes.device)]
                 rows.append(_row(stage, f"ours, {precision}", ours, stock, flops, peak))
     header = ["stage", "loop", "images / s", "of fastai", "waiting for data", "peak memory MB"]
     header += ["GFLOP / s", "of a large convolution's"]
@@ -402,7 +403,7 @@ def _adversarial(
     )
     clock = timed(batches, batch_size=batch)
     generator, critic = (one.to(device) for one in _networks("train_gan", params))
-    dtype = pick_dtype(training.precision, device)
+    dtype = choose_dtype(training.precision, device)
     with accelerated(generator, critic, dtype=dtype, device=device, compiled=training.compile):
         turns = _turns(generator, critic, params, processes)
         for lr, hr in clock:

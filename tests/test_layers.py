@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 LAYERS = [
     {"errors", "names"},
     {"paths"},
-    {"config", "devices", "extras", "files", "parallel", "stats"},
+    {"config", "devices", "extras", "files", "parallel", "precision", "stats"},
     {"images", "models", "profiles"},
     {"drawing", "metrics", "reports"},
     {"data", "enhance", "losses"},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from facesr.devices import pick_device
 from facesr.enhance.enhancer import Enhancer
-from facesr.enhance.precision import Precision
 from facesr.errors import CheckpointError, NoChampionError, NotRegisteredError
+from facesr.names import Precision
 
 logger = logging.getLogger(__name__)
 

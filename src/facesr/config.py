@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from facesr.errors import ParamsError
+from facesr.names import Precision
 
 PARAMS_FILE = Path("params.yaml")
 RECIPES_FILE = Path("recipes.yaml")
@@ -327,7 +328,7 @@ class TrainingParams(Section):
     """Validation images on the sheet of each epoch."""
     divergence_factor: PositiveFloat
     """A loss so many times its first value, and above this, stops the training."""
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Precision
     """Type of the networks' arithmetic; `auto` is bfloat16 on devices with instructions for it."""
     compile: bool
     """Use torch.compile for residual U-Nets, and for critics while they train alone."""

@@ -1,7 +1,5 @@
 """The device that trains and enhances."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -27,17 +25,6 @@ def pick_device(name: str = "auto") -> torch.device:
     if not available[kind]:
         raise ParamsError(f"This computer offers no {kind} device to PyTorch. Choose auto or cpu.")
     return torch.device(name)
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 saves time; on other devices it is emulated, slowly."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older PyTorch does not know; float32 is right everywhere.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and any(
-        capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")
-    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -162,15 +162,15 @@ def test_every_option_changes_the_result(enhancer):
 
 
 def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
-    monkeypatch.setattr("facesr.enhance.precision.has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("facesr.precision.has_fast_bfloat16", lambda device: True)
     agreeing = Enhancer([network()], "cpu")
-    assert agreeing._find_dtype() == torch.bfloat16
+    assert agreeing.find_dtype() == torch.bfloat16
     exact = Enhancer([network()], "cpu", precision="float32").enhance(image()).image
     rounded = agreeing.enhance(image()).image
     assert not torch.equal(exact, rounded)
     assert (exact - rounded).square().mean() < 1e-5
-    monkeypatch.setattr("facesr.enhance.precision.AGREEMENT", 200)
-    assert Enhancer([network()], "cpu")._find_dtype() == torch.float32
+    monkeypatch.setattr("facesr.enhance.agreement.AGREEMENT", 200)
+    assert Enhancer([network()], "cpu").find_dtype() == torch.float32
 
 
 def test_threads_share_a_network_that_hands_its_skips_over_through_hooks():

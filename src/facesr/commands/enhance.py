@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from facesr.commands.arguments import real, text, whole
 from facesr.errors import ParamsError
+from facesr.names import Precision
 
 if TYPE_CHECKING:
     from facesr.enhance.batch import Options
@@ -111,7 +112,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     add(
         "--precision",
-        choices=("auto", "float32", "bfloat16"),
+        choices=get_args(Precision),
         default="auto",
         help="of the networks' arithmetic (default: auto)",
     )

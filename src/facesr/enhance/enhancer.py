@@ -19,15 +19,17 @@ from torch import Tensor, nn
 
 from facesr import images
 from facesr.devices import pick_device
+from facesr.enhance.agreement import agrees
 from facesr.enhance.colour import ColourFix, back_project, fix_colour
 from facesr.enhance.ensemble import run_ensemble
-from facesr.enhance.precision import Precision, choose_dtype
 from facesr.enhance.tiles import Progress, Tiler
 from facesr.errors import ParamsError
 from facesr.files import digest
 from facesr.images.faces import find_faces, restore_faces
 from facesr.images.photos import MAX_PIXELS, Photo, fill_transparent
 from facesr.models.checkpoints import Network, describe, load_chain, load_networks, save_networks
+from facesr.names import Precision
+from facesr.precision import choose_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ class Enhancer:
             networks: Networks in the order of the chain.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
-            precision: See `facesr.enhance.precision`.
+            precision: See `facesr.precision.choose_dtype`.
         """
         self.device = pick_device(device)
         self.networks = [
@@ -233,7 +235,7 @@ class Enhancer:
         modules = self._choose(options.strength, target[1] / width)
         if modules:
             tiler = Tiler(
-                modules, self.device, tile=options.tile, dtype=self._find_dtype(), lock=self._lock
+                modules, self.device, tile=options.tile, dtype=self.find_dtype(), lock=self._lock
             )
             run = partial(run_ensemble, tiler) if options.self_ensemble else tiler.run
             restored = fix_colour(run(image, target, on_progress), image, options.colour)
@@ -317,10 +319,15 @@ class Enhancer:
             self._mixture = mixture
         return mixture[1]
 
-    def _find_dtype(self) -> torch.dtype:
+    def find_dtype(self) -> torch.dtype:
+        """Return the type that networks compute in; the first call may try both."""
         if self._dtype is None:
             modules = [network.module for network in self.networks]
-            self._dtype = choose_dtype(self.precision, modules, self.device, lock=self._lock)
+            self._dtype = choose_dtype(
+                self.precision,
+                self.device,
+                agrees=lambda: agrees(modules, self.device, self._lock),
+            )
         return self._dtype
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from facesr import images
 from facesr.devices import is_out_of_memory
 from facesr.errors import DataError
+from facesr.precision import autocast
 
 logger = logging.getLogger(__name__)
 
@@ -154,11 +155,8 @@ class Tiler:
         return restored.cpu()
 
     def _forward(self, parts: Tensor, dtype: torch.dtype) -> Tensor:
-        precision: AbstractContextManager[object] = nullcontext()
-        if dtype != torch.float32:
-            precision = torch.autocast(self.device.type, dtype)
         restored = parts.to(self.device, memory_format=torch.channels_last)
-        with self.lock, precision, torch.inference_mode():
+        with self.lock, autocast(dtype, self.device), torch.inference_mode():
             for network in self.networks:
                 restored = network(restored).float().clamp(0, 1)
         return restored

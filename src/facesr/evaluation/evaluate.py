@@ -11,7 +11,6 @@ from facesr.config import EvaluateParams, Sizes
 from facesr.data.manifest import Entry, read_by_stem
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
-from facesr.enhance.precision import choose_dtype
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method, build_baselines
 from facesr.evaluation.groups import GROUP_COLUMNS, group, group_rows, group_table
@@ -133,14 +132,12 @@ def evaluate(
 
 def _write_measurement(chain: Enhancer, path: Path) -> None:
     """Name what the metrics were measured with, and the number format that serves here."""
-    modules = [network.module for network in chain.networks]
-    served = choose_dtype(chain.precision, modules, chain.device)
     reports.write_json(
         path,
         {
             "device": chain.device.type,
             "precision": PRECISION,
-            "served_precision": str(served).removeprefix("torch."),
+            "served_precision": str(chain.find_dtype()).removeprefix("torch."),
         },
     )
 

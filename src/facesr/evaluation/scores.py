@@ -12,10 +12,10 @@ from tqdm import tqdm
 from facesr import images, metrics, reports, stats
 from facesr.data.pairs import Pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
-from facesr.enhance.precision import Precision, without_tf32
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method
-from facesr.names import BICUBIC
+from facesr.names import BICUBIC, Precision
+from facesr.precision import without_tf32
 
 # A measurement does not depend on the device, whatever serves there.
 PRECISION: Precision = "float32"

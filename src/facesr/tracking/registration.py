@@ -47,6 +47,7 @@ _SOURCE = Path(__file__).parents[1]
 SERVED = (
     *("enhance", "images", "models"),
     *("__init__.py", "devices.py", "errors.py", "extras.py", "files.py", "metrics.py", "names.py"),
+    "precision.py",
 )
 
 

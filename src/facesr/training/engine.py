@@ -3,27 +3,20 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from facesr.devices import has_fast_bfloat16, is_out_of_memory
+from facesr.devices import is_out_of_memory
 from facesr.models.critics import Critic, CriticOutput
+from facesr.precision import autocast
 from facesr.training.processes import Processes
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "float32", "bfloat16"]
 Report = TypeVar("Report", bound=tuple[Tensor, ...] | Tensor)
-
-
-def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return bfloat16 if asked for, or if `auto` finds instructions for it."""
-    if precision == "auto":
-        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    return torch.float32 if precision == "float32" else torch.bfloat16
 
 
 @contextlib.contextmanager
@@ -32,8 +25,7 @@ def accelerated(
 ) -> Iterator[None]:
     """Let networks compute in `dtype` for the block; inputs and outputs stay float32.
 
-    Weights and optimizer stay in float32 (autocast, Micikevicius et al. 2018,
-    https://arxiv.org/abs/1710.03740; bfloat16 needs no loss scaling). On GPUs, and in bfloat16
+    Weights and optimizer stay in float32, see `precision.autocast`. On GPUs, and in bfloat16
     everywhere, memory is channels-last, as the convolutions need it. Features of a critic, and of a
     network that returns lists, stay in `dtype`; their losses are in float32.
 
@@ -68,7 +60,7 @@ def _with_channels_last(
     compute: Callable[[Tensor], Any], dtype: torch.dtype, device: torch.device
 ) -> Callable[[Tensor], Any]:
     def converted(x: Tensor) -> Any:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(dtype, device):
             y = compute(x.contiguous(memory_format=torch.channels_last))
         if isinstance(y, CriticOutput):
             return y._replace(logits=y.logits.float())

@@ -16,7 +16,8 @@ from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.data.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.losses import ContentLoss
 from facesr.models.checkpoints import Network, load_network, save_networks
-from facesr.training.engine import MicroBatches, accelerated, pick_dtype
+from facesr.precision import choose_dtype
+from facesr.training.engine import MicroBatches, accelerated
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
 from facesr.training.processes import check_division, join_processes
@@ -90,7 +91,7 @@ def train_gan(
     generator = trained.module.to(device)
     critic = load_network(critic_weights).module.to(device)
     content_loss = ContentLoss(params.content).to(device)
-    accelerate = partial(accelerated, dtype=pick_dtype(training.precision, device), device=device)
+    accelerate = partial(accelerated, dtype=choose_dtype(training.precision, device), device=device)
     with Monitor(
         training,
         report=report,

@@ -24,13 +24,13 @@ from facesr.config import RegressionParams, TrainCriticParams, TrainingParams
 from facesr.data.pairs import TrainBatches, WholeBatches
 from facesr.devices import count_parameters
 from facesr.models.checkpoints import Network, save_networks
+from facesr.precision import choose_dtype
 from facesr.training.engine import (
     MicroBatches,
     SpectralVectors,
     accelerated,
     gradient_norm,
     load_optimizer,
-    pick_dtype,
 )
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division
@@ -174,7 +174,7 @@ def _accelerated(learner: Learner, training: TrainingParams) -> AbstractContextM
     device = learner.dls.device
     return accelerated(
         *filter(None, (learner.model, getattr(learner.loss_func, "network", None))),
-        dtype=pick_dtype(training.precision, device),
+        dtype=choose_dtype(training.precision, device),
         device=device,
         compiled=training.compile,
     )
