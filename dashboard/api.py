@@ -69,11 +69,7 @@ class Problem(BaseModel):
 
 
 def application() -> FastAPI:
-    """Build the application for every path below PREFIX; errors are JSON too.
-
-    Raises:
-        ParamsError: The environment does not say who may use the API.
-    """
+    """Build the API for every path below PREFIX; raise ParamsError if its access is not set."""
     switch, token = os.environ.get(SWITCH, ""), os.environ.get(TOKEN, "").strip()
     if switch not in ("", "0", "1", "open"):
         raise ParamsError(f"{SWITCH} is {switch!r}. Set it to 1 or open, or unset it.")

@@ -27,11 +27,7 @@ class Gate:
         return len(self._line)
 
     def enter(self) -> object:
-        """Take the last place of the queue, for `run` or `leave`.
-
-        Raises:
-            RefusedError: The queue is full.
-        """
+        """Take the last place, for `run` or `leave`; raise RefusedError if the queue is full."""
         ticket = object()
         with self._changed:
             if len(self._line) >= self.slots + self.max_waiting:

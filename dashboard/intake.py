@@ -66,11 +66,7 @@ class Header(NamedTuple):
 
 
 def check(data: bytes) -> Header:
-    """Read an image's header and check the limits.
-
-    Raises:
-        RefusedError: It is no image, or breaks a limit.
-    """
+    """Check an image's header against the limits; raise RefusedError if it breaks one."""
     if not data:
         raise RefusedError("empty", "It is empty.")
     if len(data) > MAX_BYTES:

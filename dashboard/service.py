@@ -78,11 +78,7 @@ def shared_gate() -> Gate:
 
 
 def plan(header: intake.Header, size: int) -> tuple[int, int]:
-    """Return width and height of the result for an image.
-
-    Raises:
-        RefusedError: The image is that large already.
-    """
+    """Return a result's width and height; raise RefusedError if the image is as large already."""
     longer = max(header.width, header.height)
     if longer >= size:
         raise RefusedError(

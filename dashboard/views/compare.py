@@ -94,11 +94,7 @@ def ask_original() -> tuple[bytes, bytes] | None:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def prepare(data: bytes) -> tuple[bytes, bytes]:
-    """Cut an original to sides that the scale divides, and reduce it.
-
-    Raises:
-        RefusedError: It is no image, or too small.
-    """
+    """Cut an original to sides that the scale divides, and reduce it, or raise RefusedError."""
     from facesr import images
 
     image = intake.decode(data)

@@ -608,11 +608,7 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
 
 
 def check_params(values: Any, path: Path, root: Path) -> Params:
-    """Return the parameters in a file, with the recipes of `root`.
-
-    Raises:
-        ParamsError: As in `load_params`, except for the GPU.
-    """
+    """Return the parameters in a file with the recipes of `root`, or raise as `load_params`."""
     if not isinstance(values, dict):
         raise ParamsError(f"{path} holds no parameters. Run: make profile NAME=small")
     if {"profiles", "seed"} & set(values) or "explosion_factor" in str(values.get("training")):
@@ -682,11 +678,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse a YAML file.
-
-    Raises:
-        ParamsError: The file is missing or is not YAML.
-    """
+    """Parse a YAML file; raise ParamsError if it is missing or not YAML."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
@@ -696,11 +688,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """Parse YAML; `path` is where it came from.
-
-    Raises:
-        ParamsError: It is not YAML.
-    """
+    """Parse the text of `path`; raise ParamsError if it is not YAML."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:

@@ -7,11 +7,7 @@ from facesr.errors import ParamsError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; `auto` takes a GPU if there is one.
-
-    Raises:
-        ParamsError: PyTorch knows no such device, or this computer has none.
-    """
+    """Return a device by name, `auto` for a GPU if any; raise ParamsError if it is missing."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

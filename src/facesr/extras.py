@@ -18,11 +18,7 @@ EXTRAS = {
 
 
 def import_extra(module: str) -> Any:
-    """Return a module of an optional package.
-
-    Raises:
-        ParamsError: The package is not installed.
-    """
+    """Return an optional package's module; raise ParamsError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

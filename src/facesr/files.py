@@ -120,11 +120,7 @@ def digest(path: Path, algorithm: str) -> str:
 
 @contextmanager
 def as_write_error(target: Path) -> Iterator[None]:
-    """Turn errors of the disk in the block into a DataError about `target`.
-
-    Raises:
-        DataError: The disk is full, or the folder is not writable.
-    """
+    """Turn errors of the disk in the block into a DataError about `target`."""
     try:
         yield
     except OSError as error:

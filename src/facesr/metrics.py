@@ -118,11 +118,7 @@ def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ms_ssim_window(side: int) -> int:
-    """Return the largest odd window up to 11 that fits five levels of an image of that side.
-
-    Raises:
-        DataError: Even a window of 3 does not fit.
-    """
+    """Return the largest odd window, 3 to 11, that fits five levels, or raise DataError."""
     for window in range(WINDOW, 1, -2):
         if (window - 1) * 2 ** (MS_SSIM_LEVELS - 1) < side:
             return window

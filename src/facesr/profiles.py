@@ -18,11 +18,7 @@ REPLACED = ("network", "content")
 
 
 def compose(name: str, folder: Path = PROFILES) -> str:
-    """Return params.yaml of a profile, in DVC's format.
-
-    Raises:
-        ParamsError: There is no such profile, or its file is not valid YAML.
-    """
+    """Return params.yaml of a profile, in DVC's format; raise ParamsError if there is none."""
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise ParamsError(

@@ -71,11 +71,7 @@ def paired_interval(values: Mapping[str, float], references: Mapping[str, float]
 
 
 def read_table(text: str) -> Table:
-    """Read per_image.csv; an empty cell (infinite or undefined) is nan.
-
-    Raises:
-        DataError: The table is damaged.
-    """
+    """Read per_image.csv, with nan for empty cells; raise DataError if it is damaged."""
     found: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
     try:
         for row in csv.DictReader(StringIO(text)):

@@ -211,11 +211,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
 
 
 def _check_pipe(target: "Place | None", options: "Options") -> None:
-    """Check streams and target before the weights are loaded.
-
-    Raises:
-        ParamsError: There is no such stream, or the target is no file that may be written.
-    """
+    """Raise ParamsError, before the weights are loaded, if streams or target cannot work."""
     from facesr.images import photos
 
     if sys.stdin is None:

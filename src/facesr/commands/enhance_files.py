@@ -35,11 +35,7 @@ _STALE = {"older": "older than their image", "options": "made with other options
 
 
 def check_files(parsed: argparse.Namespace) -> None:
-    """Check that report and sheet can be written, before the weights are loaded.
-
-    Raises:
-        ParamsError: One has the name of a folder or of another kind of file.
-    """
+    """Raise ParamsError, before the weights are loaded, if report or sheet cannot be written."""
     if parsed.sheet and (parsed.sheet.suffix.lower() != ".png" or parsed.sheet.is_dir()):
         raise ParamsError(f"--sheet {parsed.sheet} must end in .png.")
     if parsed.report:
@@ -49,11 +45,7 @@ def check_files(parsed: argparse.Namespace) -> None:
 def enhance_files(
     enhancer: "Enhancer", jobs: "Sequence[Job]", options: "Options", parsed: argparse.Namespace
 ) -> None:
-    """Enhance images under a progress bar and report the outcomes.
-
-    Raises:
-        DataError: Some could not be enhanced; all others were.
-    """
+    """Enhance images under a progress bar; raise DataError at the end if some failed."""
     from facesr.images import photos
     from facesr.reports import sheets
 

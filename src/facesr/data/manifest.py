@@ -113,20 +113,12 @@ def check_folder(folder: Path) -> tuple[int, list[Fault]]:
 
 
 def read_by_stem(folder: Path) -> dict[str, Entry]:
-    """Return the rows of a folder's manifest by the stem of their file.
-
-    Raises:
-        DataError: As `read_manifest`.
-    """
+    """Return the rows of a folder's manifest by the stem of their file."""
     return {Path(entry.file).stem: entry for entry in read_manifest(folder)}
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """Read the manifest of a fetched folder.
-
-    Raises:
-        DataError: There is none, or it is damaged.
-    """
+    """Read a fetched folder's manifest; raise DataError if it is missing or damaged."""
     path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path} does not exist. Run: dvc repro fetch_faces fetch_selfies")

@@ -34,11 +34,7 @@ class Removed(NamedTuple):
 
 
 def read_removed(path: Path) -> Removed:
-    """Read the list; a missing file is an empty list.
-
-    Raises:
-        DataError: It is damaged.
-    """
+    """Read the list, empty without a file; raise DataError if it is damaged."""
     rows = _rows(path)
     return Removed(
         frozenset(row["sha256"] for row in rows), frozenset(row["origin_sha256"] for row in rows)

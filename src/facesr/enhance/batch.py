@@ -276,11 +276,7 @@ def notes_on(photo: Photo, options: Options, target: Place | None = None) -> tup
 
 
 def encode(photo: Photo, model: str, options: Options, target: Place | None = None) -> bytes:
-    """Encode a result in the format that options or the target's name ask for.
-
-    Raises:
-        DataError: The image is too large for the format.
-    """
+    """Encode a result in its format; raise DataError if the image is too large for that."""
     chosen = file_format(photo, options, target)
     return photos.encode(
         photo,

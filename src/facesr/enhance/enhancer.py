@@ -145,11 +145,7 @@ class Enhancer:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Chain the networks of several weights files, as `checkpoints.load_chain`.
-
-        Raises:
-            CheckpointError: A file is missing, damaged or does not fit.
-        """
+        """Chain the networks of several weights files, as `checkpoints.load_chain`."""
         model = " + ".join(path.stem for path in paths)
         networks = load_chain(paths, fidelity=fidelity)
         return cls(networks, device, model=model, precision=precision)
@@ -174,11 +170,7 @@ class Enhancer:
         return any(network.fidelity is not None for network in self.networks)
 
     def check_strength(self, strength: float) -> None:
-        """Check that `enhance` can use a strength.
-
-        Raises:
-            ParamsError: It does not lie between 0 and 1, or the networks have one strength only.
-        """
+        """Raise ParamsError unless `enhance` can use this strength."""
         if not 0 <= strength <= 1:
             raise ParamsError(f"Strength {strength:g} does not lie between 0 and 1.")
         if strength != 1 and self.networks and not self.has_strength:
@@ -282,11 +274,7 @@ class Enhancer:
         return replace(photo, colour=result.image, alpha=alpha, notes=notes), result
 
     def target_size(self, height: int, width: int, options: EnhanceOptions) -> tuple[int, int]:
-        """Return height and width of the result for an image.
-
-        Raises:
-            ParamsError: Both size and scale are given, or one makes no sense.
-        """
+        """Return height and width of the result; raise ParamsError for a meaningless size."""
         factor = self.scale if options.scale is None else options.scale
         if options.size is not None:
             factor = options.size / max(height, width)

@@ -122,11 +122,7 @@ class Remux:
             self._copies[stream.index] = copy
 
     def _copy(self, stream: Any, kind: str) -> "Copy | None":
-        """Add a stream to the result; return the maker of its packets, None without packets.
-
-        Raises:
-            ValueError: The container cannot hold it.
-        """
+        """Add a stream; return the maker of its packets, if any. ValueError: it cannot be held."""
         name = self.output.format.name
         if kind == "data":
             # A time code is written again from the tag.

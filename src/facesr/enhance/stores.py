@@ -75,11 +75,7 @@ class StorePath:
 
     @contextmanager
     def _opened(self) -> "Iterator[tuple[FileSystem, str]]":
-        """Yield the store and the path in it.
-
-        Raises:
-            DataError: It does not exist, or the store does not answer or refuses.
-        """
+        """Yield the store and the path in it; raise DataError if one is missing or refused."""
         fs = import_extra("pyarrow.fs")
         try:
             system, path = fs.FileSystem.from_uri(self.address.replace(" ", "%20"))

@@ -47,11 +47,7 @@ _PILLOW_FILTERS: dict[str, Image.Resampling] = {
 
 
 def find(folder: Path) -> list[Path]:
-    """Return every file below `folder` whose name ends like an image's, sorted by path.
-
-    Raises:
-        DataError: The folder does not exist.
-    """
+    """Return all image files below `folder`, sorted; raise DataError if there is no such folder."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Put the images there, or name another one.")
     return sorted(
@@ -122,11 +118,7 @@ def opened(
 
 @contextmanager
 def faults_of(name: str) -> Iterator[None]:
-    """Turn Pillow's exceptions in the block, for a file only, into an error that names the file.
-
-    Raises:
-        DataError: It is missing, must not be read, or is damaged.
-    """
+    """Turn Pillow's exceptions in the block, for a file only, into a DataError that names it."""
     try:
         yield
     except (DataError, MemoryError):
@@ -141,11 +133,7 @@ def faults_of(name: str) -> Iterator[None]:
 
 
 def decode(image: Image.Image, source: Path | bytes, name: str) -> Image.Image:
-    """Decode an opened file and turn it upright: 8 bits a channel, or 16 of grey.
-
-    Raises:
-        DataError: It is damaged, or holds values of an unsupported kind.
-    """
+    """Decode an opened file, upright, to 8 bits a channel or 16 of grey, or raise DataError."""
     pixels = decode_tiff(image, source, name)
     if pixels is not None:
         return from_pixels(pixels, image)
@@ -158,11 +146,7 @@ def decode(image: Image.Image, source: Path | bytes, name: str) -> Image.Image:
 
 
 def decode_tiff(image: Image.Image, source: Path | bytes, name: str) -> tiff_reader.Pixels | None:
-    """Return the values of an opened TIFF file, upright, if `tiff_reader` reads them.
-
-    Raises:
-        DataError: It is damaged.
-    """
+    """Return an opened TIFF file's values, upright, if `tiff_reader` reads them."""
     if image.format != "TIFF":
         return None
     with faults_of(name), _file(source) as file:

@@ -121,9 +121,6 @@ def paste(photograph: Tensor, crop: Tensor, box: Box) -> Tensor:
         photograph: (3, H, W) in [0, 1]; changed.
         crop: (3, n, n) in [0, 1], the content of `box`.
         box: In pixels of `photograph`.
-
-    Returns:
-        `photograph`.
     """
     rows = _whole_pixels(box.top, box.height, photograph.shape[-2])
     columns = _whole_pixels(box.left, box.width, photograph.shape[-1])

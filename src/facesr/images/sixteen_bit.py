@@ -42,11 +42,7 @@ def holds_16_bits(image: Image.Image) -> bool:
 
 
 def decode_png(data: bytes, image: Image.Image) -> Pixels:
-    """Return the values of a file that `is_deep_png`.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Return the values of a file that `is_deep_png`; raise ValueError if it is damaged."""
     imagecodecs = import_extra("imagecodecs")
 
     # Of what damage does to a file imagecodecs says little.
@@ -72,11 +68,7 @@ def from_tensor(planes: Tensor) -> Pixels:
 
 
 def to_srgb(colours: Pixels, profile: bytes) -> Pixels:
-    """Convert (H, W, 3) from a profile's colours.
-
-    Raises:
-        ValueError: The profile cannot be read, or is not one of RGB.
-    """
+    """Convert (H, W, 3) from a profile's colours; raise ValueError if it is no RGB profile."""
     return _convert(colours, profile, srgb())
 
 

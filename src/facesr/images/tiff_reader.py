@@ -35,11 +35,7 @@ def is_tiff(start: bytes) -> bool:
 
 
 def go_to_image(image: Image.Image) -> None:
-    """Skip previews and masks before the image of a file.
-
-    Raises:
-        SyntaxError: Pillow does not know the image.
-    """
+    """Skip previews and masks before the image; raise SyntaxError if Pillow does not know it."""
     full = full_pages(image)
     _go_to(image, full[0] if full else 0)
 

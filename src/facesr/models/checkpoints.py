@@ -146,11 +146,7 @@ def load_chain(paths: Sequence[Path], *, fidelity: Path | None = None) -> list[N
 
 
 def load_network(path: Path) -> Network:
-    """Return the only network of a file.
-
-    Raises:
-        CheckpointError: As `load_networks`, or the file holds a chain.
-    """
+    """Return the only network of a file; raise CheckpointError for a chain or a damaged file."""
     networks = load_networks(path)
     if len(networks) != 1:
         raise CheckpointError(f"{path} holds {len(networks)} networks where one was expected.")

@@ -140,9 +140,5 @@ def build_unet_critic(*, features: int) -> UNetCritic:
 
 
 def build_global_critic(*, features: int, side: int) -> GlobalCritic:
-    """Build the critic from plain values.
-
-    Raises:
-        ParamsError: The side is no power of two from 8 on.
-    """
+    """Build the critic from plain values; raise ParamsError unless the side is 8, 16, 32, ..."""
     return GlobalCritic(features, side)

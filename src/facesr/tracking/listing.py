@@ -51,11 +51,7 @@ class ListedRun:
 
 
 def list_versions(root: Path) -> list[ListedVersion]:
-    """Return every registered version, the newest first.
-
-    Raises:
-        RegistryError: The store does not answer.
-    """
+    """Return every registered version, the newest first; raise RegistryError if the store fails."""
     if _is_missing(root):
         return []
     client, experiment = connect(root, create=False)
@@ -77,11 +73,7 @@ def list_versions(root: Path) -> list[ListedVersion]:
 
 
 def list_runs(root: Path, *, count: int = 50) -> list[ListedRun]:
-    """Return the newest finished parent runs.
-
-    Raises:
-        RegistryError: The store does not answer.
-    """
+    """Return the newest finished parent runs; raise RegistryError if the store fails."""
     if _is_missing(root):
         return []
     client, experiment = connect(root, create=False)

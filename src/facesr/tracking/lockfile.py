@@ -25,11 +25,7 @@ def read_lock(path: Path) -> dict[str, Any]:
 
 
 def parse_lock(text: str, path: Path) -> dict[str, Any]:
-    """Return the entries of a dvc.lock that was read from `path`, as `read_lock`.
-
-    Raises:
-        DataError: It lists no stages.
-    """
+    """Return the stages in the text of dvc.lock, as `read_lock`; raise DataError without any."""
     content = parse_yaml(text, path)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict) or not all(isinstance(e, dict) for e in stages.values()):
@@ -94,11 +90,7 @@ def stage_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> str:
 
 
 def entry_writing(stages: Mapping[str, Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
-    """Return the entry of the stage whose out `path` is.
-
-    Raises:
-        DataError: No stage writes it.
-    """
+    """Return the entry of the stage that writes `path`; raise DataError if there is none."""
     for entry in stages.values():
         if path.as_posix() in md5s(entry, "outs"):
             return entry

@@ -81,11 +81,7 @@ def read_artifact(root: Path, run_id: str, path: str) -> str | None:
 
 
 def read_scores(root: Path, record: Record) -> Table:
-    """Return the metrics by image of a state.
-
-    Raises:
-        RegistryError: They are lost.
-    """
+    """Return the metrics by image of a state; raise RegistryError if they are lost."""
     text = read_artifact(root, record.run_id, SCORES)
     if text is None:
         raise RegistryError(f"{record.name} has lost its metrics by image. Run: dvc repro")
@@ -93,11 +89,7 @@ def read_scores(root: Path, record: Record) -> Table:
 
 
 def read_card(root: Path, name: str) -> str:
-    """Return the model card of a version, as Markdown.
-
-    Raises:
-        RegistryError: The name names nothing, or the version has no card.
-    """
+    """Return a version's model card as Markdown; raise RegistryError if it has none."""
     record = read_record(root, name)
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException

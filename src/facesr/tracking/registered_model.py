@@ -39,8 +39,7 @@ class EnhancerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
                 to 1 (crisp) the mixture of the weights.
 
         Returns:
-            The same rows with `image`, the PNG, and `error`. If an image cannot be enlarged,
-            `image` is empty and `error` has the reason.
+            The same rows with `image`, the PNG, and `error`, the reason if an image is empty.
         """
         asked = {
             name: value

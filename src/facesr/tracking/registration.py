@@ -76,11 +76,7 @@ class Registry:
         return version, is_new
 
     def refuse_strangers(self) -> None:
-        """Check that the registered model of this name is this project's.
-
-        Raises:
-            RegistryError: A version was not registered by `publish`.
-        """
+        """Raise RegistryError if the registered model of this name is another project's."""
         for version in self.client.search_model_versions(f"name = '{MODEL}'"):
             if WEIGHTS_MD5 not in version.tags:
                 raise RegistryError(

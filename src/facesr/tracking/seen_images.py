@@ -31,9 +31,6 @@ def versions_that_saw(
 
     Returns:
         The splits with any of them by version, and the versions without a list.
-
-    Raises:
-        RegistryError: The store does not answer.
     """
     if is_embedded(root) and not database_file(root).exists():
         return {}, []

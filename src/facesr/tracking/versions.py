@@ -157,11 +157,7 @@ def _without_champion(client: Any) -> NoChampionError | None:
 
 
 def find_weights(root: Path, reference: str) -> Path | None:
-    """Return the weights file of a path or registry reference; None for "".
-
-    Raises:
-        RegistryError: As in `download`.
-    """
+    """Return the weights of a path or registry reference, if any, as `download`."""
     if not reference:
         return None
     is_file = reference.endswith(".safetensors")

@@ -128,13 +128,10 @@ class Monitor:
         signal.signal(number, self._handlers[number])
 
     def resume(self, restore: Callable[[Any], None]) -> bool:
-        """Load the checkpoint, if there is one.
+        """Load the checkpoint, if there is one, and return whether there is.
 
         Args:
             restore: Called with the state that `checkpoint` was given.
-
-        Returns:
-            Whether there was one.
 
         Raises:
             CheckpointError: It is damaged, or does not fit the networks.
@@ -216,11 +213,7 @@ class Monitor:
             self._stop(number)
 
     def stop_if_requested(self) -> None:
-        """Stop a finished training, whose last step is saved, if requested.
-
-        Raises:
-            Stopped: A signal came.
-        """
+        """Raise Stopped if a signal came after the last step, which is saved."""
         if self._signal:
             self._stop(self._signal)
 

@@ -95,11 +95,7 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """Join the processes that torchrun starts, if any.
-
-    Raises:
-        ParamsError: The processes cannot find each other.
-    """
+    """Join the processes that torchrun starts; raise ParamsError if they do not meet."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device()
     if count == 1:
@@ -119,11 +115,7 @@ def join_processes() -> Processes:
 
 
 def check_division(batch_size: int, parts: int, processes: Processes) -> None:
-    """Check that all parts of a batch have the same size.
-
-    Raises:
-        ParamsError: They have not.
-    """
+    """Raise ParamsError unless all parts of a batch have the same size."""
     pieces = parts * processes.count
     if batch_size % pieces:
         raise ParamsError(

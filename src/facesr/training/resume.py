@@ -94,11 +94,7 @@ class Checkpoints:
             os.fsync(file.fileno())
 
     def load(self) -> Any | None:
-        """Return the saved state with its tensors on the CPU; None without a checkpoint.
-
-        Raises:
-            CheckpointError: The file is damaged or of another training.
-        """
+        """Return the saved state on the CPU, if any; raise CheckpointError if it is damaged."""
         if not self.file.exists():
             return None
         again = f"To start from the beginning, delete {self.folder} and run the command again."

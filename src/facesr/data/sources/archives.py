@@ -31,11 +31,7 @@ class Blob(NamedTuple):
     size: int = 0
 
     def read(self) -> bytes:
-        """Return all of it.
-
-        Raises:
-            DataError: It is damaged, encrypted or gone.
-        """
+        """Return all of it; raise DataError if it is damaged, encrypted or gone."""
         try:
             if self.member:
                 return _zip(self.path).read(self.member)

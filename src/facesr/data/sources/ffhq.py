@@ -116,11 +116,7 @@ def offer(
 
 
 def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the metadata entry by entry, in constant memory: as one object it takes gigabytes.
-
-    Raises:
-        DataError: It is damaged.
-    """
+    """Yield the metadata in constant memory (as one object: gigabytes), or raise DataError."""
     decoder = json.JSONDecoder()
     key_start = re.compile(r'[\s,{]*"([^"]+)"\s*:\s*')
     buffer, position = "", 0
