@@ -1,6 +1,5 @@
 """Quality of the model and its history."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -172,19 +171,17 @@ def show_groups(faces: str) -> None:
 def show_extremes(scores: stats.Table) -> None:
     """Draw the images with the largest and the smallest gains."""
     gains = []
-    for faces, own, references in stats.served_rows(scores):
-        bicubic = references.get("psnr", {})
+    for faces, *rows in stats.served_rows(scores):
+        own, bicubic = (row.get("psnr", {}) for row in rows)
         gains += [
             {
                 "image": stem,
                 "set": faces,
-                "model, dB": value,
+                "model, dB": own[stem],
                 "bicubic, dB": bicubic[stem],
-                "gain, dB": round(value - bicubic[stem], 3),
+                "gain, dB": round(gain, 3),
             }
-            for stem, value in own.get("psnr", {}).items()
-            # A gain over or to an infinite PSNR has no number.
-            if stem in bicubic and math.isfinite(value - bicubic[stem])
+            for stem, gain in stats.differences(own, bicubic).items()
         ]
     gains.sort(key=lambda row: float(str(row["gain, dB"])))
     if not gains:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from facesr.errors import ParamsError
-from facesr.names import Precision
+from facesr.names import FULL_SIZE, GENERATOR_SIZE, Precision
 
 PARAMS_FILE = Path("params.yaml")
 RECIPES_FILE = Path("recipes.yaml")
@@ -105,6 +105,11 @@ class Sizes(Section):
                 f"and that must divide hr_size {self.hr_size}"
             )
         return self
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Sides of both networks' outputs by their names in tables."""
+        return {GENERATOR_SIZE: self.generator_size, FULL_SIZE: self.hr_size}
 
     @property
     def generator_scale(self) -> int:

@@ -3,7 +3,7 @@
 import csv
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import NamedTuple
 
@@ -41,8 +41,12 @@ class Interval(NamedTuple):
     high: float
     images: int
 
+    def shown(self, form: str = "+.3g") -> str:
+        """Return mean and ends in a format."""
+        return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
-def summarise(values: Sequence[float]) -> Summary:
+
+def summarise(values: Collection[float]) -> Summary:
     """Return mean and standard error (sd / sqrt(n), with n - 1 degrees of freedom)."""
     finite = [value for value in values if math.isfinite(value)]
     mean = statistics.fmean(finite) if finite else math.nan
@@ -55,7 +59,7 @@ def paired_difference(values: Sequence[float], references: Sequence[float]) -> S
     return summarise([a - b for a, b in zip(values, references, strict=True)])
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Collection[float]) -> Interval:
     """Return mean and 95 % interval of the finite values; fewer than two have no interval."""
     # Takes a second to load, and not every command needs it.
     from scipy import stats
@@ -65,9 +69,10 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
-def paired_interval(values: Mapping[str, float], references: Mapping[str, float]) -> Interval:
-    """Return value minus reference over the images that both have."""
-    return interval([values[stem] - references[stem] for stem in values if stem in references])
+def differences(values: Mapping[str, float], references: Mapping[str, float]) -> dict[str, float]:
+    """Return value minus reference by image, for the images in both; infinite ones are left out."""
+    shared = {stem: values[stem] - references[stem] for stem in values if stem in references}
+    return {stem: value for stem, value in shared.items() if math.isfinite(value)}
 
 
 def read_table(text: str) -> Table:
@@ -89,3 +94,11 @@ def served_rows(table: Table) -> Iterator[tuple[str, Columns, Columns]]:
     for (set_name, size, method), columns in table.items():
         if (size, method) == (FULL_SIZE, UPSAMPLED):
             yield set_name, columns, table.get((set_name, FULL_SIZE, BICUBIC), {})
+
+
+def served_means(table: Table) -> Iterator[tuple[str, str, Interval, Interval]]:
+    """Yield set, metric, the registered chain's mean at full size and its gain over bicubic."""
+    for set_name, columns, bicubic in served_rows(table):
+        for metric, values in columns.items():
+            gains = differences(values, bicubic.get(metric, {}))
+            yield set_name, metric, interval(values.values()), interval(gains.values())

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facesr import images, reports
-from facesr.audit.verification import folder_md5
+from facesr.audit.verification import refuse_other_images
 from facesr.data.manifest import Entry, may_be_shown, notice, read_by_stem
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
-from facesr.errors import DataError, ParamsError, RegistryError
+from facesr.errors import ParamsError, RegistryError
 from facesr.evaluation.baselines import bicubic
 from facesr.evaluation.scores import PRECISION, enhanced_by
 from facesr.files import atomic_write
@@ -22,9 +22,8 @@ from facesr.stats import (
     Interval,
     Summary,
     Table,
+    differences,
     interval,
-    paired_difference,
-    paired_interval,
     served_rows,
     summarise,
 )
@@ -84,11 +83,11 @@ def _metrics(tables: Sequence[Table]) -> list[list[str]]:
     first, *others = tables
     for set_name, metrics, _ in served_rows(first):
         for metric, values in metrics.items():
-            mean = interval(list(values.values()))
+            mean = interval(values.values())
             row = [f"{set_name}: {metric}", f"{mean.mean:.5g}"]
             for other in others:
                 theirs = other.get((set_name, *_METHOD), {}).get(metric, {})
-                gain = paired_interval(theirs, values)
+                gain = interval(differences(theirs, values).values())
                 row.append("equal" if theirs == values else _shown(gain, mean.mean))
             rows.append(row)
     return rows
@@ -98,7 +97,7 @@ def _shown(gain: Interval, size: float) -> str:
     """Return mean and ends; rounding errors around 0 are shown as 0."""
     least = 1e-12 * abs(size)
     mean, low, high = (0.0 if abs(value) < least else value for value in gain[:3])
-    return f"{mean:+.3g} [{low:+.3g}, {high:+.3g}]"
+    return Interval(mean, low, high, gain.images).shown()
 
 
 def as_text(comparison: Comparison) -> str:
@@ -152,10 +151,7 @@ def over_seeds(comparison: Comparison, metric: str, set_name: str) -> str:
     rows = []
     for label in sorted(means, key=lambda one: means[one].mean, reverse=HIGHER_IS_BETTER[metric]):
         scores = groups[label]
-        shared = sorted(scores.keys() & reference.keys())
-        gain = paired_difference(
-            [scores[one] for one in shared], [reference[one] for one in shared]
-        )
+        gain = summarise(differences(scores, reference).values())
         difference = "" if label == first else _spread(gain, "+.3g")
         rows.append([label, _spread(means[label], ".5g"), difference, ", ".join(scores)])
     header = ["combination", f"{metric} on {set_name}", f"difference to {first}", "training seeds"]
@@ -180,11 +176,7 @@ def write_sheet(
         DataError: The images are missing or not those that the states were measured on.
     """
     records, folder = comparison.records, one.pairs
-    if folder_md5(root / folder) != records[0].tags.get(f"dvc.md5.{folder.as_posix()}"):
-        raise DataError(
-            f"{folder} does not hold the images that {records[0].name} was measured on. Check "
-            f"out its revision and run: dvc checkout {folder}"
-        )
+    refuse_other_images(root, records[0], folder)
     side = int(records[0].params["sizes.hr_size"])
     pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
     psnr = [table[(set_name, *_METHOD)]["psnr"] for table in comparison.tables]

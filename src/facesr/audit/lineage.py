@@ -12,7 +12,7 @@ from typing import Any
 from facesr.config import parse_yaml
 from facesr.data.manifest import read_manifest, source_of
 from facesr.names import FULL_SIZE
-from facesr.stats import interval, paired_interval, read_table, served_rows
+from facesr.stats import read_table, served_means
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
 from facesr.tracking.history import git
 from facesr.tracking.records import Record, read_artifact, read_record
@@ -134,19 +134,14 @@ def _count_images(root: Path, record: Record) -> dict[str, Any]:
 
 
 def _measurement(text: str) -> list[dict[str, Any]]:
-    rows = []
-    for set_name, metrics, bicubic in served_rows(read_table(text)):
-        for metric, values in metrics.items():
-            mean, low, high, count = interval(list(values.values()))
-            gain = paired_interval(values, bicubic.get(metric, {}))
-            rows.append(
-                {
-                    **{"set": set_name, "metric": metric, "images": count},
-                    **{"mean": mean, "low": low, "high": high},
-                    **{"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high},
-                }
-            )
-    return rows
+    return [
+        {
+            **{"set": set_name, "metric": metric, "images": own.images},
+            **{"mean": own.mean, "low": own.low, "high": own.high},
+            **{"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high},
+        }
+        for set_name, metric, own, gain in served_means(read_table(text))
+    ]
 
 
 def _commands(root: Path, number: int, tags: Mapping[str, str], params: str | None) -> list[str]:

@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError
 from facesr.evaluation.baselines import bicubic
-from facesr.evaluation.scores import MEASUREMENT, PRECISION, enhanced_by, score, summarise
+from facesr.evaluation.scores import MEASUREMENT, PRECISION, enhanced_by, score_set, summarise
 from facesr.files import digest
 from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED, EvaluationSet, metric_key
-from facesr.tracking import download, read_artifact, read_record, read_scores
+from facesr.tracking import Record, download, read_artifact, read_record, read_scores
 
 # Relative or absolute. Between computers, PyTorch versions and numbers of threads; files hold six
 # digits.
@@ -56,14 +55,7 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
     weights = download(root, record.version)
     table = read_scores(root, record)
     for folder, _ in sets.values():
-        expected = record.tags.get(f"dvc.md5.{folder.as_posix()}", "")
-        found = folder_md5(root / folder)
-        if found != expected:
-            raise DataError(
-                f"{folder} does not hold the images that {name} was measured on: its hash is "
-                f"{found}, not {expected}. Check out revision {record.tags.get('git.rev', '?')} "
-                f"and run: dvc checkout {folder}"
-            )
+        refuse_other_images(root, record, folder)
     is_exact = is_float32(read_artifact(root, record.stages.get("evaluate", ""), MEASUREMENT))
     enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
     methods = {BICUBIC: bicubic, UPSAMPLED: enhanced_by(enhancer)}
@@ -71,8 +63,7 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
     compared = 0
     deviations = []
     for set_name, (folder, _) in sets.items():
-        pairs = load_pairs(root / folder / LR, root / folder / HR, hr_size=side)
-        scores = score(methods, pairs, label=f"{set_name}, {FULL_SIZE}")
+        scores = score_set(methods, root / folder, side=side, label=f"{set_name}, {FULL_SIZE}")
         numbers = {
             f"{set_name}, {one.stem}, {one.method}, {metric}": (
                 table.get((set_name, FULL_SIZE, one.method), {}).get(metric, {}).get(one.stem),
@@ -93,6 +84,18 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> tuple[in
             if not agree(what, old, new, is_exact=is_exact)
         ]
     return compared, deviations
+
+
+def refuse_other_images(root: Path, record: Record, folder: Path) -> None:
+    """Raise DataError if a folder does not hold the images that a state was measured on."""
+    expected = record.tags.get(f"dvc.md5.{folder.as_posix()}", "")
+    found = folder_md5(root / folder)
+    if found != expected:
+        raise DataError(
+            f"{folder} does not hold the images that {record.name} was measured on: its hash is "
+            f"{found}, not {expected}. Check out revision {record.tags.get('git.rev', '?')} "
+            f"and run: dvc checkout {folder}"
+        )
 
 
 def is_float32(measurement: str | None) -> bool:

@@ -173,10 +173,6 @@ def _enlarged(enhancer: Enhancer) -> Method:
     return method
 
 
-def _sides(sizes: Sizes) -> dict[str, int]:
-    return {GENERATOR_SIZE: sizes.generator_size, FULL_SIZE: sizes.hr_size}
-
-
 def _sets(
     sets: Mapping[str, EvaluationSet],
     valid: Path,
@@ -195,7 +191,7 @@ def _measure(
 ) -> _Measured:
     scores: dict[str, list[Score]] = {}
     for size, methods in tables.items():
-        pairs = load_pairs(one.lr, one.hr, hr_size=_sides(sizes)[size])
+        pairs = load_pairs(one.lr, one.hr, hr_size=sizes.outputs[size])
         pairs = Pairs(pairs.stems[: one.most], pairs.lr[: one.most], pairs.hr[: one.most])
         unknown = [stem for stem in pairs.stems if stem not in one.entries]
         if unknown:
@@ -214,7 +210,7 @@ def _write_tables(measured: Sequence[_Measured], *, sizes: Sizes, report: Path) 
     for one in measured:
         for size, scores in one.scores.items():
             rows += [(one.set.name, size, score) for score in scores]
-            side = _sides(sizes)[size]
+            side = sizes.outputs[size]
             title = f"## {one.set.name.capitalize()}, {size}: {sizes.lr_size} → {side} px"
             texts.append(f"{title}\n\n{table(scores, side=side)}")
     write_table(report / "per_image.csv", rows)

@@ -23,12 +23,10 @@ def write_scores(
         DataError: Pairs are missing.
     """
     # Load PyTorch, which an unchanged pipeline does not need.
-    from facesr.data.pairs import HR, LR, load_pairs
     from facesr.enhance.enhancer import Enhancer
-    from facesr.evaluation.scores import PRECISION, enhanced_by, score, write_table
+    from facesr.evaluation.scores import PRECISION, enhanced_by, score_set, write_table
 
-    folder = sets[set_name].pairs
-    pairs = load_pairs(folder / LR, folder / HR, hr_size=side)
     chain = enhanced_by(Enhancer.from_checkpoint(weights, precision=PRECISION))
-    scores = score({UPSAMPLED: chain}, pairs, label=f"champion on {set_name}")
+    label = f"champion on {set_name}"
+    scores = score_set({UPSAMPLED: chain}, sets[set_name].pairs, side=side, label=label)
     write_table(table, [(set_name, FULL_SIZE, one) for one in scores])

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
-from facesr.data.pairs import Pairs
+from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method
@@ -70,6 +70,11 @@ def score(methods: Mapping[str, Method], pairs: Pairs, *, label: str) -> list[Sc
         for stem, lr, hr in zip(bar, pairs.lr, pairs.hr, strict=True)
         for one in score_image(stem, images.from_uint8(lr), images.from_uint8(hr), methods)
     ]
+
+
+def score_set(methods: Mapping[str, Method], folder: Path, *, side: int, label: str) -> list[Score]:
+    """Return the scores of the pairs of an evaluation set, with originals of `side` pixels."""
+    return score(methods, load_pairs(folder / LR, folder / HR, hr_size=side), label=label)
 
 
 def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> None:

@@ -61,14 +61,15 @@ class Sheet:
             entries: Rows of the manifest by stem.
             count: Images, at most.
         """
-        sides = {GENERATOR_SIZE: self.sizes.generator_size, FULL_SIZE: self.sizes.hr_size}
         allowed = [i for i, stem in enumerate(pairs.stems) if may_be_shown(entries[stem])]
         for position in allowed[:count]:
             stem, lr = pairs.stems[position], images.from_uint8(pairs.lr[position])
             self.shown.append(entries[stem])
             self.columns[INPUT].append(lr)
             for size, method in COLUMNS:
-                self.columns[method].append(self.methods[size][method](lr, sides[size]))
+                self.columns[method].append(
+                    self.methods[size][method](lr, self.sizes.outputs[size])
+                )
             self.columns[ORIGINAL].append(images.from_uint8(pairs.hr[position]))
             values = [f"{s.method} {s.values['psnr']:.2f}" for s in scores if s.stem == stem]
             self.notes.append(

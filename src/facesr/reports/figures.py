@@ -54,8 +54,7 @@ def draw_curves(table: Path, image: Path) -> None:
     axes.set_title(f"{table.parent.name.replace('_', ' ')}: {table.stem}", loc="left")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    with atomic_write(image) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
+    save_figure(figure, image)
 
 
 def draw_gains(
@@ -83,8 +82,7 @@ def draw_gains(
     axes.set_title(title, loc="left")
     axes.grid(axis="x", alpha=0.25)
     figure.legend(frameon=False, loc="outside lower center", ncols=len(methods))
-    with atomic_write(image) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
+    save_figure(figure, image)
 
 
 def _smoothed(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

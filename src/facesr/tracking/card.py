@@ -11,7 +11,7 @@ from pathlib import Path
 from facesr.data.manifest import Entry, groups_of, read_manifest, source_of
 from facesr.names import FACES, FULL_SIZE
 from facesr.reports import markdown_table, write_text
-from facesr.stats import Columns, Table, interval, paired_interval, read_table, served_rows
+from facesr.stats import Table, differences, interval, read_table, served_means, served_rows
 
 # A group of fewer images says nothing; an attribute of more values is no group.
 _SMALLEST_GROUP = 3
@@ -106,24 +106,17 @@ def _consequence(licence: str) -> str:
 
 
 def _measurement(table: Table) -> str:
-    rows = []
-    for set_name, metrics, bicubic in served_rows(table):
-        for metric, values in metrics.items():
-            gain = paired_interval(values, bicubic.get(metric, {}))
-            own = interval(list(values.values()))
-            rows.append(
-                [
-                    *(f"{set_name}: {metric}", f"{own.images}", f"{own.mean:.4g}"),
-                    f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
-                ]
-            )
+    rows = [
+        [f"{set_name}: {metric}", f"{own.images}", f"{own.mean:.4g}", gain.shown()]
+        for set_name, metric, own, gain in served_means(table)
+    ]
     return markdown_table(["set: metric", "images", "mean", "gain over bicubic"], rows)
 
 
 def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
     for set_name, metrics, bicubic in served_rows(table):
-        gains = _psnr_gains(metrics, bicubic)
+        gains = differences(metrics.get("psnr", {}), bicubic.get("psnr", {}))
         members: dict[str, list[str]] = {}
         for entry in entries.get(set_name, []):
             for name, value in groups_of(entry):
@@ -132,13 +125,7 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
         for group, stems in sorted(members.items()):
             own = [gains[stem] for stem in stems if stem in gains]
             if len(own) >= _SMALLEST_GROUP and kinds[group.partition(" = ")[0]] <= _MOST_GROUPS:
-                gain = interval(own)
-                rows.append(
-                    [
-                        *(f"{set_name}: {group}", f"{gain.images}"),
-                        f"{gain.mean:+.3g} [{gain.low:+.3g}, {gain.high:+.3g}]",
-                    ]
-                )
+                rows.append([f"{set_name}: {group}", f"{len(own)}", interval(own).shown()])
     if not rows:
         return "No group of the evaluation images is large enough for a result of its own."
     return markdown_table(["set: group", "images", "gain in PSNR, dB"], rows)
@@ -147,7 +134,7 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
 def _weak_points(table: Table) -> str:
     lines = []
     for set_name, metrics, bicubic in served_rows(table):
-        gains = _psnr_gains(metrics, bicubic)
+        gains = differences(metrics.get("psnr", {}), bicubic.get("psnr", {}))
         if not gains:
             continue
         behind = sum(gain < 0 for gain in gains.values())
@@ -162,12 +149,3 @@ def _weak_points(table: Table) -> str:
         "- Faces unlike the training images, above, are restored worse than these tables say.",
     ]
     return "\n".join(lines)
-
-
-def _psnr_gains(metrics: Columns, bicubic: Columns) -> dict[str, float]:
-    references = bicubic.get("psnr", {})
-    return {
-        stem: value - references[stem]
-        for stem, value in metrics.get("psnr", {}).items()
-        if stem in references
-    }

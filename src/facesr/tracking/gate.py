@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from facesr.errors import DataError
-from facesr.stats import Summary, Table, paired_difference
+from facesr.stats import Summary, Table, differences, summarise
 
 # Of the metrics that have a better end.
 HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "ms_ssim": True, "mse": False, "l1_mean": False}
@@ -117,10 +117,7 @@ def compare(scores: Mapping[str, float], references: Mapping[str, float], metric
 
     Images whose value is infinite, restored to the last bit, are left out.
     """
-    stems = [stem for stem in scores if stem in references]
-    difference = paired_difference(
-        [scores[stem] for stem in stems], [references[stem] for stem in stems]
-    )
+    difference = summarise(differences(scores, references).values())
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     return difference._replace(mean=sign * difference.mean)
 
