@@ -63,6 +63,8 @@ def test_the_version_is_said(capsys):
         ("find-rate train_generator -o x.png --lowest 2", "--lowest must be below --highest"),
         ("lineage --image abc --json", "--json describes one version"),
         ("scoreboard --root in", "scoreboard.yaml does not exist here"),
+        ("scoreboard --root in -o in/out", "in/out lies in in: the results would be measured too"),
+        ("scoreboard --root .", ".scoreboard lies in .: the results would be measured too"),
         ("scoreboard bicubic", "required: --root"),
         ("verify ''", "must not be empty"),
         ("data check", "There is no data/faces and no data/selfies here"),

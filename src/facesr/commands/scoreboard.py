@@ -47,6 +47,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.choice import load
     from facesr.config import load_params
+    from facesr.errors import ParamsError
     from facesr.evaluation.baselines import build_baselines
     from facesr.evaluation.scoreboard.board import score, write_board
     from facesr.evaluation.scoreboard.inputs import make_inputs
@@ -54,17 +55,20 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.evaluation.scoreboard.sheets import write_hardest, write_samples, write_worst
     from facesr.evaluation.scores import PRECISION, enhanced_by
 
+    if parsed.output.resolve().is_relative_to(parsed.root.resolve()):
+        raise ParamsError(
+            f"{parsed.output} lies in {parsed.root}: the results would be measured too. Choose "
+            "another --output."
+        )
     board = load_scoreboard().at(parsed.root, parsed.pattern)
     seed = load_params(any_device=True).data_seed
     models = {}
     for name in parsed.models or [None]:
         enhancer = load(name, root=Path.cwd(), precision=PRECISION)
         label = Path(name).stem if name and Path(name).is_file() else name or enhancer.model
-        if enhancer.has_strength:
-            for strength in board.strengths:
-                models[f"{label}, strength {strength:g}"] = enhanced_by(enhancer, strength)
-        else:
-            models[label] = enhanced_by(enhancer)
+        for strength in board.strengths if enhancer.has_strength else (1.0,):
+            suffix = f", strength {strength:g}" if enhancer.has_strength else ""
+            models[label + suffix] = enhanced_by(enhancer, strength)
     inputs = parsed.output / "inputs"
     digest = make_inputs(board, root=parsed.root, folder=inputs, seed=seed)
     scores = score(inputs, board, {**build_baselines(board.back_projections), **models})
