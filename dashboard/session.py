@@ -92,7 +92,9 @@ class Work:
 
     def start(self, given: Iterable[InputImage], settings: service.Settings) -> int:
         """Queue images without result for these settings; return their number."""
-        done = {(r.key, r.enhanced.settings) for r in self.results if _is_final(r)}
+        # A stand-in's result is made again once the chosen model is there.
+        final = [r for r in self.results if r.enhanced.note is None]
+        done = {(r.key, r.enhanced.settings) for r in final}
         self.queue = [Job(image, settings) for image in given if (image.key, settings) not in done]
         self.total, self.finished, self.seconds = len(self.queue), 0, 0.0
         self.failures, self.dropped = [], 0
@@ -120,7 +122,9 @@ class Work:
         else:
             self.results.insert(0, Result(job.image.name, job.image.key, outcome))
             while len(self.results) > MAX_RESULTS or (
-                len(self.results) > 1 and _bytes(self.results) > MAX_RESULT_BYTES
+                len(self.results) > 1
+                and sum(len(r.enhanced.source) + len(r.enhanced.png) for r in self.results)
+                > MAX_RESULT_BYTES
             ):
                 self.results.pop()
                 self.dropped += 1
@@ -140,12 +144,3 @@ def work() -> Work:
         st.session_state["work"] = Work()
     found: Work = st.session_state["work"]
     return found
-
-
-def _bytes(results: list[Result]) -> int:
-    return sum(len(r.enhanced.source) + len(r.enhanced.png) for r in results)
-
-
-def _is_final(result: Result) -> bool:
-    # A stand-in's result is made again once the chosen model is there.
-    return result.enhanced.note is None

@@ -71,28 +71,12 @@ def download(result: Result, blend: float, file_format: service.Format) -> bytes
     )
 
 
-def _before(result: Result, method: service.Method) -> str:
-    return result.once(
-        ("before", method), lambda: service.data_uri(service.enlarged(result.enhanced, method))
-    )
-
-
-def _after(result: Result, blend: float) -> str:
-    return result.once(
-        ("after", blend), lambda: service.data_uri(service.blended(result.enhanced, blend))
-    )
-
-
-def _difference(result: Result, method: service.Method, blend: float) -> str:
-    def draw() -> str:
-        change = service.blended(result.enhanced, blend) - service.enlarged(result.enhanced, method)
-        return service.data_uri((change.abs() * AMPLIFIED).clamp(0, 1))
-
-    return result.once(("difference", method, blend), draw)
-
-
 def _show_pair(result: Result, method: service.Method, blend: float, *, side_by_side: bool) -> None:
-    before, after = _before(result, method), _after(result, blend)
+    source = result.enhanced
+    before = result.once(
+        ("before", method), lambda: service.data_uri(service.enlarged(source, method))
+    )
+    after = result.once(("after", blend), lambda: service.data_uri(service.blended(source, blend)))
     before_label = f"Input ({BEFORE[method].lower()})"
     after_label = "Enhanced" if result.enhanced.number else result.enhanced.label
     if not side_by_side:
@@ -113,8 +97,12 @@ def _show_pair(result: Result, method: service.Method, blend: float, *, side_by_
 
 
 def _show_difference(result: Result, method: service.Method, blend: float) -> None:
+    def draw() -> str:
+        change = service.blended(result.enhanced, blend) - service.enlarged(result.enhanced, method)
+        return service.data_uri((change.abs() * AMPLIFIED).clamp(0, 1))
+
     st.image(
-        _difference(result, method, blend),
+        result.once(("difference", method, blend), draw),
         caption=f"What the model changed, {AMPLIFIED} times amplified; black is unchanged.",
         alt=f"Difference to the input, {result.name}",
     )

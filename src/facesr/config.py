@@ -603,12 +603,16 @@ def load_params(path: Path = PARAMS_FILE, *, any_device: bool = False) -> Params
             of them in one message), or the required GPU is missing.
     """
     params = check_params(read_yaml(path), path, path.parent)
-    if params.require_gpu and not any_device and not _has_gpu():
-        raise ParamsError(
-            f"Profile {params.profile} needs a GPU and this computer has none that PyTorch sees. "
-            f"Set require_gpu: false in {path} to run it all the same, or run: "
-            "make profile NAME=small"
-        )
+    if params.require_gpu and not any_device:
+        # Loaded here so that reading parameters stays instant for profiles that run anywhere.
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ParamsError(
+                f"Profile {params.profile} needs a GPU and PyTorch finds none here. Set "
+                f"require_gpu: false in {path} to run it all the same, or run: "
+                "make profile NAME=small"
+            )
     return params
 
 
@@ -720,10 +724,3 @@ def all_faults(path: Path, error: ValidationError) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         lines.append(f"  {'.'.join(keys)}: {message}" if keys else f"  {message}")
     return "\n".join([f"{path} does not fit facesr.config:", *lines])
-
-
-def _has_gpu() -> bool:
-    # Loaded here so that reading parameters stays instant for profiles that run anywhere.
-    import torch
-
-    return torch.cuda.is_available()

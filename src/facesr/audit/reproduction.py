@@ -62,7 +62,12 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
         )
     with _worktree(root, revision) as worktree:
         (worktree / "params.yaml").write_text(params, encoding="utf-8")
-        _lend_photographs(root, worktree, record)
+        # Photographs, which no revision holds.
+        for stage in ("fetch_faces", "fetch_selfies"):
+            folder = record.params.get(f"{stage}.path", "")
+            if folder and (root / folder).exists() and not (worktree / folder).exists():
+                (worktree / folder).parent.mkdir(parents=True, exist_ok=True)
+                (worktree / folder).symlink_to((root / folder).resolve())
         _run_pipeline(worktree)
         lock = read_lock(worktree / "dvc.lock")
         today = {path: md5 for entry in lock.values() for path, md5 in md5s(entry, "outs").items()}
@@ -113,15 +118,6 @@ def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
     )
-
-
-def _lend_photographs(root: Path, worktree: Path, record: Record) -> None:
-    """Link folders of photographs, which no revision holds."""
-    for stage in ("fetch_faces", "fetch_selfies"):
-        folder = record.params.get(f"{stage}.path", "")
-        if folder and (root / folder).exists() and not (worktree / folder).exists():
-            (worktree / folder).parent.mkdir(parents=True, exist_ok=True)
-            (worktree / folder).symlink_to((root / folder).resolve())
 
 
 def _run_pipeline(worktree: Path) -> None:

@@ -78,7 +78,13 @@ def fetch(
         with atomic_folder(output) as part:
             made, refused = _take(offer, params.count, part, read_removed(removed))
             if len(made) < len(splits):
-                _refuse_too_few(params, made, refused, offer, splits)
+                reasons = _reasons(refused).most_common(3)
+                shown = "; ".join(f"{n} x {reason}" for reason, n in reasons)
+                raise DataError(
+                    f"{params.path} gives {len(made)} usable images of {len(offer.candidates)} "
+                    f"where {len(splits)} or more are needed ({shown or 'no image files'}). Add "
+                    "images."
+                )
             entries = _entries(made, splits=splits, size=size, seed=seed)
             write_manifest(part, entries)
     with as_write_error(report):
@@ -219,20 +225,6 @@ def _entries(
             )
         )
     return sorted(entries)
-
-
-def _refuse_too_few(
-    params: FetchParams,
-    made: Sequence[_Made],
-    refused: Sequence[tuple[str, str]],
-    offer: Offer,
-    splits: Mapping[str, float],
-) -> None:
-    reasons = "; ".join(f"{n} x {reason}" for reason, n in _reasons(refused).most_common(3))
-    raise DataError(
-        f"{params.path} gives {len(made)} usable images of {len(offer.candidates)} where "
-        f"{len(splits)} or more are needed ({reasons or 'no image files'}). Add images."
-    )
 
 
 def _reasons(refused: Sequence[tuple[str, str]]) -> Counter[str]:

@@ -58,7 +58,10 @@ def register(frames: Sequence[Tensor], names: Sequence[str]) -> Registration:
                 "Give shots of one size."
             )
     lumas = [frame.mean(0).numpy() for frame in frames]
-    reference = max(range(len(frames)), key=lambda index: _sharpness(lumas[index]))
+    sharpness = [
+        float(sum(np.square(np.diff(luma, axis=axis)).mean() for axis in (0, 1))) for luma in lumas
+    ]
+    reference = sharpness.index(max(sharpness))
     shifts = []
     for luma, name in zip(lumas, names, strict=True):
         shift = _find_shift(lumas[reference], luma)
@@ -73,10 +76,6 @@ def register(frames: Sequence[Tensor], names: Sequence[str]) -> Registration:
 
 def _size(frame: Tensor) -> str:
     return f"{frame.shape[-1]} x {frame.shape[-2]}"
-
-
-def _sharpness(luma: np.ndarray) -> float:
-    return float(np.square(np.diff(luma, axis=0)).mean() + np.square(np.diff(luma, axis=1)).mean())
 
 
 def _find_shift(reference: np.ndarray, luma: np.ndarray) -> tuple[float, float] | None:

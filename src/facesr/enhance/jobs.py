@@ -109,7 +109,12 @@ def plan(
     jobs: dict[Place, Job] = {}
     for source, inside in found:
         is_video = source in videos
-        renamed = _renamed_video(inside) if is_video else _renamed(inside, file_format)
+        if not is_video:
+            renamed = _renamed(inside, file_format)
+        elif inside.suffix.lower() in video_streams.CONTAINERS:
+            renamed = inside
+        else:
+            renamed = inside.with_name(f"{inside.name}.mkv")
         target = output if is_file else output / renamed
         if jobs.setdefault(target, Job(source, target, is_video)).source != source:
             raise ParamsError(
@@ -266,9 +271,3 @@ def _renamed(inside: PurePath, file_format: Format | None) -> PurePath:
     endings = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
     written = file_format or ("jpeg" if inside.suffix.lower() == ".mpo" else "png")
     return inside.with_name(inside.name + endings[written])
-
-
-def _renamed_video(inside: PurePath) -> PurePath:
-    """Return the name of a result, with .mkv added for containers that cannot be written."""
-    is_written = inside.suffix.lower() in video_streams.CONTAINERS
-    return inside if is_written else inside.with_name(f"{inside.name}.mkv")

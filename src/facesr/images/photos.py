@@ -30,6 +30,7 @@ FORMATS: dict[str, Format] = {
 }
 """Formats that can be written, by file ending."""
 
+_NEAREST: dict[str, Format] = {"JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff"}
 QUALITY = 95
 """Default of JPEG and WebP: below it the compression shows (-0.1 dB at x4)."""
 
@@ -108,7 +109,7 @@ def read(
             content,
             metadata=kept,
             dpi=metadata.read_dpi(opened, notes),
-            format=_nearest_format(opened.format or ""),
+            format=_NEAREST.get(opened.format or "", "png"),
             notes=tuple(notes),
         )
 
@@ -373,8 +374,3 @@ def _to_pillow(photo: Photo, file_format: Format) -> Image.Image:
         return Image.composite(image, Image.new(image.mode, image.size, "white"), alpha)
     image.putalpha(alpha)
     return image
-
-
-def _nearest_format(name: str) -> Format:
-    known: dict[str, Format] = {"JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff"}
-    return known.get(name, "png")

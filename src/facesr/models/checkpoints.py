@@ -194,7 +194,13 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
         CheckpointError: The file is missing or damaged, or holds no such network.
     """
     networks = load_networks(path)
-    fitting = [one for one in networks if _may_grow_into(one.architecture, architecture)]
+    changing = {DEPTH: None, GRAIN: None}
+    fitting = [
+        one
+        for one in networks
+        if {**one.architecture, **changing} == {**architecture, **changing}
+        and _depth(one.architecture) <= _depth(architecture)
+    ]
     if fitting:
         return grow(max(fitting, key=lambda one: _depth(one.architecture)), architecture)
     wanted = dict(architecture)
@@ -211,11 +217,6 @@ def grow(network: Network, architecture: Mapping[str, Any]) -> Network:
     held, state = network.module.state_dict(), module.state_dict()
     module.load_state_dict({name: held.get(name, tensor) for name, tensor in state.items()})
     return Network(architecture, module)
-
-
-def _may_grow_into(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    changing = {DEPTH: None, GRAIN: None}
-    return {**held, **changing} == {**wanted, **changing} and _depth(held) <= _depth(wanted)
 
 
 def _depth(architecture: Mapping[str, Any]) -> int:

@@ -46,7 +46,9 @@ def write_sheet(
         draw.text((left, 1.5 * CAPTION), caption, fill="black", font=plain, anchor="lm")
         for row, image in enumerate(column):
             method: images.Filter = "nearest" if image.shape[-1] < cell else "lanczos"
-            shown = images.resize(image, _fitted(image, cell), method)
+            factor = cell / max(image.shape[-2:])
+            height, width = (max(1, round(side * factor)) for side in image.shape[-2:])
+            shown = images.resize(image, (height, width), method)
             sheet.paste(images.to_pillow(shown), (left, 2 * CAPTION + row * row_height))
     for row, note in enumerate(notes or ()):
         middle = 2 * CAPTION + row * row_height + cell + CAPTION / 2
@@ -54,12 +56,6 @@ def write_sheet(
     with atomic_write(path) as temporary:
         kind = "JPEG" if path.suffix == ".jpg" else "PNG"
         sheet.save(temporary, kind, optimize=True, quality=PAGE_QUALITY)
-
-
-def _fitted(image: Tensor, cell: int) -> tuple[int, int]:
-    height, width = image.shape[-2:]
-    factor = cell / max(height, width)
-    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:

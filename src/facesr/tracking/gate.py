@@ -58,7 +58,8 @@ def decide(
     shown = {
         name: f"{each.shown('+.4g')}{unit} against {name}" for name, each in differences.items()
     }
-    best = min(differences, key=lambda name: _sortable(differences[name].mean))
+    means = {name: each.mean for name, each in differences.items()}
+    best = min(means, key=lambda name: -math.inf if math.isnan(means[name]) else means[name])
     least = differences[best]
     needed = margin(least, rule.confidence)
     is_champion = least.mean > needed
@@ -106,10 +107,6 @@ def margin(difference: Summary, confidence: float) -> float:
     if difference.finite < 2:
         return math.nan
     return float(stats.t.ppf(confidence, difference.finite - 1)) * difference.standard_error
-
-
-def _sortable(mean: float) -> float:
-    return -math.inf if math.isnan(mean) else mean
 
 
 def compare(scores: Mapping[str, float], references: Mapping[str, float], metric: str) -> Summary:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.store import (
@@ -14,6 +13,7 @@ from facesr.tracking.store import (
     connect,
     database_file,
     is_embedded,
+    shown,
     tracking_uri,
 )
 
@@ -131,18 +131,10 @@ def _listed(
     )
 
 
-def pages_of(root: Path) -> str:
-    """Return the address of MLflow's pages: its server, or where `make mlflow` serves them."""
-    uri = tracking_uri(root)
-    if not uri.startswith("http"):
-        return LOCAL_PAGES
-    parts = urlsplit(uri)
-    # Without user name and password.
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-
-
 def _page(root: Path, experiment: str, run_id: str) -> str:
-    return f"{pages_of(root)}/#/experiments/{experiment}/runs/{run_id}"
+    uri = tracking_uri(root)
+    pages = shown(uri).rstrip("/") if uri.startswith("http") else LOCAL_PAGES
+    return f"{pages}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def _time(milliseconds: int) -> datetime:

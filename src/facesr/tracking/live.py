@@ -145,6 +145,8 @@ class _Copier(Thread):
             runs.client.set_terminated(self._run_id, status)
 
     def _open(self) -> Runs:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
         stage = self._report.name
         client, experiment_id = connect(self._root, create=True)
         names = list(filter(None, [os.environ.get("DVC_EXP_NAME")]))
@@ -155,7 +157,10 @@ class _Copier(Thread):
             tags={**tags, LIVE: "true", "dvc.stage": stage},
         )
         self._run_id, runs = run.info.run_id, Runs(client, experiment_id, tags)
-        self._system = _watch_system(self._root, self._run_id)
+        # It would report every request that fails.
+        getLogger("mlflow.system_metrics").setLevel(CRITICAL)
+        self._system = SystemMetricsMonitor(self._run_id, tracking_uri=tracking_uri(self._root))
+        self._system.start()
         self._runs = runs
         values = self._params.model_dump(
             mode="json", include={"training_seed", "sizes", "training", stage}
@@ -166,17 +171,6 @@ class _Copier(Thread):
     def _is_own(self, path: Path) -> bool:
         """Return whether a file belongs to this training and not to an earlier one."""
         return path.is_file() and path.stat().st_mtime > self._began - CLOCK
-
-
-def _watch_system(root: Path, run_id: str) -> Any:
-    """Start MLflow's monitor of the whole computer."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    # It would report every request that fails.
-    getLogger("mlflow.system_metrics").setLevel(CRITICAL)
-    monitor = SystemMetricsMonitor(run_id, tracking_uri=tracking_uri(root))
-    monitor.start()
-    return monitor
 
 
 def training_key(report: Path) -> str:

@@ -165,12 +165,6 @@ def _event(published: Published) -> str:
     return f"{version} is {alias}\n\n{published.decision.reason}"
 
 
-def _purpose(stage: str) -> str:
-    if stage.startswith("train_"):
-        return "training"
-    return "evaluation" if stage == "evaluate" else "preparation"
-
-
 @dataclass(frozen=True)
 class _Projection:
     """One state of the pipeline and the experiment that it is written to."""
@@ -280,9 +274,11 @@ class _Projection:
             STAGE_KEY: key,
             **md5_tags(md5s(entry, "outs")),
         }
+        purposes = {"train": "training", "evaluate": "evaluation"}
+        purpose = purposes.get(stage.partition("_")[0], "preparation")
         with self.runs.open(stage, tags) as run_id:
             self.runs.log_params(run_id, params_of(entry))
-            self.runs.log_inputs(run_id, data_of(entry), _purpose(stage))
+            self.runs.log_inputs(run_id, data_of(entry), purpose)
             self.runs.log_metrics(run_id, read_curves(self.reports / stage))
             if entry is entry_writing(self.stages, self.metrics_path):
                 self.runs.log_metrics(run_id, self.metrics)

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
 from facesr.stats import Table, read_table
@@ -183,9 +182,5 @@ def _read(root: Path, name: str, run_id: str, version: RegisteredVersion | None)
         metrics=dict(run.data.metrics),
         stages=stages,
         version=found,
-        aliases=_names_of(aliases, found.number),
+        aliases=tuple(sorted(a for a, number in aliases.items() if int(number) == found.number)),
     )
-
-
-def _names_of(aliases: Mapping[str, Any], number: int) -> tuple[str, ...]:
-    return tuple(sorted(alias for alias, named in aliases.items() if int(named) == number))

@@ -119,7 +119,13 @@ class Registry:
             found = self._find_version(f"tags.`{WEIGHTS_MD5}` = '{md5}'")
             if found:
                 return self._measured_again(found), False
-            tags = {WEIGHTS_MD5: md5, **sources, **self._version_tags()}
+            tags = {
+                WEIGHTS_MD5: md5,
+                **sources,
+                **self.tags,
+                STAGE_KEY: key_of(entry_writing(self.stages, self.networks[-1])),
+                **evaluation_tags(self.stages, self.metrics),
+            }
             return self._create_version(run_id, weights, config, tags), True
 
     def _create_version(
@@ -174,14 +180,6 @@ class Registry:
                 tags=dict(tags),
                 model_id=logged.model_id,
             )
-
-    def _version_tags(self) -> dict[str, str]:
-        trained = entry_writing(self.stages, self.networks[-1])
-        return {
-            **self.tags,
-            STAGE_KEY: key_of(trained),
-            **evaluation_tags(self.stages, self.metrics),
-        }
 
     def _measured_again(self, version: Any) -> Any:
         # Same weights, newer evaluation: the tags name the set that the newest metrics are of.

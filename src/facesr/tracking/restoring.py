@@ -124,7 +124,8 @@ def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
     client.delete_experiment_tag(runs.experiment_id, RESTORING)
     logger.info("Restored %d states from Git and DVC's cache.", len(states) - len(lost))
     if lost:
-        names = [_label(state, versions) for state in lost]
+        numbers = [(state, _number_of(state, versions)) for state in lost]
+        names = [f"{MODEL}/{n}" if n else s.experiment or s.commit[:8] for s, n in numbers]
         logger.warning(
             "Not restored, as DVC's cache does not hold their files: %s%s",
             ", ".join(names[:_NAMED]),
@@ -179,11 +180,6 @@ def _number_of(state: State, versions: Mapping[str, Mapping[str, str]]) -> int:
         if weights and weights.items() <= made.items():
             return int(number)
     return 0
-
-
-def _label(state: State, versions: Mapping[str, Mapping[str, str]]) -> str:
-    number = _number_of(state, versions)
-    return f"{MODEL}/{number}" if number else state.experiment or state.commit[:8]
 
 
 def _cache_folder(root: Path) -> Path:

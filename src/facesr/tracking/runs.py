@@ -106,7 +106,12 @@ class Runs:
         inside = path.relative_to(folder).parent.as_posix()
         step = re.fullmatch(r"step(\d+)\.png", path.name)
         if step and path.parent.name == "samples":
-            self._log_step_image(run_id, path, inside, int(step[1]))
+            from PIL import Image
+
+            # Under a fixed key MLflow shows a slider over the steps.
+            with Image.open(path) as image:
+                number = int(step[1])
+                self.client.log_image(run_id, image, key=inside, step=number, synchronous=True)
         else:
             self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
 
@@ -120,13 +125,6 @@ class Runs:
                 return Path(file).read_text(encoding="utf-8")
             except (MlflowException, OSError):
                 return None
-
-    def _log_step_image(self, run_id: str, path: Path, key: str, step: int) -> None:
-        # Under a fixed key MLflow shows a slider over the steps.
-        from PIL import Image
-
-        with Image.open(path) as image:
-            self.client.log_image(run_id, image, key=key, step=step, synchronous=True)
 
 
 def _blocks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

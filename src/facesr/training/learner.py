@@ -4,7 +4,6 @@ The schedule is fastai's one-cycle policy (Smith 2018, https://arxiv.org/abs/180
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +116,11 @@ def train(
         learner.add_cb(callback)
         torch.manual_seed(task.seed + processes.rank)  # of dropout
         monitor.resume(callback.restore)
-        with learner.no_bar(), learner.no_logging(), _accelerated(learner, training):
+        device = learner.dls.device
+        networks = filter(None, (learner.model, getattr(learner.loss_func, "network", None)))
+        dtype = choose_dtype(training.precision, device)
+        accelerate = accelerated(*networks, dtype=dtype, device=device, compiled=training.compile)
+        with learner.no_bar(), learner.no_logging(), accelerate:
             first_epoch = 0
             for number, cycle in enumerate(task.cycles):
                 if number >= callback.cycle:
@@ -168,16 +171,6 @@ def start_cycle(learner: Learner, cycle: Cycle) -> None:
     """Give a Learner the batches of a cycle, and freeze its frozen parts."""
     learner.dls = _Loaders(cycle.batches, learner.dls.valid, learner.dls.device)
     learner.freeze_to(GROUPS_PER_PART * cycle.frozen_parts)
-
-
-def _accelerated(learner: Learner, training: TrainingParams) -> AbstractContextManager[None]:
-    device = learner.dls.device
-    return accelerated(
-        *filter(None, (learner.model, getattr(learner.loss_func, "network", None))),
-        dtype=choose_dtype(training.precision, device),
-        device=device,
-        compiled=training.compile,
-    )
 
 
 def _optimizer(groups: Sequence[Any], lr: float, *, epsilon: float) -> OptimWrapper:

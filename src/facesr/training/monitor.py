@@ -146,7 +146,10 @@ class Monitor:
             self.step = self._saved_step = saved["step"]
             self._first, self.latest = saved["first"], saved["latest"]
             if self.processes.is_main:
-                self._restore_report(saved["curves"], saved["samples"])
+                self._curves.restore(saved["curves"])
+                for name in saved["samples"]:
+                    with atomic_write(self.report / SAMPLES / name) as part:
+                        shutil.copyfile(self._checkpoints.folder / SAMPLES / name, part)
             set_random_state(saved["random"][self.processes.rank])
         except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -242,12 +245,6 @@ class Monitor:
             "The same command goes on from here.",
             status=128 + number,
         )
-
-    def _restore_report(self, curves: Mapping[str, str], samples: Sequence[str]) -> None:
-        self._curves.restore(curves)
-        for name in samples:
-            with atomic_write(self.report / SAMPLES / name) as part:
-                shutil.copyfile(self._checkpoints.folder / SAMPLES / name, part)
 
     def _save(self, state: Mapping[str, Any]) -> None:
         random_states = self.processes.gather(random_state())

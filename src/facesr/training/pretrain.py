@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from facesr import images, metrics
 from facesr.config import RegressionParams
@@ -65,7 +65,7 @@ def regression_task(
         inputs=[*(folder for pair in folders for folder in pair), *filter(None, [init_from])],
         loss=ContentLoss(params.content).to(processes.device),
         metric="psnr",
-        measure=valid_psnr,
+        measure=lambda sr, hr: metrics.psnr(images.round_to_8bit(sr), hr).mean(),
         sample=lambda count: (restored_columns(network.module, valid, count=count), []),
         seed=seed,
         processes=processes,
@@ -82,11 +82,6 @@ def start_network(params: RegressionParams, *, scale: int, init_from: Path | Non
             f'{init_from} does not exist. Give init_from another file, or leave it "".'
         )
     return load_start(init_from, architecture)
-
-
-def valid_psnr(sr: Tensor, hr: Tensor) -> Tensor:
-    """Return the mean PSNR in dB of (N, 3, H, W) outputs, clamped as in a file."""
-    return metrics.psnr(images.round_to_8bit(sr), hr).mean()
 
 
 def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:

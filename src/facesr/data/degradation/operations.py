@@ -114,12 +114,8 @@ def pack_as_jpeg(image: Tensor, quality: int) -> Tensor:
 
 def _mirror(image: Tensor, radius: int) -> Tensor:
     # As SciPy's "reflect": the border pixel is repeated, and small images are mirrored again.
-    rows, columns = (
-        _mirrored_indices(length, radius).to(image.device) for length in image.shape[-2:]
-    )
-    return image[:, rows][:, :, columns]
-
-
-def _mirrored_indices(length: int, radius: int) -> Tensor:
-    positions = torch.arange(-radius, length + radius) % (2 * length)
-    return torch.minimum(positions, 2 * length - 1 - positions)
+    places = []
+    for length in image.shape[-2:]:
+        positions = torch.arange(-radius, length + radius) % (2 * length)
+        places.append(torch.minimum(positions, 2 * length - 1 - positions).to(image.device))
+    return image[:, places[0]][:, :, places[1]]
