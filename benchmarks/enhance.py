@@ -9,7 +9,7 @@ and float32 does.
 
 Every row is measured in processes of its own, whose largest resident set is the peak; importing
 PyTorch and encoding the result as JPEG are part of it. After `--seconds` the tiles of the large
-image go past the network: the time of all is told from those that were done and marked with ~,
+image go past the network: the time of all is extrapolated from those done and marked with ~,
 while the rest of the way, and with it the peak, is the true one.
 """
 
@@ -256,7 +256,7 @@ def _median(run: Callable[[], None]) -> float:
 
 
 def _timed_up_to(run: Callable[..., None], limits: list[_Limited], limit: float) -> Row:
-    """Seconds of the whole, as far as need be told from the tiles that were done in time."""
+    """Seconds of the whole, extrapolated from the tiles that were done in time."""
     start = _clock()
     for network in limits:
         network.end = start + limit
@@ -275,8 +275,8 @@ def _timed_up_to(run: Callable[..., None], limits: list[_Limited], limit: float)
     done, seconds = in_time
     if done == tiles:
         return {"photograph.seconds": end - start}
-    told = seconds / done * tiles + (end - last)
-    return {"photograph.seconds": told, "photograph.tiles": f"{done} of {tiles}"}
+    expected = seconds / done * tiles + (end - last)
+    return {"photograph.seconds": expected, "photograph.tiles": f"{done} of {tiles}"}
 
 
 if __name__ == "__main__":

@@ -46,14 +46,14 @@ class Gate:
         self,
         work: Callable[[], T],
         *,
-        tell: Callable[[int], None] = lambda _: None,
+        on_queue: Callable[[int], None] = lambda _: None,
         ticket: object = None,
     ) -> T:
         """Wait for a slot, work, and free the slot.
 
         Args:
-            tell: Called four times a second with the number of requests ahead. It may raise, which
-                gives the place up: a visitor left or pressed Cancel.
+            on_queue: Called four times a second with the number of requests ahead. It may raise,
+                which gives the place up: a visitor left or pressed Cancel.
             ticket: Place in the queue, from `enter`; None takes one.
 
         Raises:
@@ -61,12 +61,12 @@ class Gate:
         """
         ticket = ticket or self.enter()
         try:
-            self._wait(ticket, tell)
+            self._wait(ticket, on_queue)
             return work()
         finally:
             self.leave(ticket)
 
-    def _wait(self, ticket: object, tell: Callable[[int], None]) -> None:
+    def _wait(self, ticket: object, on_queue: Callable[[int], None]) -> None:
         end = time.monotonic() + self.timeout_seconds
         while True:
             with self._changed:
@@ -74,7 +74,7 @@ class Gate:
                 if ahead <= 0:
                     return
             # Outside the lock: it may draw, and it may raise.
-            tell(ahead)
+            on_queue(ahead)
             if time.monotonic() > end:
                 raise _busy()
             with self._changed:

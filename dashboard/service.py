@@ -111,7 +111,7 @@ def enhance(
     header = intake.check(data)
     plan(header, settings.size)
     enhanced = shared_gate().run(
-        lambda: _enhance(data, settings, on_progress), tell=on_queue, ticket=ticket
+        lambda: _enhance(data, settings, on_progress), on_queue=on_queue, ticket=ticket
     )
     return replace(enhanced, remark=" ".join(filter(None, (header.note, enhanced.remark))))
 

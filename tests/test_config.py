@@ -35,7 +35,7 @@ def save_recipes(tmp_path, change):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_profile_loads_and_bears_its_name(profile):
+def test_every_profile_loads_and_has_its_name(profile):
     assert load_profile(profile, ROOT).profile == profile
 
 

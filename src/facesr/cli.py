@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parsed.command(parsed)
         except BrokenPipeError:
             raise
-        # The system names the file; the place in our code would help nobody.
+        # The system names the file.
         except OSError as error:
             advice = " Check the path, its permissions and the disk." if error.filename else ""
             raise FaceSRError(f"{error}.{advice}") from error

@@ -96,7 +96,7 @@ def write_faces(root, digest=""):
     lock.write_text(text[:start] + "    outs:\n" + out + text[start + len("    outs:\n") :])
 
 
-def test_a_version_tells_its_images_decision_and_intervals(project):
+def test_a_version_shows_its_images_decision_and_intervals(project):
     found = lineage.describe(project, "1")
     assert found["version"] == 1
     assert found["aliases"] == []
@@ -186,7 +186,7 @@ def test_a_state_is_found_by_version_alias_run_and_experiment(project):
         ("'; DROP TABLE runs", "is no version, parent run or experiment"),
     ],
 )
-def test_an_unknown_name_is_told(project, name, message):
+def test_an_unknown_name_is_reported(project, name, message):
     with pytest.raises(RegistryError, match=message):
         read_record(project, name)
 
@@ -219,11 +219,11 @@ def test_lineage_of_an_image_and_the_removal_of_it_name_the_same_versions(
 ):
     monkeypatch.chdir(project)
     cli.main(["lineage", "--image", "2" * 64])
-    told = capsys.readouterr().out
-    assert told == "facesr/1 was trained with it (train)\nfacesr/2 was trained with it (train)\n"
+    output = capsys.readouterr().out
+    assert output == "facesr/1 was trained with it (train)\nfacesr/2 was trained with it (train)\n"
     removed = Entry("images/2.png", "train", "ffhq:2", "64", "2" * 64, "CC0-1.0")
     seen = versions_that_saw(project, entries=[removed])
-    assert "\n".join(as_lines(*seen)) + "\n" == told
+    assert "\n".join(as_lines(*seen)) + "\n" == output
     with pytest.raises(SystemExit):
         cli.main(["lineage", "--image", "2"])
     assert "fewer than 12 digits" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_without_a_registry_the_command_says_what_it_takes_instead(capsys, caplo
     assert images.read(Path("out/a.png")).shape == (3, 32, 32)
 
 
-def test_json_report_and_sheet_tell_of_every_image(capsys):
+def test_json_report_and_sheet_cover_every_image(capsys):
     write_images(Path("in"), ["a.png", "b.png"])
     Path("in/bad.png").write_text("no image")
     arguments = ("--json", "--report", "report.csv", "--sheet", "sheet.png")
@@ -113,7 +113,7 @@ def test_json_report_and_sheet_tell_of_every_image(capsys):
         assert sheet.size[1] > 2 * 512
 
 
-def test_an_image_goes_through_a_pipe():
+def test_an_image_passes_a_pipe():
     write_images(Path("in"), ["a.png"])
     data = Path("in/a.png").read_bytes()
     with start(
@@ -282,7 +282,7 @@ def test_half_a_line_of_a_killed_run_does_not_spoil_the_report():
     assert read_report() == {"a.png": "32x32", "b.png": "32x32"}
 
 
-def test_results_of_other_options_are_said_in_the_summary_and_kept(capsys):
+def test_results_of_other_options_are_reported_in_the_summary_and_kept(capsys):
     write_images(Path("in"), ["a.png", "b.png"])
     arguments = ("in", "-o", "out", "--model", "bicubic", "--scale")
     enhance(*arguments, 2)
@@ -301,7 +301,7 @@ def test_quiet_prints_nothing_but_what_goes_wrong(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_strength_that_the_model_does_not_have_is_said_once(capsys, caplog):
+def test_a_strength_that_the_model_does_not_have_is_reported_once(capsys, caplog):
     write_images(Path("in"), ["a.png", "b.png"])
     save_networks(Path("one.safetensors"), [network()])
     enhance("in", "-o", "out", "--model", "one.safetensors", "--strength", 0.5, status=1)

@@ -1,4 +1,4 @@
-"""A project without anything, a registry that answers as told, images of every kind."""
+"""A project without anything, a registry with given answers, images of every kind."""
 
 import io
 import random

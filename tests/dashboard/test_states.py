@@ -90,7 +90,7 @@ def test_a_version_without_any_alias_is_named_where_none_is_champion(page, regis
     assert "facesr v7 is registered and does not serve." in page().texts
 
 
-def test_an_unreachable_registry_is_told_and_the_last_good_model_serves(page, registry):
+def test_an_unreachable_registry_is_reported_and_the_last_good_model_serves(page, registry):
     registry.versions = {7: ("champion",)}
     shown = page()
     shown.enhance(("kid.png", PNG))
@@ -199,14 +199,14 @@ def test_while_the_first_model_loads_the_page_says_so(page, registry, monkeypatc
     assert not any("Loading" in text for text in said)
 
 
-def test_too_many_files_are_cut_and_told(page):
+def test_too_many_files_are_cut_and_reported(page):
     shown = page()
     shown.upload(*((f"{n}.png", image_bytes(seed=n)) for n in range(22)))
     assert "20 images at a time. The first 20 are used." in shown.texts
     assert "Enhance 20 images" in [b.label for b in shown.at.button]
 
 
-def test_the_sizes_are_told_before_anything_runs(page):
+def test_the_sizes_are_shown_before_anything_runs(page):
     shown = page()
     shown.upload(("kid.png", PNG))
     assert r"kid\.png: 48 x 40 → 512 x 427 px (10.7x larger)" in shown.texts
@@ -379,7 +379,7 @@ def test_two_visitors_never_see_each_others_images(page):
     assert other.at.session_state["work"].results == []
 
 
-def test_the_oldest_results_give_way_and_the_visitor_is_told(page, monkeypatch):
+def test_the_oldest_results_give_way_and_the_visitor_is_informed(page, monkeypatch):
     monkeypatch.setattr(session, "MAX_RESULTS", 2)
     shown = page()
     shown.enhance(*((f"{n}.png", image_bytes(seed=n)) for n in range(3)))

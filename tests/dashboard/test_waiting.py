@@ -16,13 +16,15 @@ class LeftError(Exception):
 
 
 def visitors(gate, count, release):
-    """Lets visitors queue one after the other; returns what each was told, and how each ended."""
-    told = [[] for _ in range(count)]
+    """Let visitors queue one after the other; return each one's positions, and how each ended."""
+    positions = [[] for _ in range(count)]
     ended = [""] * count
 
     def visit(number):
         try:
-            ended[number] = gate.run(lambda: release.wait(20) and "done", tell=told[number].append)
+            ended[number] = gate.run(
+                lambda: release.wait(20) and "done", on_queue=positions[number].append
+            )
         except RefusedError:
             ended[number] = "busy"
 
@@ -31,16 +33,16 @@ def visitors(gate, count, release):
         threads.append(threading.Thread(target=visit, args=(number,)))
         threads[-1].start()
         wait_until(lambda n=number: len(gate) > n or ended[n] == "busy")
-    return told, ended, threads
+    return positions, ended, threads
 
 
 def test_five_visitors_queue_in_their_order_and_the_rest_is_turned_away():
     gate, release = Gate(max_waiting=2), threading.Event()
-    told, ended, threads = visitors(gate, 5, release)
-    wait_until(lambda: bool(told[1]) and bool(told[2]))
-    assert told[0] == []
-    assert told[1][0] == 1
-    assert told[2][0] == 2
+    positions, ended, threads = visitors(gate, 5, release)
+    wait_until(lambda: bool(positions[1]) and bool(positions[2]))
+    assert positions[0] == []
+    assert positions[1][0] == 1
+    assert positions[2][0] == 2
     assert ended[3:] == ["busy", "busy"]
     release.set()
     for thread in threads:
@@ -57,7 +59,7 @@ def test_a_visitor_who_leaves_lets_the_next_move_up():
         raise LeftError
 
     with pytest.raises(LeftError):
-        gate.run(lambda: None, tell=leave)
+        gate.run(lambda: None, on_queue=leave)
     assert len(gate) == 1
     release.set()
     threads[0].join()

@@ -346,11 +346,11 @@ def test_a_copy_with_other_bytes_says_so_and_a_damaged_one_is_set_aside(tmp_path
     (target / f"{lossy:05d}.png").unlink()
     (target / f"{damaged:05d}.png").write_bytes(png(999, 160))
     entries, summary = run(tmp_path, server, "ffhq", target)
-    told = {
+    found = {
         index: json.loads(entries[f"ffhq:{index:05d}"].attributes).get("copy")
         for index in (same, lossy)
     }
-    assert told == {same: "other bytes, the same pixels", lossy: "lossy, 160 px"}
+    assert found == {same: "other bytes, the same pixels", lossy: "lossy, 160 px"}
     assert f"ffhq:{damaged:05d}" not in entries
     assert any("is damaged" in reason for reason in summary["set_aside_reasons"])
 

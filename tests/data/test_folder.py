@@ -114,7 +114,7 @@ def test_a_bad_file_is_set_aside_with_its_reason_and_the_others_are_taken(tmp_pa
     assert check_folder(tmp_path / "out" / "faces") == (6, [])
 
 
-def test_what_has_not_the_ending_of_an_image_is_set_aside_and_the_system_s_own_is_not(tmp_path):
+def test_what_has_not_the_ending_of_an_image_is_set_aside_and_the_systems_own_is_not(tmp_path):
     folder = put(tmp_path / "in")
     for name in ("IMG_1.HEIC", "raw.nef", "._a.jpg", ".DS_Store", "Thumbs.db"):
         (folder / name).write_bytes(b"\0")
@@ -186,7 +186,7 @@ def test_what_is_transparent_becomes_white(tmp_path):
     assert taken(folder, tmp_path, "clear.png").min() == 255
 
 
-def test_sixteen_bits_are_told_by_the_mode(tmp_path):
+def test_sixteen_bits_follow_from_the_mode(tmp_path):
     folder = put(tmp_path / "in")
     # All values below 256: by value, this would pass for 8 bits and be bright.
     Image.fromarray(np.full((40, 40), 200, np.uint16)).save(folder / "dark.png")
@@ -392,7 +392,7 @@ def test_small_images_are_enlarged_only_where_that_is_asked_for(tmp_path):
     assert json.loads((tmp_path / "report" / "summary.json").read_text())["enlarged"] == 6
 
 
-def test_nobody_is_in_two_splits_when_names_tell_who_it_is(tmp_path):
+def test_nobody_is_in_two_splits_when_names_identify_people(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     for person in range(8):
@@ -410,7 +410,7 @@ def test_nobody_is_in_two_splits_when_names_tell_who_it_is(tmp_path):
         run(folder, tmp_path, identity=r"^(person)")
 
 
-def test_a_manifest_tells_identity_licence_and_content(tmp_path):
+def test_a_manifest_gives_identity_licence_and_content(tmp_path):
     folder = put(tmp_path / "in")
     rows = ["file,subject,license,credit,sha256"]
     for i in range(6):

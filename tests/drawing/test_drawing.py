@@ -103,12 +103,12 @@ def test_the_description_is_that_of_the_person_who_is_drawn(monkeypatch):
     monkeypatch.setattr(portraits, "draw_person", draw_person)
     for index in range(1, 17, 2):
         draw(11, index, 32)
-        told = describe(11, index)
-        assert told["kind"] == "portrait"
-        assert told["hair"] == drawn[-1].style
-        assert told["beard"] == drawn[-1].beard
-        assert told["glasses"] == drawn[-1].has_glasses
-        assert told["skin"] == ("light", "medium", "dark")[int(3 * drawn[-1].darkness)]
+        described = describe(11, index)
+        assert described["kind"] == "portrait"
+        assert described["hair"] == drawn[-1].style
+        assert described["beard"] == drawn[-1].beard
+        assert described["glasses"] == drawn[-1].has_glasses
+        assert described["skin"] == ("light", "medium", "dark")[int(3 * drawn[-1].darkness)]
     assert len(drawn) == 8
     assert describe(11, 2) == {"kind": "dead leaves"}
 

@@ -156,14 +156,14 @@ def test_paths_that_make_no_sense_are_refused(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path):
     (tmp_path / "in").mkdir(mode=0o000)
     with pytest.raises(DataError, match="cannot be read"):
         plan([str(tmp_path / "in")], tmp_path / "out")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_bad_files_are_told_and_stop_no_other(tmp_path, workers):
+def test_bad_files_are_reported_and_stop_no_other(tmp_path, workers):
     write_images(tmp_path / "in", ["a.png", "b.png", "c.png"])
     whole = (tmp_path / "in" / "b.png").read_bytes()
     (tmp_path / "in" / "cut.png").write_bytes(whole[:60])
@@ -179,7 +179,7 @@ def test_bad_files_are_told_and_stop_no_other(tmp_path, workers):
     assert images.read(tmp_path / "out" / "a.png").shape == (3, 16, 16)
 
 
-def test_a_fault_of_ours_is_told_as_that_image_s_failure(tmp_path, monkeypatch):
+def test_an_internal_error_is_reported_as_that_images_failure(tmp_path, monkeypatch):
     write_images(tmp_path / "in", ["a.png", "b.png"])
     right = Enhancer.enhance_photo
 
@@ -205,7 +205,7 @@ def test_what_is_there_is_left_alone_unless_overwriting_is_asked_for(tmp_path):
     assert [outcome.status for outcome in again] == ["enhanced", "enhanced"]
 
 
-def test_a_result_that_cannot_be_written_is_told(tmp_path):
+def test_a_result_that_cannot_be_written_is_reported(tmp_path):
     write_images(tmp_path / "in", ["a.png"])
     (tmp_path / "file").touch()
     [outcome] = run([Job(tmp_path / "in" / "a.png", tmp_path / "file" / "a.png")])
@@ -239,7 +239,7 @@ def test_a_result_keeps_the_modification_time_of_its_image(tmp_path):
     assert (tmp_path / "b.png").stat().st_mtime == 1e9
 
 
-def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_said_to_be(tmp_path):
+def test_a_result_that_is_older_or_of_other_options_is_left_alone_and_reported(tmp_path):
     write_images(tmp_path, ["a.png"])
     job = Job(tmp_path / "a.png", tmp_path / "b.png")
     run([job])
@@ -283,7 +283,7 @@ def test_listening_no_longer_breaks_off_and_leaves_nothing_half_written(tmp_path
     assert len(list((tmp_path / "out").iterdir())) == 40
 
 
-def test_the_outcome_tells_brightness_and_clipping(tmp_path):
+def test_the_outcome_has_brightness_and_clipping(tmp_path):
     images.write(tmp_path / "white.png", torch.ones(3, 8, 8))
     images.write(tmp_path / "grey.png", torch.full((3, 8, 8), 0.5))
     jobs = [Job(tmp_path / f"{name}.png", tmp_path / f"{name}2.png") for name in ("white", "grey")]

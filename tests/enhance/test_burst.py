@@ -55,7 +55,7 @@ def test_shifts_are_found_to_a_tenth_of_a_pixel():
 def test_a_fused_burst_beats_the_enlarged_best_shot_by_two_decibels():
     shots, truth = shoot(SHIFTS)
     found = burst.register(shots, [str(index) for index in range(len(shots))])
-    # The truth lies where the first shot does; the shifts are told relative to it.
+    # The truth lies where the first shot does; the shifts are relative to it.
     base = found.shifts[0]
     shifts = [(down - base[0], right - base[1]) for down, right in found.shifts]
     fused = burst.fuse(shots, shifts, 2)

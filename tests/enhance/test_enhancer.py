@@ -212,14 +212,14 @@ def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
             result = enhancer.enhance(torch.from_numpy(form), EnhanceOptions(colour="none")).image
             result = torch.from_numpy(np.rot90(result, -turns, (-2, -1)).copy())
             forms.append(result.flip(-1) if mirrored else result)
-    told = []
+    progress = []
     result = enhancer.enhance(
         given,
         EnhanceOptions(colour="none", self_ensemble=True),
-        on_progress=lambda *counts: told.append(counts),
+        on_progress=lambda *counts: progress.append(counts),
     )
     assert torch.allclose(result.image, torch.stack(forms).mean(0), atol=1e-6)
-    assert told == [(number + 1, 8) for number in range(8)]
+    assert progress == [(number + 1, 8) for number in range(8)]
     turned = enhancer.enhance(
         torch.rot90(given, 1, (-2, -1)), EnhanceOptions(colour="none", self_ensemble=True)
     )
@@ -227,7 +227,7 @@ def test_a_self_ensemble_is_the_mean_over_the_forms_turned_back(enhancer):
 
 
 @pytest.mark.parametrize("device", ["quantum", "cuda"])
-def test_a_device_that_is_not_there_is_told(device):
+def test_a_device_that_is_not_there_is_reported(device):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this computer has one")
     with pytest.raises(ParamsError, match="Choose auto"):

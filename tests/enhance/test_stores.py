@@ -75,7 +75,7 @@ def test_addresses_that_make_no_sense_are_refused(tmp_path, name, output, error,
         plan([f"{tmp_path.as_uri()}/{name}"], parse(f"{tmp_path.as_uri()}/{output}"))
 
 
-def test_an_address_of_no_known_store_is_told():
+def test_an_address_of_no_known_store_is_reported():
     with pytest.raises(DataError, match="gopher://host/a cannot be reached"):
         plan(["gopher://host/a"], Path("out"))
 

@@ -103,7 +103,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(caplog):
     assert sum(max(shape[-2:]) > 70 for shape in network.shapes) == 3
 
 
-def test_memory_that_suffices_for_no_tile_is_told():
+def test_memory_that_suffices_for_no_tile_is_reported():
     tiler = Tiler([Copy(fails=lambda shape: True)], CPU)
     with pytest.raises(DataError, match="does not suffice for a tile of"):
         tiler.run(textured(), (300, 420))

@@ -183,16 +183,18 @@ def test_flicker_of_the_model_is_held_down_and_a_cut_is_not():
         ("none.mp4", "does"),
     ],
 )
-def test_what_is_no_video_is_told_in_one_line_and_leaves_nothing(tmp_path, capsys, name, message):
+def test_what_is_no_video_is_reported_in_one_line_and_leaves_nothing(
+    tmp_path, capsys, name, message
+):
     write_clip(tmp_path / "sound.mp4", has_video=False)
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(SystemExit):
         cli.main(
             ["enhance", str(tmp_path / name), "-o", str(tmp_path / "out.mp4"), "--model", "bicubic"]
         )
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Traceback" not in output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sound.mp4", "text.mp4"]
 
 
@@ -228,9 +230,9 @@ def test_videos_and_images_of_a_folder_are_enhanced_one_by_one(tmp_path, capsys)
     (source / "d.ts").write_text("no video")
     with pytest.raises(SystemExit):
         cli.main(["enhance", str(source), "-o", str(target), "--scale", "2", "--model", "bicubic"])
-    told = capsys.readouterr()
-    assert "3 enhanced, 0 there already, 1 failed" in told.out
-    assert "d.ts is damaged or no video" in told.err
+    output = capsys.readouterr()
+    assert "3 enhanced, 0 there already, 1 failed" in output.out
+    assert "d.ts is damaged or no video" in output.err
     assert sorted(path.name for path in target.iterdir()) == ["a.mp4", "b.avi.mkv", "c.png"]
     assert len(decode(target / "b.avi.mkv")[0]) == 2
 

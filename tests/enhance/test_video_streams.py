@@ -211,7 +211,7 @@ def test_mp4_takes_several_text_subtitles_and_chapters_of_matroska(tmp_path):
     assert texts(tmp_path / "again.mkv") == ["hello in eng", "hello in fre"]
 
 
-def test_what_the_container_cannot_hold_is_said(tmp_path):
+def test_what_the_container_cannot_hold_is_reported(tmp_path):
     source = tmp_path / "film.mkv"
     write_film(source, attachment=True)
     (note,) = enhance(source, tmp_path / "out.mp4").notes
@@ -267,7 +267,7 @@ def test_a_cover_is_kept_and_the_film_is_enhanced(tmp_path, cover, suffix):
         assert sum(1 for _ in container.decode(film)) == FRAMES
 
 
-def test_a_cover_in_mp4_becomes_one_in_matroska_and_its_loss_in_mov_is_said(tmp_path):
+def test_a_cover_in_mp4_becomes_one_in_matroska_and_its_loss_in_mov_is_reported(tmp_path):
     source, target = tmp_path / "film.mp4", tmp_path / "out.mkv"
     write_film(source, cover="tag")
     assert enhance(source, target).notes == ()
@@ -324,7 +324,7 @@ def test_a_recording_whose_clock_starts_late_lasts_as_long_as_before(tmp_path, n
     assert synced == pytest.approx(sync, abs=0.03)
 
 
-def test_damage_that_a_recording_shows_is_said(tmp_path):
+def test_damage_that_a_recording_shows_is_reported(tmp_path):
     source = tmp_path / "film.ts"
     write_film(source, frames=50)
     content = source.read_bytes()
@@ -359,7 +359,7 @@ def test_frames_of_varying_length_keep_them_to_the_last(tmp_path):
     assert seconds(target) == pytest.approx(seconds(source), abs=0.002)
 
 
-def test_the_tags_of_a_phone_are_kept_and_the_loss_of_others_is_said(tmp_path):
+def test_the_tags_of_a_phone_are_kept_and_the_loss_of_others_is_reported(tmp_path):
     source, target = tmp_path / "film.mov", tmp_path / "out.mov"
     tags = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.location.ISO6709": "+48+11/"}
     with pytest.MonkeyPatch.context() as patch:

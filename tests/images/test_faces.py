@@ -155,7 +155,7 @@ def test_on_request_the_networks_enlarge_the_rest_too():
     assert after.colour.min() > 0.999
 
 
-def test_without_a_face_the_whole_image_is_enhanced_and_that_is_said():
+def test_without_a_face_the_whole_image_is_enhanced_and_that_is_reported():
     after, _ = enhance(waves(100, 120), "only")
     assert after.colour.min() > 0.999
     assert after.notes == ("no face was found: the whole image is enhanced",)

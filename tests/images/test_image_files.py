@@ -290,7 +290,7 @@ def test_gamma_counts_only_where_nothing_better_and_no_nonsense_stands(chunks):
     [(b"cICP", b"\x09\x10\0\x01"), (b"cICP", b"\x09\x12\0\x01"), (b"mDCV", bytes(24))]
     + [(b"cLLi", bytes(8))],
 )
-def test_hdr_of_a_png_is_lost_and_said(chunk):
+def test_hdr_of_a_png_is_lost_and_reported(chunk):
     assert any("HDR" in note for note in photos.read(png_of(drawn(16, 3), chunk)).notes)
 
 
@@ -298,7 +298,7 @@ def test_hdr_of_a_png_is_lost_and_said(chunk):
 @pytest.mark.parametrize(
     "rational", [(0, 0), (1, 0), (0, 1), (1, 4_000_000), (4_000_000_000, 1)], ids=str
 )
-def test_a_resolution_that_is_no_number_is_left_out_and_said(rational, file_format):
+def test_a_resolution_that_is_no_number_is_left_out_and_reported(rational, file_format):
     data = bytearray(tiff_of(drawn(8, 3), "rgb", resolution=(Fraction(72), Fraction(72))))
     for tag in (282, 283):
         place = data.index(struct.pack("<HHI", tag, 5, 1))
@@ -319,7 +319,7 @@ def test_a_preview_alone_is_read_and_called_so():
     assert any("preview" in note for note in photo.notes)
 
 
-def test_no_resolution_is_made_up_and_pixels_that_are_not_square_are_said():
+def test_no_resolution_is_made_up_and_pixels_that_are_not_square_are_reported():
     data, _ = bilevel_or_nibbles(4, 1)
     assert photos.read(data).dpi is None
     square, wide = (

@@ -104,7 +104,7 @@ CONTAINER = """<Container:Directory xmlns:Container="http://ns.google.com/photos
     ids=["adobe", "behind", "apple", "iso"],
 )
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_the_loss_of_a_gain_map_is_said_and_nothing_claims_it(data, file_format):
+def test_the_loss_of_a_gain_map_is_reported_and_nothing_claims_it(data, file_format):
     photo = photos.read(data)
     assert any("HDR" in note and "gain map" in note for note in photo.notes)
     result = photos.encode(photo, file_format=file_format)
@@ -128,7 +128,7 @@ def test_owner_and_serial_numbers_go_with_the_place(file_format, keep_gps):
         assert (personal in result) == keep_gps
 
 
-def test_exif_that_a_jpeg_does_not_hold_is_left_out_and_said():
+def test_exif_that_a_jpeg_does_not_hold_is_left_out_and_reported():
     exif = Image.Exif()
     exif[0x010E] = "x" * 70_000
     photo = photos.read(encoded("PNG", exif=exif))

@@ -247,7 +247,7 @@ def test_16_bit_colours_that_were_multiplied_by_alpha_are_divided_again():
     assert np.abs(values - pixels).max() <= 1
 
 
-def test_printing_colours_of_16_bits_are_said_to_be_read_as_8():
+def test_printing_colours_of_16_bits_are_reported_to_be_read_as_8():
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, deep_pixels(4), photometric="separated")
     photo = photos.read(buffer.getvalue())
@@ -289,7 +289,7 @@ def test_a_profile_that_does_not_fit_16_bit_colour_is_left_out(profile):
 
 
 @pytest.mark.parametrize(("file_format", "channels"), DEEP)
-def test_damage_to_a_16_bit_file_is_told(file_format, channels):
+def test_damage_to_a_16_bit_file_is_reported(file_format, channels):
     data = deep_file(deep_pixels(channels), file_format)
     with pytest.raises(DataError, match="damaged"):
         photos.read(data[: len(data) * 2 // 3] if file_format == "png" else data[:-40])
@@ -348,7 +348,7 @@ def test_xmp_and_iptc_are_kept_but_for_the_place_and_what_is_stale(file_format, 
 
 
 @pytest.mark.parametrize("packet", [b"<x:xmpmeta", b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"])
-def test_xmp_that_cannot_be_read_is_left_out_and_said_so(packet):
+def test_xmp_that_cannot_be_read_is_left_out_and_reported(packet):
     photo = photos.read(saved(drawn(), "WEBP", xmp=packet))
     assert "XMP metadata cannot be read" in photo.notes[0]
     assert "xmp" not in reopened(encode(photo)).info
@@ -391,7 +391,7 @@ def test_transparency_is_laid_on_white_where_the_format_has_none():
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_the_first_image_of_several_is_taken_and_said_so(file_format):
+def test_the_first_image_of_several_is_taken_and_reported(file_format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     photo = photos.read(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
     assert "only the first image is taken" in photo.notes[0]
@@ -409,14 +409,14 @@ def test_a_large_image_is_refused_before_it_is_decoded():
 
 
 @pytest.mark.parametrize("cut", [10, 60, 200])
-def test_a_damaged_file_is_told(cut):
+def test_a_damaged_file_is_reported(cut):
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))
     with pytest.raises(DataError, match="not an image|damaged"):
         photos.read(saved(noise, "JPEG")[:cut])
 
 
-def test_an_image_too_large_for_its_format_is_told():
+def test_an_image_too_large_for_its_format_is_reported():
     with pytest.raises(DataError, match="cannot be written as webp .* such as png"):
         encode(Photo(torch.zeros(3, 2, 17000)), file_format="webp")
 

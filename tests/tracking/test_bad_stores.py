@@ -1,4 +1,4 @@
-"""A store that cannot be used is told in one line, and keeps what it had."""
+"""A store that cannot be used is reported in one line, and keeps what it had."""
 
 import datetime
 import errno
@@ -56,7 +56,7 @@ def held(root):
     )
 
 
-def told(action, root):
+def error_of(action, root):
     with pytest.raises(RegistryError) as caught:
         action(root)
     message = str(caught.value)
@@ -77,7 +77,7 @@ def completed(root):
         (errno.EROFS, "Give yourself the right to write there and run: dvc repro"),
     ],
 )
-def test_files_that_cannot_be_written_are_told(trained_again, monkeypatch, code, advice):
+def test_files_that_cannot_be_written_are_reported(trained_again, monkeypatch, code, advice):
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     before = held(trained_again)
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_written_are_told(trained_again, monkeypatch, code,
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalArtifactRepository, "log_artifacts", refuse)
-        message = told(publish_project, trained_again)
+        message = error_of(publish_project, trained_again)
 
     assert os.strerror(code) in message
     assert message.endswith(advice)
@@ -95,7 +95,7 @@ def test_files_that_cannot_be_written_are_told(trained_again, monkeypatch, code,
     completed(trained_again)
 
 
-def test_a_database_that_cannot_grow_is_told(trained_again, capfd):
+def test_a_database_that_cannot_grow_is_reported(trained_again, capfd):
     from sqlalchemy import event
     from sqlalchemy.pool import Pool
 
@@ -107,7 +107,7 @@ def test_a_database_that_cannot_grow_is_told(trained_again, capfd):
 
     event.listen(Pool, "checkout", fill)
     try:
-        message = told(publish_project, trained_again)
+        message = error_of(publish_project, trained_again)
     finally:
         event.remove(Pool, "checkout", fill)
 
@@ -116,13 +116,13 @@ def test_a_database_that_cannot_grow_is_told(trained_again, capfd):
     assert held(trained_again) == before
 
 
-def test_a_database_that_is_read_only_is_told(trained_again, monkeypatch, capfd):
+def test_a_database_that_is_read_only_is_reported(trained_again, monkeypatch, capfd):
     before = held(trained_again)
     with monkeypatch.context() as patch:
         patch.setenv(
             "MLFLOW_TRACKING_URI", f"sqlite:///file:{trained_again}/mlflow.db?mode=ro&uri=true"
         )
-        message = told(publish_project, trained_again)
+        message = error_of(publish_project, trained_again)
 
     assert "the database cannot be written to" in message
     assert message.endswith("Give yourself the right to write there and run: dvc repro")
@@ -160,11 +160,11 @@ def refusing():
 
 
 @pytest.mark.parametrize("action", [publish_project, tracking.champion, tracking.list_versions])
-def test_a_wrong_password_is_told(project, refusing, monkeypatch, action):
+def test_a_wrong_password_is_reported(project, refusing, monkeypatch, action):
     monkeypatch.setenv(
         "MLFLOW_TRACKING_URI", f"http://anna:hunter2@127.0.0.1:{refusing.server_port}"
     )
-    message = told(action, project)
+    message = error_of(action, project)
 
     assert message.endswith(
         "Check user name and password: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
@@ -173,12 +173,12 @@ def test_a_wrong_password_is_told(project, refusing, monkeypatch, action):
     assert set(Refusing.methods) == {"GET"}
 
 
-def test_a_certificate_of_nobody_is_told(project, refusing, tmp_path, monkeypatch):
+def test_an_unknown_certificate_is_reported(project, refusing, tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path / "server.pem"))
     refusing.socket = context.wrap_socket(refusing.socket, server_side=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://127.0.0.1:{refusing.server_port}")
-    message = told(publish_project, project)
+    message = error_of(publish_project, project)
 
     assert "certificate" in message
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in message

@@ -261,7 +261,7 @@ def test_a_pulled_experiment_has_its_name_though_its_state_was_known_before(publ
         git(published, "update-ref", "-d", history.experiments(published)[0].ref)
 
 
-def test_without_git_the_present_state_comes_back_and_it_is_said(lost, caplog):
+def test_without_git_the_present_state_comes_back_and_it_is_reported(lost, caplog):
     shutil.rmtree(lost / ".git")
     with caplog.at_level("INFO"):
         again = publish_project(lost)

@@ -256,7 +256,7 @@ def test_a_server_killed_twice_during_publish_holds_everything_after_the_next_ru
     assert json.loads(answer.splitlines()[-1]) == [[24, 24], ""]
 
 
-def test_a_wrong_password_of_the_database_is_told_in_one_line_without_it(
+def test_a_wrong_password_of_the_database_is_reported_in_one_line_without_it(
     project: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.database.replace("hunter2", "hunter3"))

@@ -803,7 +803,7 @@ def test_a_missing_version_names_the_next_command(published_project: Path, tmp_p
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_lost_weights_are_told_and_registered_again_once_their_version_is_deleted(
+def test_lost_weights_are_reported_and_registered_again_once_their_version_is_deleted(
     project: Path,
 ) -> None:
     from mlflow import MlflowClient
@@ -820,7 +820,7 @@ def test_lost_weights_are_told_and_registered_again_once_their_version_is_delete
     assert download(project, "facesr@champion").is_file()
 
 
-def test_missing_or_damaged_files_are_told(project: Path) -> None:
+def test_missing_or_damaged_files_are_reported(project: Path) -> None:
     (project / "reports/metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"metrics\.json is damaged .* Run: dvc repro"):
         publish_project(project)
@@ -829,7 +829,7 @@ def test_missing_or_damaged_files_are_told(project: Path) -> None:
         publish_project(project)
 
 
-def test_a_server_that_does_not_answer_is_told_within_seconds(
+def test_a_server_that_does_not_answer_is_reported_within_seconds(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as probe:
@@ -847,7 +847,7 @@ def test_a_server_that_does_not_answer_is_told_within_seconds(
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
 
 
-def test_a_server_that_accepts_and_stays_silent_is_told_within_seconds(
+def test_a_server_that_accepts_and_stays_silent_is_reported_within_seconds(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as silent:

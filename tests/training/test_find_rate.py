@@ -25,7 +25,7 @@ def test_a_search_draws_its_image(stage, trained, tmp_path, monkeypatch, capsys)
     assert "8 steps are too few to go by that" in said
 
 
-def test_rates_grow_by_a_constant_factor_and_a_wild_one_ends_the_search(trained):
+def test_rates_grow_by_a_constant_factor_and_divergence_ends_the_search(trained):
     params = load_params(trained / "params.yaml")
     task = regression_task(
         params.train_generator,

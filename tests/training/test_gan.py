@@ -153,7 +153,7 @@ def test_freezing_ends_with_the_block_and_spares_what_was_frozen(nets):
     assert [n for n, p in generator.named_parameters() if not p.requires_grad] == ["layers.3.bias"]
 
 
-def test_the_critic_learns_to_tell_the_two_apart(nets, batch):
+def test_the_critic_learns_to_distinguish_the_two(nets, batch):
     generator, critic = nets
     optimizer = optimizers(*nets)[1]
     first = one_critic_step(generator, critic, optimizer, *batch)

@@ -271,7 +271,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(proje
     assert all(t.isfinite().all() for t in saved["training"]["network"].values())
 
 
-def test_an_exploding_loss_stops(project, monkeypatch):
+def test_a_diverging_loss_stops(project, monkeypatch):
     calls = 0
 
     def exploding(sr, hr):
@@ -404,7 +404,7 @@ def test_images_that_were_written_without_digests_have_the_same_key(tmp_path):
     assert key == key_of({}, [tmp_path / "at once"])
 
 
-def test_the_generators_images_tell_the_next_training_what_they_are(trained, unreadable):
+def test_the_generators_images_bring_their_digests_to_the_next_training(trained, unreadable):
     for split in ("train", "valid"):
         (array,) = (trained / "data/generated/generator" / split).glob("*.npy")
         assert len(packs.fingerprint(array)) == 16 * len(packs.read_stems(array.parent))

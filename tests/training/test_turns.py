@@ -80,7 +80,7 @@ def test_four_parts_have_the_gradient_of_the_whole_batch(form, side, critic):
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("form", ["vanilla", "relativistic"])
-def test_a_batch_halved_for_want_of_memory_has_the_gradient_of_the_whole(form, side, monkeypatch):
+def test_a_batch_halved_for_lack_of_memory_has_the_gradient_of_the_whole(form, side, monkeypatch):
     expected = step(turns(form), side)
     halved = turns(form)
     judge = halved.critic.forward_with_features

@@ -60,7 +60,7 @@ def _burst(parsed: argparse.Namespace) -> None:
     if parsed.output.exists() and not parsed.force:
         raise ParamsError(f"{parsed.output} is there already. Name another file, or give --force.")
     if parsed.quality and photos.FORMATS[parsed.output.suffix.lower()] in ("png", "tiff"):
-        raise ParamsError("--quality: PNG and TIFF lose nothing. Leave it away.")
+        raise ParamsError("--quality: PNG and TIFF lose nothing. Remove it.")
     for path in parsed.frames:
         if path.exists() and not path.is_file():
             raise ParamsError(f"{path} is not a file. Name the shots one by one.")

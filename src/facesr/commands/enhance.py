@@ -177,7 +177,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
     written = {job.target.suffix.lower() for job in jobs} or {output.suffix.lower()}
     is_lossless = parsed.format in ("png", "tiff") or written <= {".png", ".tif", ".tiff"}
     if parsed.quality and is_lossless:
-        raise ParamsError("--quality: PNG and TIFF lose nothing. Leave it away.")
+        raise ParamsError("--quality: PNG and TIFF lose nothing. Remove it.")
     enhancer = choice.load(
         parsed.model, root=Path.cwd(), device=parsed.device, precision=parsed.precision
     )
@@ -195,7 +195,7 @@ def _refuse_idle_options(parsed: argparse.Namespace) -> None:
     def refuse(options: Sequence[str], reason: str) -> None:
         given = [f"--{option.replace('_', '-')}" for option in options if getattr(parsed, option)]
         if given:
-            raise ParamsError(f"{', '.join(given)}: {reason}. Leave it away.")
+            raise ParamsError(f"{', '.join(given)}: {reason}. Remove it.")
 
     if PIPE in parsed.inputs:
         refuse(("ray", "sheet", "report", "json", "jobs"), "of no effect for one image from a pipe")

@@ -12,7 +12,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "lineage",
         help="show where a registered model comes from",
         description=(
-            "Tells code revision, parameters, images with their licences, environment and "
+            "Prints code revision, parameters, images with their licences, environment and "
             "measurement of a version, and the commands that make it again."
         ),
     )

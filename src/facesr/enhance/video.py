@@ -160,8 +160,8 @@ def enhance_video(
     identity = f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns} {key}"
     mark = hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]
     options = {"keep_metadata": keep_metadata, "keep_gps": keep_gps}
-    tell = on_progress or (lambda done, total: None)
-    with _claimed(target, lambda: tell(0, 1)) as has_waited:
+    report = on_progress or (lambda done, total: None)
+    with _claimed(target, lambda: report(0, 1)) as has_waited:
         if has_waited and target.exists() and not overwrite:
             return None
         folder = _hidden(target, f"parts-{mark}")
@@ -170,7 +170,7 @@ def enhance_video(
                 found = survey(av, container, source)
                 notes = check_fits(av, container, found, target, **options)
             folder.mkdir(exist_ok=True)
-            count = _write_segments(av, source, found, folder, enhance, tell)
+            count = _write_segments(av, source, found, folder, enhance, report)
             with atomic_write(target) as temporary:
                 notes += _join(av, source, found, folder, temporary, target, software, options)
                 os.utime(temporary, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
@@ -208,7 +208,7 @@ def _write_segments(
     colour = SteadyColour()
     count = 0
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         on_progress(count + done, max(found.frames, count + done))
 
     with open_video(av, source) as container:
@@ -235,11 +235,11 @@ def _write_segments(
                     av.open(str(temporary), "w", "nut") as output,
                 ):
                     batch = chain([first], rest)
-                    done = _encode(output, stream, found, batch, enhance, colour, tell)
+                    done = _encode(output, stream, found, batch, enhance, colour, report)
                 with atomic_write(state) as temporary:
                     temporary.write_text(json.dumps({"frames": done, "shift": colour.shift}))
             count += done
-            tell(0)
+            report(0)
             if done < SEGMENT_FRAMES:
                 break
     if not count:
@@ -258,7 +258,7 @@ def _encode(
     frames: "Iterator[VideoFrame]",
     enhance: Enhance,
     colour: SteadyColour,
-    tell: Callable[[int], None],
+    report: Callable[[int], None],
 ) -> int:
     encoder: VideoStream | None = None
     shape = stream.sample_aspect_ratio
@@ -280,7 +280,7 @@ def _encode(
             context.colorspace = context.color_primaries = context.color_trc = _BT709
         for packet in encoder.encode(_to_frame(enhanced[:, :height, :width], frame, found)):
             output.mux(packet)
-        tell(done)
+        report(done)
     if encoder is not None:
         for packet in encoder.encode(None):
             output.mux(packet)

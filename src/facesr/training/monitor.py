@@ -74,7 +74,7 @@ class Monitor:
         self.latest: dict[str, float] = {}
         self._curves = CurveLog(report, goals or {})
         if processes.is_main:
-            # Tells who reads the report which training it is of.
+            # Shows which training the report is of.
             write_json(report / "training.json", {"key": key})
         self.total_steps = total_steps
         self.report_every = report_every

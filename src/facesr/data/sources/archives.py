@@ -89,7 +89,7 @@ def members(archive: Path, scratch: Path) -> Iterator[Member]:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{archive} cannot be unpacked to {scratch} ({error.strerror or error}). Mend that, or "
+            f"{archive} cannot be unpacked to {scratch} ({error.strerror or error}). Fix that, or "
             "unpack it yourself and name the folder (path) in params.yaml."
         ) from error
 

@@ -135,7 +135,7 @@ def _read_manifest(root: Path) -> dict[str, dict[str, str]]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a table in UTF-8 ({error}). Mend or remove it.") from error
+        raise DataError(f"{path} is not a table in UTF-8 ({error}). Fix or remove it.") from error
     names = {
         meaning: next((name for name in called if rows and name in rows[0]), "")
         for meaning, called in COLUMNS.items()
