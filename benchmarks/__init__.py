@@ -1,1 +1,1 @@
-"""Measurements of time and memory; `make bench-...` runs them. They are no tests."""
+"""Benchmarks of time and memory, run by `make bench-...`."""

@@ -1,4 +1,4 @@
-"""How fast images become training data: decode, degrade, pack.
+"""Speed of decoding, degrading and packing images.
 
 Run: make bench-data, on an idle computer. Everything is drawn by program in a temporary folder.
 Rates are images per second, the median of several rounds. `--faces` makes a shorter run.
@@ -44,7 +44,7 @@ DRAWN = 8
 
 
 def main() -> None:
-    """Measures and prints Markdown."""
+    """Measure and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=int, default=512, help=f"of {SIDE} px for the scaling")
     parsed = parser.parse_args()

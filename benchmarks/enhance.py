@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _ask(parsed: argparse.Namespace, method: str, precision: str, image: str) -> Row:
-    """Measures in a process of its own."""
+    """Measure in a process of its own."""
     answer = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.enhance"),

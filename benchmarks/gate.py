@@ -1,4 +1,4 @@
-"""How often the gate promotes by luck: twenty versions of equal quality challenge one another.
+"""How often the gate promotes by luck, among twenty versions of equal quality.
 
 The starter serves first. Each version differs from it image by image by noise alone, and a version
 that passes is what the next one must beat. Prints how often any of the twenty passes, for margins

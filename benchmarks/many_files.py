@@ -1,4 +1,4 @@
-"""What ten thousand and seventy thousand files cost, from a folder to packs and in DVC.
+"""Cost of ten thousand and seventy thousand files, from a folder to packs and in DVC.
 
 Run: make bench-data, on an idle computer. Each part runs in a process of its own, whose memory is
 its own. `--files` and `--dvc-files` make a shorter run.
@@ -28,7 +28,7 @@ from facesr.reports import markdown_table
 
 
 def main() -> None:
-    """Measures and prints Markdown."""
+    """Measure and print Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=10_000, help="of the run end to end")
     parser.add_argument("--dvc-files", type=int, nargs="*", default=[1_600, 70_000])

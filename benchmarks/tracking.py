@@ -1,4 +1,4 @@
-"""What the projection into MLflow costs: seconds per `dvc repro` without changes, bytes per run.
+"""Cost of the projection into MLflow: seconds per `dvc repro` without changes, bytes per run.
 
 Run: make bench-tracking. It trains the smoke profile of the last commit in a temporary clone.
 """
@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Measures and prints Markdown."""
+    """Measure and print Markdown."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", ".", clone], check=True)

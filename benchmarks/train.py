@@ -50,7 +50,7 @@ WARM_UP = 2  # steps
 
 
 class Clock:
-    """Hands batches on and measures the time between them; ends after `seconds`."""
+    """Iterator that measures the time between batches and ends after `seconds`."""
 
     def __init__(
         self, batches: Any, *, batch_size: int, seconds: float, device: torch.device
@@ -150,7 +150,7 @@ class Measured(NamedTuple):
 
 
 def _alone(measure: Callable[..., Clock], *arguments: Any) -> Measured:
-    """Measures in a process of its own, so that its peak of memory is nobody else's."""
+    """Measure in a process of its own, so that its peak of memory is nobody else's."""
     context = multiprocessing.get_context("spawn")
     # Not a daemon's pool: the data loaders start processes as well.
     with ProcessPoolExecutor(1, mp_context=context) as pool:

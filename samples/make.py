@@ -1,4 +1,4 @@
-"""Makes samples/london from the faces of 512 px that it was cut from.
+"""Make samples/london from the faces of 512 px that it was cut from.
 
     python samples/make.py FOLDER
 

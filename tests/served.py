@@ -40,7 +40,7 @@ FLAGS = [
 
 
 def register(project: Path, number: int) -> None:
-    """Adds a version with a tiny network to the project's own MLflow store."""
+    """Add a version with a tiny network to the project's own MLflow store."""
     client, experiment = store.connect(project, create=True)
     folder = project / "mlruns" / f"version{number}"
     weights = folder / "artifacts" / tracking.WEIGHTS
@@ -61,7 +61,7 @@ def register(project: Path, number: int) -> None:
 
 
 def make_champion(project: Path, number: int) -> None:
-    """Moves the alias."""
+    """Move the alias."""
     client, _ = store.connect(project, create=False)
     client.set_registered_model_alias(tracking.MODEL, tracking.CHAMPION, str(number))
 
@@ -70,7 +70,7 @@ def make_champion(project: Path, number: int) -> None:
 def serve(
     project: Path, *, log: Path | None = None, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Runs the server in a project; gives its address and process."""
+    """Run the server in a project; return its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

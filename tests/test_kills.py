@@ -32,7 +32,7 @@ def start(project, stage):
 
 
 def kill_in_training(project, stage, rng):
-    """Kills the group at a random moment after it has taken up the training; tells whether it hit.
+    """Kill the group at a random moment after it has taken up the training; return whether it hit.
 
     A checkpoint is saved after every step, so that a file newer than the start is a step of this
     process.

@@ -1,4 +1,4 @@
-"""Imports go one way: a module may use only what stands in an earlier layer."""
+"""A module imports only from earlier layers."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What make says before it installs gigabytes."""
+"""Messages of make before it installs gigabytes."""
 
 import shutil
 import subprocess

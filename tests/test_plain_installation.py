@@ -1,4 +1,4 @@
-"""What `pip install facesr` without extras can do: enhance with the starter."""
+"""`pip install facesr` without extras enhances with the starter."""
 
 import os
 import re

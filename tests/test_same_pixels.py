@@ -1,4 +1,4 @@
-"""What is measured is what is served: all ways to a result give the same pixels."""
+"""All ways to a result give the same pixels, so that measurements hold for users."""
 
 import io
 

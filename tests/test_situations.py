@@ -1,4 +1,4 @@
-"""What MLflow holds after all that can happen to a pipeline, one situation after the other."""
+"""Content of MLflow after all events of a pipeline, one after the other."""
 
 import re
 import shutil

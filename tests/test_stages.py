@@ -62,12 +62,12 @@ class Project:
         return output
 
     def repro(self, target: str = "") -> set[str]:
-        """Runs the pipeline, or it up to one stage, and gives the stages that ran."""
+        """Run the pipeline, or it up to one stage, and return the stages that ran."""
         output = self.run(sys.executable, "-m", "dvc", "repro", *filter(None, [target]))
         return set(re.findall(r"Running stage '(\w+)'", output))
 
     def queue(self, name: str, *changes: str, jobs: int) -> str:
-        """Runs DVC's grid of changes as experiments NAME-1, NAME-2 and so on."""
+        """Run DVC's grid of changes as experiments NAME-1, NAME-2 and so on."""
         dvc_exp_run = (sys.executable, "-m", "dvc", "exp", "run")
         sets = [part for change in changes for part in ("-S", change)]
         self.run(*dvc_exp_run, "--queue", "--name", name, *sets)

@@ -41,7 +41,7 @@ LABELS = {
 
 
 class EvaluationSet(NamedTuple):
-    """Where the images of an evaluation set lie."""
+    """Folders of an evaluation set."""
 
     pairs: Path
     images: Path

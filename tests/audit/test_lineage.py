@@ -71,7 +71,7 @@ def project(tmp_path_factory, migrated_database, networks):
 
 
 def write_faces(root, digest=""):
-    """Writes the manifest; another data seed gives other files, of the same origin."""
+    """Write the manifest; another data seed gives other files, of the same origin."""
     licences = ["CC-BY-NC-4.0", "CC-BY-NC-4.0", "CC0-1.0", "CC0-1.0"]
     entries = [
         Entry(

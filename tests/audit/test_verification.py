@@ -63,7 +63,7 @@ def start(tmp_path_factory, migrated_database, networks):
 
 @pytest.fixture
 def publish(start, tmp_path, monkeypatch):
-    """Evaluates and publishes a copy of the project."""
+    """Evaluate and publish a copy of the project."""
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

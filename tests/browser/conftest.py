@@ -51,7 +51,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page as a new visitor; afterwards no visitor may have seen a fault."""
+    """Open a page as a new visitor; afterwards no visitor may have seen a fault."""
     faults: list[str] = []
     contexts = []
 

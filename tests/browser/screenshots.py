@@ -17,7 +17,7 @@ MAX_BYTES = 500_000
 
 
 def enhance_examples(page: Page) -> None:
-    """Brings the page to a result."""
+    """Bring the page to a result."""
     page.get_by_role("heading", name="Enhance a face image").wait_for()
     # The test image's quality appears once the registry has answered.
     page.get_by_text("champion").first.wait_for()
@@ -30,7 +30,7 @@ def enhance_examples(page: Page) -> None:
 
 
 def save(page: Page, path: Path, *, full: bool = True) -> None:
-    """Writes an image of the page, small enough for a repository."""
+    """Write an image of the page, small enough for a repository."""
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=full)
     with Image.open(path) as shot:
@@ -40,7 +40,7 @@ def save(page: Page, path: Path, *, full: bool = True) -> None:
 
 
 def main() -> None:
-    """Draws every image."""
+    """Draw every image."""
     project, folder = Path(sys.argv[1]), Path(sys.argv[2])
     with (
         tempfile.TemporaryDirectory() as log,

@@ -1,4 +1,4 @@
-"""What every command does with arguments, streams and logs."""
+"""Arguments, streams and logs of every command."""
 
 import ast
 import os
@@ -17,7 +17,7 @@ SOURCE = Path(facesr.__file__).parent
 
 
 def start(arguments, *, shell="", **options):
-    """Runs the command in a process of its own; `shell` stands behind it, such as a redirection."""
+    """Run the command in a process of its own; `shell` stands behind it, such as a redirection."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     line = f'"{sys.executable}" -m facesr.cli {arguments} {shell}'
     return subprocess.run(

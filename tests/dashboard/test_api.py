@@ -19,7 +19,7 @@ PNG = image_bytes()
 
 @pytest.fixture
 def environment(project, monkeypatch):
-    """Sets who may use the API."""
+    """Set who may use the API."""
 
     def set_to(**values):
         for name in (api.SWITCH, api.TOKEN):

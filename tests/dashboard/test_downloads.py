@@ -1,4 +1,4 @@
-"""What a visitor downloads is there for as long as it is offered, and for nobody who guesses."""
+"""Downloads exist as long as they are offered, at addresses that cannot be guessed."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""What the page may import, and when."""
+"""Imports that the page may use, and when."""
 
 import ast
 import subprocess

@@ -81,7 +81,7 @@ def quick_sheets(monkeypatch):
 
 
 def pretend(data_set, patch):
-    """Makes the small data set's metadata the official ones."""
+    """Make the small data set's metadata the official ones."""
     metadata = data_set["/" + ffhq.METADATA]
     patch.setattr(ffhq, "METADATA_SIZE", len(metadata))
     patch.setattr(ffhq, "METADATA_MD5", hashlib.md5(metadata).hexdigest())
@@ -240,7 +240,7 @@ fetch(
 
 
 def kill_when(ready, params, splits, root):
-    """Starts a fetch, ends it with kill -9 as soon as `ready` says so."""
+    """Start a fetch, end it with kill -9 as soon as `ready` says so."""
     arguments = [
         *(ffhq.METADATA_SIZE, ffhq.METADATA_MD5),
         *(params.model_dump(mode="json"), splits, str(root)),

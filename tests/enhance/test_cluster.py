@@ -59,7 +59,7 @@ def test_two_workers_give_the_same_bytes_as_the_local_path_and_one_dies(tmp_path
 
 
 def kill_a_worker() -> bool:
-    """Ends the process of one of this session's Ray workers."""
+    """End the process of one of this session's Ray workers."""
     import psutil
 
     for process in psutil.Process().children(recursive=True):

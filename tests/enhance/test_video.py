@@ -46,7 +46,7 @@ def write_clip(path, *, frames=FRAMES, has_sound=True, has_video=True) -> None:
 
 
 def turn(path) -> None:
-    """Sets the display matrix of an MP4 to a quarter turn, as a phone held upright does."""
+    """Set the display matrix of an MP4 to a quarter turn, as a phone held upright does."""
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 4 + 40
     content[start : start + 36] = struct.pack(

@@ -1,4 +1,4 @@
-"""What a video file holds beside its frames is in the result, or it is said that it is not."""
+"""Streams beside the frames of a video are in the result, or their loss is reported."""
 
 import struct
 import threading

@@ -1,4 +1,4 @@
-"""What stands in image files beside the pixels: kept, or its loss is said."""
+"""Metadata of image files is kept, or its loss is reported."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""A store that cannot be used is reported in one line, and keeps what it had."""
+"""A store that cannot be used is reported in one line and keeps its content."""
 
 import datetime
 import errno
@@ -146,7 +146,7 @@ class Refusing(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *arguments):
-        """Says nothing."""
+        """Say nothing."""
 
 
 @pytest.fixture

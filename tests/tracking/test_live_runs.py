@@ -14,7 +14,7 @@ project = _project
 
 
 def live_run(root, stage, key, *, system=(), status="FINISHED"):
-    """Writes what a live run leaves; `system` are shares of the processor in %."""
+    """Write what a live run leaves; `system` are shares of the processor in %."""
     from mlflow.entities import Metric
 
     from facesr.tracking import store

@@ -101,7 +101,7 @@ def commit(root):
 
 
 def cache(root):
-    """Stores the outs in DVC's cache and writes their md5s into dvc.lock, as DVC does."""
+    """Store the outs in DVC's cache and write their md5s into dvc.lock, as DVC does."""
     lock = yaml.safe_load((root / "dvc.lock").read_text())
     for stage in lock["stages"].values():
         for out in stage.get("outs", ()):
@@ -149,7 +149,7 @@ def known(root):
 
 
 def add_experiment(root, name):
-    """Commits the present files as DVC does for an experiment, or as `dvc exp pull` brings one."""
+    """Commit the present files as DVC does for an experiment, or as `dvc exp pull` brings one."""
     git(root, "add", "-A")
     tree = git(root, "write-tree")
     git(root, "reset", "-q")

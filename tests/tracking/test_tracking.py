@@ -152,7 +152,7 @@ def write_reports(reports: Path) -> None:
 
 
 def write_scores(reports: Path, psnr: Sequence[float]) -> None:
-    """Writes the chain's PSNR image by image, beside that of bicubic and of the starter."""
+    """Write the chain's PSNR image by image, beside that of bicubic and of the starter."""
     rows = ["set,size,method,stem,psnr"]
     for number, (value, starter) in enumerate(zip(psnr, (23.0, 24.0, 25.5), strict=True)):
         rows.append(f"selfies,full size,bicubic,{number},23.0")
@@ -162,7 +162,7 @@ def write_scores(reports: Path, psnr: Sequence[float]) -> None:
 
 
 def write_lock(root: Path, *, loss: str = "l1", test_pairs: str = "a" * 32 + ".dir") -> None:
-    """Writes dvc.lock as DVC does; `loss` is a parameter of the last training."""
+    """Write dvc.lock as DVC does; `loss` is a parameter of the last training."""
     stages: dict[str, Any] = {
         stage: {
             "cmd": f"python -m stages.{stage}",

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def launch_two(*command, folder):
-    """Runs Python twice as torchrun does, on processors."""
+    """Run Python twice as torchrun does, on processors."""
     places = (ROOT / "src", ROOT, ROOT / "tests", ROOT / "tests/training")
     environment = {
         **os.environ,

@@ -67,7 +67,7 @@ def test_channels_that_lie_last_survive_as_well(name, tmp_path, monkeypatch):
 
 
 def die_again_and_again(name, project, monkeypatch):
-    """Lets a training die after every checkpoint, and compares it with what stands there."""
+    """Let a training die after every checkpoint, and compare it with what stands there."""
     unbroken = outs(name, project)
     save = Checkpoints.save
     deaths = 0
@@ -201,7 +201,7 @@ def test_ten_times_kill_minus_nine_cost_nothing(name, project):
 
 
 def interrupted(name, project, monkeypatch):
-    """Leaves a checkpoint and returns its file."""
+    """Leave a checkpoint and return its file."""
 
     def die(self, state):
         resume_save(self, state)

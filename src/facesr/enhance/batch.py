@@ -38,7 +38,7 @@ Status = Literal["enhanced", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Options:
-    """How images are read, enhanced and written."""
+    """Options of reading, enhancing and writing."""
 
     enhance: EnhanceOptions = DEFAULTS
     file_format: Format | None = None

@@ -77,7 +77,7 @@ class Result(NamedTuple):
 
 
 class Enhancer:
-    """Chains networks that each enlarge by a whole scale; without any it is bicubic.
+    """Chain of networks that each enlarge by a whole scale; bicubic without any.
 
     Safe to share between threads.
 

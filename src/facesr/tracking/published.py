@@ -1,4 +1,4 @@
-"""What MLflow holds of a state, and a quick check that it is complete."""
+"""Content of MLflow for a state, and a quick check that it is complete."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ from facesr.tracking.store import artifact_location, database_file, home, is_emb
 
 @dataclass(frozen=True)
 class Published:
-    """What MLflow holds of the present state of the pipeline."""
+    """Content of MLflow for the present state of the pipeline."""
 
     parent_run_id: str
     created_runs: int
