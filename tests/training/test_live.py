@@ -35,11 +35,13 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_for(self._answers, 60)
+        wait_for(self._answers, 120)
 
     def _answers(self):
+        # The first question to the store takes longer than the patience of those who are tested.
+        question = f"{self.uri}/api/2.0/mlflow/experiments/get?experiment_id=0"
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
+            with urllib.request.urlopen(question, timeout=10) as answer:
                 return answer.status == 200
         except OSError:
             return False
