@@ -1,6 +1,7 @@
 """A module imports only from earlier layers."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def unit(file: Path, source: Path) -> str:
     return file.relative_to(source).parts[0].removesuffix(".py")
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def imported_units(file: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom) and node.module == "facesr":
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("facesr."):
@@ -69,7 +75,7 @@ def test_no_module_imports_from_its_own_or_a_later_layer():
 def imported_modules(file: Path) -> set[Path]:
     """Files of ours that a file imports when it is loaded, not inside its functions."""
     found: set[Path] = set()
-    for node in ast.parse(file.read_text()).body:
+    for node in parsed(file).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("facesr"):
             base = SOURCE.parent / node.module.replace(".", "/")
             for alias in node.names:
@@ -124,7 +130,7 @@ def test_a_planted_violation_is_found(tmp_path):
 def test_each_big_package_has_one_door(package, allowed):
     users = set()
     for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module]

@@ -83,7 +83,10 @@ def test_it_enhances_with_the_starter(plain, tmp_path):
     ("arguments", "package", "extra"),
     [
         (("enhance", "a.png", "-o", "out", "--faces"), "dlib", "faces"),
-        (("enhance", "a.tif", "-o", "out"), "tifffile", "sixteen-bit"),
+        pytest.param(
+            *(("enhance", "a.tif", "-o", "out"), "tifffile", "sixteen-bit"),
+            marks=pytest.mark.slow,
+        ),
         (("profile", "paper"), "ruamel", "train"),
     ],
 )

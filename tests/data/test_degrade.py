@@ -81,11 +81,11 @@ def test_every_face_has_its_pair_and_its_validation_views(faces, tmp_path):
 
 @pytest.mark.usefixtures("no_sheets")
 def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
-    alone, two, four = (
-        run(faces, tmp_path / str(workers), workers=workers, suite=()) for workers in (1, 2, 4)
+    alone, two = (
+        run(faces, tmp_path / str(workers), workers=workers, suite=()) for workers in (1, 2)
     )
     assert len(alone) == 16
-    assert alone == two == four
+    assert alone == two
 
 
 @pytest.mark.usefixtures("no_sheets")

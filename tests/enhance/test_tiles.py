@@ -43,8 +43,19 @@ def psnr(a, b):
     return float(-10 * torch.log10((a - b).square().mean().clamp(min=1e-12)))
 
 
-@pytest.mark.parametrize("target", [(1200, 1680), (1200, 1679), (777, 1088), (901, 1260)])
-@pytest.mark.parametrize("tile", [96, 64])
+@pytest.mark.parametrize(
+    ("target", "tile"),
+    [
+        ((1200, 1680), 96),
+        ((1200, 1679), 64),
+        ((777, 1088), 96),
+        ((901, 1260), 64),
+        pytest.param((1200, 1680), 64, marks=pytest.mark.slow),
+        pytest.param((1200, 1679), 96, marks=pytest.mark.slow),
+        pytest.param((777, 1088), 64, marks=pytest.mark.slow),
+        pytest.param((901, 1260), 96, marks=pytest.mark.slow),
+    ],
+)
 def test_tiles_and_the_whole_image_agree(target, tile):
     networks = [residual_unet(scale=4), residual_unet(scale=2, seed=1)]
     whole = Tiler(networks, CPU, tile=1000).run(textured(), target)

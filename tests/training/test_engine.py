@@ -95,6 +95,7 @@ def test_two_processes_train_as_one_with_the_doubled_batch(name, tmp_path, monke
     assert (parameters(one, name.removeprefix("train_")) - weights).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_two_processes_find_each_other(tmp_path):
     (tmp_path / "meet.py").write_text(
         "import torch\n"
@@ -182,12 +183,19 @@ def test_too_little_memory_names_the_parameter(tmp_path, monkeypatch):
         run_stage("train_generator", root, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+ON_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+ON_A_CPU = RuntimeError(
+    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+)
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("name", "error"),
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        ("train_generator", ON_A_CPU),
+        ("train_gan", ON_A_GPU),
+        pytest.param("train_generator", ON_A_GPU, marks=pytest.mark.slow),
+        pytest.param("train_gan", ON_A_CPU, marks=pytest.mark.slow),
     ],
 )
 def test_a_batch_that_does_not_fit_is_halved_and_accumulated(

@@ -57,7 +57,9 @@ def test_a_training_that_dies_again_and_again_ends_with_the_same_bits(name, proj
     die_again_and_again(name, project, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["train_generator", "train_gan"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("train_generator", marks=pytest.mark.slow), "train_gan"]
+)
 def test_channels_that_lie_last_survive_as_well(name, tmp_path, monkeypatch):
     # In bfloat16 the weights' memory is ordered otherwise, and the optimizer's has to follow.
     root = make_project(tmp_path, training__precision="bfloat16")

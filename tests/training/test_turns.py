@@ -124,6 +124,7 @@ def test_a_whole_batch_is_looked_at_once(monkeypatch):
     assert calls == [BATCH, BATCH]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
     (tmp_path / "both.py").write_text(
         "import torch\n"
