@@ -101,11 +101,7 @@ class Loaded:
 
 
 class Serving:
-    """Loader of models from one project's registry, safe to share between threads.
-
-    Args:
-        max_age: Seconds for which the registry's answer is used again.
-    """
+    """Thread-safe loader of models from a registry, which is asked every `max_age` seconds."""
 
     def __init__(self, root: Path, *, max_age: float = MAX_AGE) -> None:
         self.root = root
@@ -134,10 +130,8 @@ class Serving:
     def peek(self, *, wait_seconds: float = 0.3) -> Catalogue | None:
         """Return the cached content soon: the registry's library takes seconds to load.
 
-        A stale answer is renewed in the background; without any the result is None.
-
-        Args:
-            wait_seconds: Counted from the first request; concurrent callers share the deadline.
+        A stale answer is renewed in the background; without any the result is None. The wait counts
+        from the first request; concurrent callers share the deadline.
         """
         if self._catalogue is None or time.monotonic() - self._asked > self.max_age:
             if self._asker is None or not self._asker.is_alive():

@@ -10,7 +10,6 @@ from facesr.data.degrade import write_pairs
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     write_pairs(
         [paths.FACES, paths.SELFIES],

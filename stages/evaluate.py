@@ -11,7 +11,6 @@ from facesr.evaluation.evaluate import evaluate
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     evaluate(
         params.evaluate,

@@ -10,7 +10,6 @@ from facesr.data.fetch import fetch
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     valid, test = params.fetch_faces.valid_fraction, params.fetch_faces.test_fraction
     fetch(

@@ -10,7 +10,6 @@ from facesr.data.fetch import SELFIE_SEED_OFFSET, fetch
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     fetch(
         params.fetch_selfies,

@@ -15,7 +15,6 @@ from facesr.tracking import publish
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params(any_device=True)
     publish(
         Path.cwd(),

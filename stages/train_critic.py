@@ -13,7 +13,6 @@ from facesr.training.learner import train
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_critic", params) as report:
         task = critic_task(

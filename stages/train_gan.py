@@ -12,7 +12,6 @@ from facesr.training.gan import train_gan
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_gan", params) as report:
         train_gan(

@@ -13,7 +13,6 @@ from facesr.training.pretrain import regression_task
 
 
 def main() -> None:
-    """Run the stage."""
     params = load_params()
     with tracking.live_run(Path(), paths.REPORTS / "train_generator", params) as report:
         task = regression_task(

@@ -156,11 +156,7 @@ def _check(result: Result, blend: float) -> None:
 def compare_to_original(
     enhanced: service.Enhanced, data: bytes, blend: float
 ) -> list[dict[str, Any]]:
-    """Measure bicubic and model against an original, reduced to the size of the result.
-
-    Raises:
-        RefusedError: It is no image, smaller than the result, or of other proportions.
-    """
+    """Measure bicubic and model against a reduced original, or raise RefusedError."""
     from facesr import images
 
     width, height = enhanced.output_size

@@ -44,12 +44,7 @@ def load(
 
 
 def find_file(model: str, *, root: Path) -> Path:
-    """Return the weights file of a model, as `load` takes it; `bicubic` has none.
-
-    Raises:
-        RegistryError: As `load`.
-        CheckpointError: The file does not exist.
-    """
+    """Return the weights file of a model, as `load` takes it, except for `bicubic`."""
     if model == STARTER and not _STARTER_FILE.is_file():
         raise CheckpointError("This installation brings no starter network. Choose another model.")
     if model == STARTER:
@@ -70,16 +65,7 @@ def _names_file(model: str) -> bool:
 def from_registry(
     reference: str, *, root: Path, device: str = "auto", precision: Precision = "auto"
 ) -> Enhancer:
-    """Load a version of the registered model.
-
-    Args:
-        reference: `facesr@champion` (any alias) or `facesr/3` (a number).
-        root: Project whose MLflow store is used if MLFLOW_TRACKING_URI is not set.
-
-    Raises:
-        RegistryError: The reference names nothing, or the store does not answer.
-        CheckpointError: The weights are damaged.
-    """
+    """Load a version, `facesr@ALIAS` or `facesr/3`, from `root`'s store, or raise as `load`."""
     # MLflow is slow to import and not needed for a file.
     from facesr.tracking import MODEL, download, find_version
 
@@ -90,12 +76,7 @@ def from_registry(
 
 
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
-    """Load the champion, else the starter, else bicubic, and log which.
-
-    Raises:
-        RegistryError: An existing registry does not answer.
-        ParamsError: There is no such device.
-    """
+    """Load the champion, else the starter, else bicubic, and log which, or raise as `load`."""
     try:
         return from_registry(CHAMPION, root=root, device=device, precision=precision)
     except NoChampionError as error:

@@ -46,13 +46,6 @@ def _merge(values: Any, changes: Any) -> None:
 
 
 def load_profile(name: str, root: Path = Path()) -> Params:
-    """Return the parameters of a profile without writing params.yaml.
-
-    Args:
-        root: Folder of profiles/ and recipes.yaml.
-
-    Raises:
-        ParamsError: As in `compose` and `facesr.config.load_params`.
-    """
+    """Return the parameters of a profile of `root`, without writing params.yaml."""
     path = root / PROFILES / f"{name}.yaml"
     return check_params(YAML(typ="safe").load(compose(name, root / PROFILES)), path, root)

@@ -47,11 +47,7 @@ class Comparison(NamedTuple):
 
 
 def compare(root: Path, names: Sequence[str]) -> Comparison:
-    """Read the states and compare them.
-
-    Args:
-        root: The project's root.
-        names: Versions, parent runs or DVC experiments, two or more.
+    """Compare two or more versions, parent runs or DVC experiments.
 
     Raises:
         ParamsError: Fewer than two, or one twice.
@@ -228,14 +224,7 @@ def _largest_differences(
 def write_html(
     root: Path, comparison: Comparison, sets: Mapping[str, EvaluationSet], path: Path, *, count: int
 ) -> None:
-    """Write tables and sheets as one self-contained file.
-
-    Args:
-        sets: Folders by the name of the evaluation set.
-
-    Raises:
-        DataError: As `write_sheet`.
-    """
+    """Write tables and sheets as one self-contained file, or raise as `write_sheet`."""
     first, *others = (record.name for record in comparison.records)
     parts = [
         f"<h1>{html.escape(' | '.join([first, *others]))}</h1>",

@@ -27,14 +27,7 @@ _ENVIRONMENT = ("device", "fastai", "torch", "torchvision")
 
 
 def describe(root: Path, name: str) -> dict[str, Any]:
-    """Return everything that is known of a version, as plain values.
-
-    Args:
-        name: As for `read_record`.
-
-    Raises:
-        RegistryError: It names nothing, or the store does not answer.
-    """
+    """Return everything that is known of a version, named as for `read_record`."""
     record = read_record(root, name)
     tags = {**record.tags, **record.version.tags}
     params = read_artifact(root, record.run_id, "params.yaml")
@@ -66,11 +59,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
 
 
 def as_text(lineage: Mapping[str, Any], *, everything: bool = False) -> str:
-    """Format the result of `describe` for a terminal.
-
-    Args:
-        everything: Also files, parameters, runs, and all metrics: hundreds of lines.
-    """
+    """Format the result of `describe`; `everything` adds files, parameters and all metrics."""
     lines: list[str] = []
 
     def add(name: str, value: object, indent: int = 0) -> None:

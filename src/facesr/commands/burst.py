@@ -13,7 +13,6 @@ FUSED_SCALE = 2
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "burst",
         help="make one fine image of several shots of one scene",

@@ -9,7 +9,6 @@ IMAGES = 8
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "compare",
         help="compare registered models, runs or experiments image by image",

@@ -17,7 +17,6 @@ Next:
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser("data", help="check the fetched images, or remove some")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser(

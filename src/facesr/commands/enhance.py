@@ -22,7 +22,6 @@ SCALE = 4.0
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "enhance",
         help="enlarge and restore images",

@@ -9,7 +9,6 @@ STAGES = ("train_generator", "train_critic", "train_upsampler")
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "find-rate",
         help="plot loss against learning rate for a training stage",

@@ -7,7 +7,6 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "lineage",
         help="show where a registered model comes from",

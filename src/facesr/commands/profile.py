@@ -5,7 +5,6 @@ from pathlib import Path
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "profile",
         help="write a profile's parameters to params.yaml",

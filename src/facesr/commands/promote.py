@@ -7,7 +7,6 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the commands and their options."""
     promote = commands.add_parser(
         "promote",
         help="let a version of the registered model serve",

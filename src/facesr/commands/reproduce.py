@@ -7,7 +7,6 @@ from facesr.commands.arguments import text
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Describe the command and its options."""
     parser = commands.add_parser(
         "reproduce",
         help="make a registered model again in a clean worktree and compare",

@@ -84,14 +84,7 @@ def write_manifest(folder: Path, entries: Sequence[Entry]) -> None:
 
 
 def check_folder(folder: Path) -> tuple[int, list[Fault]]:
-    """Compare every file of a fetched folder with the manifest.
-
-    Returns:
-        The number of images in the manifest, and missing, changed and unknown files.
-
-    Raises:
-        DataError: There is no manifest, or it is damaged.
-    """
+    """Return the number of images in a fetched folder's manifest, and all differences."""
     entries = read_manifest(folder)
     named = {FILE, *(entry.file for entry in entries)}
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())

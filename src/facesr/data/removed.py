@@ -42,14 +42,11 @@ def read_removed(path: Path) -> Removed:
 
 
 def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[Entry]:
-    """Delete images from fetched folders and put them on the list.
+    """Delete images from fetched folders, list them, and return their manifest entries.
 
     Args:
         digests: SHA-256 of PNG files as in the manifests, or their first digits.
         folders: Fetched folders; missing ones are skipped.
-
-    Returns:
-        The manifests' entries of the deleted images.
 
     Raises:
         DataError: A digest is too short, or belongs to no image or to several; nothing is deleted

@@ -19,14 +19,11 @@ class Item(NamedTuple):
 
 
 def split(items: Sequence[Item], shares: Mapping[str, float], seed: int) -> list[str]:
-    """Assign a split to every image, the same to all images of one person.
+    """Return a split for every item, the same for all images of one person.
 
     Args:
         items: Images in any order, on which the result does not depend.
         shares: Names and shares; the first one gets the rest.
-
-    Returns:
-        The names, in the order of `items`.
 
     Raises:
         DataError: There are fewer persons than splits, so that one would stay empty.

@@ -142,9 +142,6 @@ def enhance_file(
     Args:
         keep: Keep the images in the outcome.
         on_progress: As in `Enhancer.enhance`; raises `StoppedError` to cancel.
-
-    Raises:
-        StoppedError: Raised by `on_progress`.
     """
     start = time.perf_counter()
     try:

@@ -21,7 +21,7 @@ STRIP = 512
 
 
 def fix_colour(restored: Tensor, reference: Tensor, method: ColourFix) -> Tensor:
-    """Move the colours of `restored`, in place, to those of `reference`.
+    """Move the colours of `restored`, in place, to those of `reference`; return it.
 
     `wavelet` exchanges the low band of a wavelet decomposition, as StableSR does (Wang et al. 2023,
     https://arxiv.org/abs/2305.07015), here on a decimated band, which costs little. `adain` sets
@@ -32,9 +32,6 @@ def fix_colour(restored: Tensor, reference: Tensor, method: ColourFix) -> Tensor
         restored: (3, H, W) float32 in [0, 1]; changed.
         reference: (3, h, w) float32 in [0, 1], the same scene at any size.
         method: Correction; "none" changes nothing.
-
-    Returns:
-        `restored`, in [0, 1].
 
     Raises:
         ParamsError: There is no such method.
@@ -80,7 +77,7 @@ def _reduce(image: Tensor, size: tuple[int, int]) -> Tensor:
 def back_project(
     restored: Tensor, reference: Tensor, times: int, method: images.Filter = "bicubic"
 ) -> Tensor:
-    """Add to `restored`, in place, the difference of its reduction to `reference`, `times` times.
+    """Add to `restored`, in place, what its reduction lacks of `reference`; return it.
 
     Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L. It assumes a bicubic
     reduction; from JPEG it brings the artefacts back.
@@ -90,9 +87,6 @@ def back_project(
         reference: (3, h, w) float32 in [0, 1], not larger.
         times: Corrections; two are enough.
         method: Filter that enlarges them.
-
-    Returns:
-        `restored`, in [0, 1].
     """
     large = (restored.shape[-2], restored.shape[-1])
     small = (reference.shape[-2], reference.shape[-1])

@@ -123,14 +123,7 @@ class Enhancer:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> Self:
-        """Load the chain in a weights file of a stage or the registry.
-
-        Args:
-            name: Name for results and metadata; "" takes that of the file.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of another program.
-        """
+        """Load the chain in a weights file, named after it by default, or raise CheckpointError."""
         path = Path(path)
         networks = load_networks(path)
         model = f"{name or path.name} ({digest(path, 'md5')[:8]})"
@@ -250,12 +243,8 @@ class Enhancer:
     ) -> tuple[Photo, Result]:
         """Enhance an image file's content, with its transparency, as `enhance`.
 
-        Args:
-            max_pixels: A larger result is refused before the work begins.
-            on_progress: As in `enhance`.
-
         Raises:
-            ParamsError: As `enhance`, or the result would be too large.
+            ParamsError: As `enhance`, or the result would have more than `max_pixels`.
             DataError: As `enhance`.
         """
         _, height, width = photo.colour.shape

@@ -316,11 +316,7 @@ def _join(
     software: str,
     options: dict[str, bool],
 ) -> tuple[str, ...]:
-    """Join the segments and the other streams of the source in the order of time.
-
-    Returns:
-        A note if the container did not take some of the tags.
-    """
+    """Join segments and other streams in the order of time; return a note on lost tags."""
     with (
         open_video(av, source) as original,
         av.open(str(_segment(folder, 0))) as first,

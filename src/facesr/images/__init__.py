@@ -92,9 +92,6 @@ def opened(
         source: A path, or the encoded bytes.
         name: For messages, instead of the path.
         max_pixels: A larger image is refused.
-
-    Raises:
-        DataError: As `read`.
     """
     name = name or _name(source)
     with ExitStack() as stack:

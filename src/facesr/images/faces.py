@@ -50,17 +50,11 @@ class Box(NamedTuple):
 
 
 def find_faces(image: Tensor) -> list[Box]:
-    """Find frontal and half-profile upright faces with dlib's detector.
+    """Return squares around frontal and half-profile upright faces in (3, h, w), largest first.
 
-    It compares histograms of gradients (Dalal and Triggs 2005) with five templates, which are part
-    of dlib, so nothing is downloaded (http://dlib.net/face_detector.py.html). Faces below about 35
-    px, or below 2 % of the longer side of a large photograph, are not found.
-
-    Args:
-        image: (3, h, w) in [0, 1].
-
-    Returns:
-        The squares around the faces, largest first.
+    dlib's detector compares histograms of gradients (Dalal and Triggs 2005) with five templates,
+    which are part of dlib, so nothing is downloaded (http://dlib.net/face_detector.py.html). Faces
+    below about 35 px, or below 2 % of the longer side of a large photograph, are not found.
     """
     height, width = image.shape[-2:]
     reduction = max(1.0, max(height, width) / DETECTION_SIDE)
@@ -161,7 +155,7 @@ def _fade(pixels: range, start: float, length: float, limit: int) -> Tensor:
 
 
 def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], restore: Restore) -> int:
-    """Restore faces and paste them into the photograph.
+    """Restore faces, paste them into the photograph, and return their number.
 
     A face goes to the networks in its own size. Only a blurred one, which a reduction does not
     harm, is reduced first: networks know sharp faces, and leave blur as it is. A sharp face that
@@ -172,9 +166,6 @@ def restore_faces(photograph: Tensor, image: Tensor, faces: Sequence[Box], resto
         image: (3, h, w) in [0, 1].
         faces: Squares in pixels of `image`.
         restore: Enlarges by a whole scale.
-
-    Returns:
-        The number of restored faces.
     """
     y, x = (new / old for new, old in zip(photograph.shape[-2:], image.shape[-2:], strict=True))
     restored = 0

@@ -204,11 +204,8 @@ def clean_exif(exif: Image.Exif, *, keep_gps: bool) -> Image.Exif:
 def clean_xmp(packet: bytes, *, keep_gps: bool) -> bytes:
     """Return an XMP packet without properties of the old file, and without the place.
 
-    XMP states a property as an attribute or as an element (ISO 16684-1); both go.
-
-    Raises:
-        ExpatError: Not XML.
-        ValueError: It declares entities, which XMP does not need and attackers use.
+    XMP states a property as an attribute or as an element (ISO 16684-1); both go. Text that is not
+    XML, or that declares entities, which attackers use, raises ExpatError or ValueError.
     """
     packet = packet.strip(b"\0 \t\r\n")
     if not packet:

@@ -31,15 +31,12 @@ def encode(
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Encode an image.
+    """Encode an image; raise ValueError if the file would be larger than TIFF can be.
 
     Args:
         pixels: (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.
         metadata: Its EXIF is written as it is.
         dpi: Pixels per inch to the right and down.
-
-    Raises:
-        ValueError: The file would be larger than TIFF can be.
     """
     height, width, channels = pixels.shape
     rows = max(1, _STRIP_BYTES // (width * channels * pixels.itemsize))

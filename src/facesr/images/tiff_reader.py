@@ -137,11 +137,7 @@ def _is_read(page: Any) -> bool:
 
 
 def open_unknown(file: IO[bytes]) -> Image.Image | None:
-    """Open a file that Pillow does not know and `read_pixels` reads, with most of its metadata.
-
-    Returns:
-        An image that has no pixels, only a size, a mode and metadata; or None.
-    """
+    """Return size, mode and metadata of a file for `read_pixels` that Pillow does not know."""
     tifffile = import_extra("tifffile")
 
     file.seek(0)

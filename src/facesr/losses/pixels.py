@@ -71,13 +71,7 @@ def charbonnier(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def ms_ssim(sr: Tensor, hr: Tensor) -> Tensor:
-    """Return 1 - MS-SSIM, windowed as the metric.
-
-    Zhao et al. 2015, https://arxiv.org/abs/1511.08861.
-
-    Raises:
-        DataError: The images have 32 px or less.
-    """
+    """Return 1 - MS-SSIM (https://arxiv.org/abs/1511.08861) of images with more than 32 px."""
     window = metrics.ms_ssim_window(min(sr.shape[-2:]))
     # Variances are differences of almost equal numbers, of which bfloat16 would leave nothing.
     with torch.autocast(sr.device.type, enabled=False):

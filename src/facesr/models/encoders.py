@@ -207,12 +207,8 @@ def _initialise(encoder: Encoder) -> None:
 def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
     """Return torchvision's network with its ImageNet weights.
 
-    Args:
-        name: As torchvision's.
-        instead: Alternative, for the message.
-
     Raises:
-        CheckpointError: The weights are not on this computer and cannot be fetched.
+        CheckpointError: The weights are not on this computer and cannot be fetched; do `instead`.
     """
     weights = zoo.get_model_weights(name).IMAGENET1K_V1
     try:

@@ -23,13 +23,12 @@ def write_sheet(
     title: str,
     notes: Sequence[str] | None = None,
 ) -> None:
-    """Write an image grid: a captioned column for each entry, a row for each image.
+    """Write an image grid: a captioned column for each entry, a row for each image, with its note.
 
     Args:
         path: PNG, or a smaller JPEG for a page.
         columns: Images (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel.
         cell: Side of a cell in pixels.
-        notes: A line under each row.
     """
     count = max(len(column) for column in columns.values())
     row_height = cell + MARGIN + (CAPTION if notes else 0)

@@ -138,11 +138,7 @@ def mark_measured(client: Any, number: int, run_id: str) -> None:
 
 
 def promote(root: Path, reference: str, *, reason: str) -> RegisteredVersion:
-    """Make a version champion by a person's decision.
-
-    Args:
-        reference: `facesr/3` or `facesr@challenger`.
-        reason: Becomes a tag of the version.
+    """Make a version champion by a person's decision, and keep the reason.
 
     Raises:
         RegistryError: There is no reason, or the reference names nothing, or the version has lost
@@ -168,9 +164,6 @@ def rollback(root: Path, *, reason: str) -> RegisteredVersion | None:
     """Give the alias back to the version that served before; before the first, the starter did.
 
     The version that it is taken from is marked as withdrawn, and the gate never chooses it again.
-
-    Args:
-        reason: Becomes a tag of the version that it is taken from.
 
     Returns:
         The version that serves now; None where the starter does.

@@ -79,11 +79,9 @@ def is_under_git(root: Path) -> bool:
 
 
 def note(root: Path, message: str, registry: Mapping[str, Any], *, with_state: bool) -> None:
-    """Add an event to the history; without Git, do nothing.
+    """Add an event to the history, of the files as they are now or (not `with_state`) before.
 
-    Args:
-        registry: Becomes registry.json.
-        with_state: Whether the event is of the files as they are now; else of those before.
+    Without Git nothing is kept. `registry` becomes registry.json.
     """
     place = home(root)
     prefix = git(place, "rev-parse", "--show-prefix")

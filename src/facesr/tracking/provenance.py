@@ -50,11 +50,7 @@ def read_environment(report: Path) -> dict[str, str]:
 
 
 def experiment_tags(profile: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the tags of a state that name profile and experiments.
-
-    Args:
-        names: DVC experiments that reached the state; the first one names the run.
-    """
+    """Return the tags of a state: profile, and experiments, the first of which names the run."""
     tags = {
         "dvc.exp_name": next(iter(names), ""),
         **{f"{ALSO}{name}": "true" for name in names[1:]},

@@ -83,15 +83,10 @@ def _state_of(client: Any, run_id: str) -> str:
 
 
 def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
-    """Fill an empty store with everything that Git and DVC still know.
+    """Fill an empty store with all that Git and DVC still know; return whether there was anything.
 
-    A store with content stays as it is, unless a restoration was interrupted, which goes on.
-
-    Args:
-        present: Key of the present state, which is written next.
-
-    Returns:
-        Whether there was anything to restore.
+    A store with content stays as it is, unless a restoration was interrupted, which goes on. The
+    state with the key `present` is left to the caller.
     """
     client = runs.client
     if not is_embedded(root) or not _is_due(runs):

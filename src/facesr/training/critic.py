@@ -18,12 +18,7 @@ from facesr.training.processes import join_processes
 def critic_task(
     params: TrainCriticParams, folders: list[tuple[Path, Path]], *, hr_size: int, seed: int
 ) -> Task:
-    """Return the critic's task.
-
-    Args:
-        folders: Generated images and originals, for training and validation.
-        hr_size: Side of both in pixels.
-    """
+    """Return the critic's task on generated images and originals, for training and validation."""
     processes = join_processes()
     train, valid = (
         CriticBatches(

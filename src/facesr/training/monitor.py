@@ -128,10 +128,7 @@ class Monitor:
         signal.signal(number, self._handlers[number])
 
     def resume(self, restore: Callable[[Any], None]) -> bool:
-        """Load the checkpoint, if there is one, and return whether there is.
-
-        Args:
-            restore: Called with the state that `checkpoint` was given.
+        """Pass the state in the checkpoint, if there is one, to `restore`; return whether there is.
 
         Raises:
             CheckpointError: It is damaged, or does not fit the networks.

@@ -28,14 +28,10 @@ FILE = "last.pt"
 
 
 def key_of(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
-    """Return a training's key, 16 hexadecimal digits.
+    """Return a training's key, 16 hexadecimal digits, from plain values and all input files.
 
     Packs count by the stored digests of their images, so no image is read. Names and contents
     count; sizes, times and places do not.
-
-    Args:
-        values: Plain values: parameters, sizes, seed.
-        inputs: Files, and folders with all files below them.
     """
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for position, path in enumerate(inputs):
@@ -83,11 +79,7 @@ class Checkpoints:
         self.key = key
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint atomically.
-
-        Args:
-            state: Nested dicts, lists and tuples of tensors, numbers, strings and None.
-        """
+        """Replace the checkpoint by nested containers of tensors and plain values, atomically."""
         with files.atomic_write(self.file) as temporary, temporary.open("wb") as file:
             torch.save({"key": self.key, "state": state}, file)
             file.flush()

@@ -103,12 +103,7 @@ class Turns:
         self.parts.count = saved["parts"]
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """Train the network whose turn it is; return scalars for the curves, by name.
-
-        Args:
-            lr: This process's shard of a batch, (N, 3, h, w) in [0, 1].
-            hr: (N, 3, H, W) in [0, 1].
-        """
+        """Train the network whose turn it is, as `step_critic`; return scalars for the curves."""
         if self._critics_turn:
             critic = self.step_critic(lr, hr)
             self.steps["critic"] += 1

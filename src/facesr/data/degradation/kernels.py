@@ -45,12 +45,7 @@ def gaussian(
 def sinc(size: int, cutoff: float) -> Kernel:
     """Return the circular low-pass filter, whose ringing looks like over-sharpening.
 
-    Args:
-        size: Side, odd.
-        cutoff: Frequency in radians per pixel, in (0, π].
-
-    Returns:
-        (size, size) with sum 1; some values are negative.
+    The cutoff is in radians per pixel, in (0, π]. The sum of (size, size) is 1; `size` is odd.
     """
     across = np.arange(size) - size // 2
     radius = np.hypot(*np.meshgrid(across, across))

@@ -66,13 +66,9 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
 
 
 def walk(root: Path, scratch: Path, set_aside: list[tuple[str, str]]) -> Iterator[Found]:
-    """Yield every file below a folder and in its archives, sorted by path.
+    """Yield every file below a folder or in an archive and its archives, sorted by path.
 
-    Links to folders are not followed, so that loops cannot occur.
-
-    Args:
-        root: A folder or an archive.
-        set_aside: List to which refused members of archives are added.
+    Links to folders are not followed. Refused members of archives go to `set_aside`.
 
     Raises:
         DataError: There is no such folder or archive, or an archive is damaged.
