@@ -50,9 +50,10 @@ check: $(READY)  ## Check style and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One process for each core, each with one thread; whole files, in the order of tests/conftest.py.
+# One process for each core, each with one thread and up to 2 GB, therefore four at most; whole
+# files, in the order of tests/conftest.py.
 pytest: $(READY)  ## Run the tests only
-	OMP_NUM_THREADS=1 $(RUN) python -m pytest -n logical --maxprocesses 8 \
+	OMP_NUM_THREADS=1 $(RUN) python -m pytest -n logical --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
 
 test-all: check  ## Run all tests, those that take minutes too
