@@ -3,7 +3,7 @@
 import pytest
 
 # Where files are handed to processes one by one, a long one at the end would keep all waiting.
-LONGEST = ("test_stages.py", "test_resume.py", "test_engine.py")
+LONGEST = ("test_stages.py", "test_resume.py", "test_engine.py", "test_live.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
