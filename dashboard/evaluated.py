@@ -29,12 +29,14 @@ class Pair(NamedTuple):
 def pair(faces: str, stem: str) -> Pair | None:
     """Return an image of the evaluation; None if it is missing or may not be shown."""
     from facesr import images
-    from facesr.data import packs, pairs
+    from facesr.data import manifest, packs, pairs
 
     if faces not in paths.EVALUATION_SETS:
         return None
     folder, source = paths.EVALUATION_SETS[faces]
-    if not _may_be_shown(source, stem):
+    rows = reading.table(source / manifest.FILE)
+    row = next((row for row in rows if Path(row.get("file", "")).stem == stem), None)
+    if row is None or manifest.NOT_TO_BE_SHOWN in row.get("licence", ""):
         return None
     try:
         position = packs.read_stems(folder / pairs.HR).index(stem)
@@ -48,14 +50,6 @@ def pair(faces: str, stem: str) -> Pair | None:
         images.encode_png(images.from_uint8(original)),
         side,
     )
-
-
-def _may_be_shown(folder: Path, stem: str) -> bool:
-    from facesr.data import manifest
-
-    rows = reading.table(folder / manifest.FILE)
-    row = next((row for row in rows if Path(row.get("file", "")).stem == stem), None)
-    return row is not None and manifest.NOT_TO_BE_SHOWN not in row.get("licence", "")
 
 
 def enhanced(small: bytes, size: int, model: str = serving.CHAMPION) -> service.Enhanced | str:

@@ -65,7 +65,7 @@ def test_a_folder_comes_out_enlarged_with_the_model_in_its_metadata(capsys):
     with Image.open("out/a.png") as image:
         assert image.getexif()[0x0131].startswith("facesr ")
         assert image.getexif()[0x0131].endswith("bicubic")
-    assert "2 enhanced, 0 there already, 0 failed" in capsys.readouterr().out
+    assert "2 enhanced, 0 already there, 0 failed" in capsys.readouterr().out
 
 
 def test_bicubic_waits_for_no_package_that_it_does_not_use():
@@ -169,7 +169,7 @@ def test_an_image_passes_a_pipe():
         (("-", "-o", "out.png", "--format", "webp"), "out.png is no webp file"),
         (("clip.mp4", "-o", "out.mp4", "--quality", "30"), "are for images, not for a video"),
         (("clip.mp4", "-o", "out.mp4", "--format", "png", "--jobs", "3"), "--jobs, --format"),
-        (("in", "-", "-o", "out"), "stands for the only image"),
+        (("in", "-", "-o", "out"), "must be the only input"),
         (("in", "-o", "-"), "give - as the input too"),
     ],
 )
@@ -289,7 +289,7 @@ def test_results_of_other_options_are_reported_in_the_summary_and_kept(capsys):
     os.utime("in/b.png", (4e9, 4e9))
     enhance(*arguments, 4)
     assert (
-        "2 there already (1 older than their image, 1 made with other options: --force makes "
+        "2 already there (1 older than their image, 1 made with other options: --force makes "
         "them again)" in capsys.readouterr().out
     )
     assert images.read(Path("out/a.png")).shape == (3, 16, 16)

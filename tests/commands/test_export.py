@@ -39,7 +39,7 @@ def test_a_file_that_is_there_is_not_overwritten(weights, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["export", str(weights), "-o", str(weights)])
     assert stopped.value.code == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     cli.main(["export", str(weights), "-o", str(weights), "--force"])
     assert load_network(weights).architecture == WIDE
 

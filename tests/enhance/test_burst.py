@@ -103,4 +103,4 @@ def test_the_command_does_not_write_over_an_image(tmp_path, capsys):
     images.write(tmp_path / "a.png", torch.zeros(3, 8, 8))
     with pytest.raises(SystemExit):
         cli.main(["burst", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.png")])
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

@@ -218,7 +218,7 @@ def test_the_command_enlarges_a_clip_and_leaves_what_is_there(tmp_path, capsys):
     made = target.stat().st_mtime_ns
     cli.main(arguments)
     assert target.stat().st_mtime_ns == made
-    assert "1 there already" in capsys.readouterr().out
+    assert "1 already there" in capsys.readouterr().out
 
 
 def test_videos_and_images_of_a_folder_are_enhanced_one_by_one(tmp_path, capsys):
@@ -231,7 +231,7 @@ def test_videos_and_images_of_a_folder_are_enhanced_one_by_one(tmp_path, capsys)
     with pytest.raises(SystemExit):
         cli.main(["enhance", str(source), "-o", str(target), "--scale", "2", "--model", "bicubic"])
     output = capsys.readouterr()
-    assert "3 enhanced, 0 there already, 1 failed" in output.out
+    assert "3 enhanced, 0 already there, 1 failed" in output.out
     assert "d.ts is damaged or no video" in output.err
     assert sorted(path.name for path in target.iterdir()) == ["a.mp4", "b.avi.mkv", "c.png"]
     assert len(decode(target / "b.avi.mkv")[0]) == 2

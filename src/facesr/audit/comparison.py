@@ -140,7 +140,7 @@ def over_seeds(comparison: Comparison, metric: str, set_name: str) -> str:
             raise RegistryError(f"{record.name} has no {metric} on {set_name}.")
         scores, seed = groups.setdefault(label, {}), record.params[_SEED]
         if seed in scores:
-            raise ParamsError(f"{record.name} repeats parameters and seed. Leave it out.")
+            raise ParamsError(f"{record.name} repeats parameters and seed. Remove it.")
         scores[seed] = summarise(list(values.values())).mean
     means = {label: summarise(list(scores.values())) for label, scores in groups.items()}
     first, reference = next(iter(groups.items()))

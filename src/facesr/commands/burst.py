@@ -41,7 +41,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add("--strength", type=strength, default=1.0, help="1 crisp, 0 faithful (default: 1)")
     add("--quality", type=whole(1, 100), help="of JPEG and WebP, 1 to 100 (default: 95)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
-    add("--force", action="store_true", help="write over a result that is there")
+    add("--force", action="store_true", help="overwrite an existing result")
     parser.set_defaults(command=_burst)
 
 
@@ -57,7 +57,7 @@ def _burst(parsed: argparse.Namespace) -> None:
     if parsed.output.is_dir() or parsed.output.suffix.lower() not in photos.FORMATS:
         raise ParamsError(f"{parsed.output} must end in {', '.join(photos.FORMATS)}.")
     if parsed.output.exists() and not parsed.force:
-        raise ParamsError(f"{parsed.output} is there already. Name another file, or give --force.")
+        raise ParamsError(f"{parsed.output} already exists. Choose another name or pass --force.")
     if parsed.quality and photos.FORMATS[parsed.output.suffix.lower()] in ("png", "tiff"):
         raise ParamsError("--quality: PNG and TIFF lose nothing. Remove it.")
     for path in parsed.frames:

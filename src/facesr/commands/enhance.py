@@ -95,7 +95,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="camera data (default: keep, but never the place)",
     )
     add("--keep-gps", action="store_true", help="keep the place, owner and serial numbers")
-    add("--force", action="store_true", help="make results again that are there")
+    add("--force", action="store_true", help="overwrite existing results")
     add(
         "--jobs",
         type=whole(1),
@@ -123,7 +123,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         type=Path,
         metavar="CSV",
         help="write sizes, seconds, clipped fraction and luma shift of every image; "
-        "rows that are there already stay",
+        "existing rows stay",
     )
     add("--json", action="store_true", help="one JSON object per image, and one for the summary")
     add("-q", "--quiet", action="store_true", help="print what goes wrong, and nothing else")
@@ -162,7 +162,7 @@ def _enhance(parsed: argparse.Namespace) -> None:
     # What is wrong with the paths is said before seconds go into loading weights.
     through_pipe = PIPE in parsed.inputs
     if through_pipe and len(parsed.inputs) > 1:
-        raise ParamsError("- stands for the only image. Leave the other inputs away.")
+        raise ParamsError("- must be the only input. Remove the others.")
     if parsed.output == PIPE and not through_pipe:
         raise ParamsError("Only an image from a pipe goes to a pipe: give - as the input too.")
     output = stores.parse(parsed.output)
@@ -225,9 +225,9 @@ def _check_pipe(target: "Place | None", options: "Options") -> None:
             f"{target} must end in {', '.join(photos.FORMATS)}: an image from a pipe has no name."
         )
     if options.file_format not in (None, own):
-        raise ParamsError(f"{target} is no {options.file_format} file. Leave --format away.")
+        raise ParamsError(f"{target} is no {options.file_format} file. Remove --format.")
     if target.exists() and not options.overwrite:
-        raise ParamsError(f"{target} is there already. Name another file, or give --force.")
+        raise ParamsError(f"{target} already exists. Choose another name or pass --force.")
 
 
 def _pipe(enhancer: "Enhancer", options: "Options", target: "Place | None") -> None:

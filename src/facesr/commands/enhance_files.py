@@ -92,7 +92,7 @@ def enhance_files(
         print(json.dumps(values | ({"stale": stale} if stale else {})))
     elif not parsed.quiet:
         print(
-            f"{counts['enhanced']} enhanced, {counts['skipped']} there already{_in_words(stale)}, "
+            f"{counts['enhanced']} enhanced, {counts['skipped']} already there{_in_words(stale)}, "
             f"{counts['failed']} failed in {seconds:.1f} s with {enhancer.model}"
         )
     if counts["failed"]:
@@ -125,7 +125,9 @@ class _Report:
         except (OSError, UnicodeDecodeError, csv.Error):
             reader, rows = None, []
         if reader is None or (reader.fieldnames and tuple(reader.fieldnames) != REPORT_COLUMNS):
-            raise ParamsError(f"{self.path} is not a report of facesr enhance. Name another file.")
+            raise ParamsError(
+                f"{self.path} is not a report of facesr enhance. Choose another file."
+            )
         for row in rows:
             # A process that was killed may have left half a line.
             if None not in row and None not in row.values():

@@ -41,7 +41,8 @@ def _export(parsed: argparse.Namespace) -> None:
     )
 
     if parsed.output.exists() and not parsed.force:
-        raise CheckpointError(f"{parsed.output} is there already. Name another file, or --force.")
+        message = f"{parsed.output} already exists. Choose another name or pass --force."
+        raise CheckpointError(message)
     files = [find_file(name, root=Path.cwd()) for name in parsed.weights]
     # One file may hold a whole chain.
     is_whole = len(files) == 1 and not parsed.fidelity

@@ -68,7 +68,7 @@ def register(frames: Sequence[Tensor], names: Sequence[str]) -> Registration:
         if shift is None:
             raise DataError(
                 f"{name} cannot be registered with {names[reference]}: it shows another scene, or "
-                "the camera moved too far. Leave it out."
+                "the camera moved too far. Remove it."
             )
         shifts.append(shift)
     return Registration(reference, tuple(shifts))

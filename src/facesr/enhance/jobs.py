@@ -105,7 +105,7 @@ def plan(
     if is_file and len(found) > 1:
         raise ParamsError(f"{len(found)} files do not fit into {output}. Name a folder.")
     if not is_file and isinstance(output, Path) and output.exists() and not output.is_dir():
-        raise ParamsError(f"{output} is not a folder. Name another one.")
+        raise ParamsError(f"{output} is not a folder. Choose another.")
     jobs: dict[Place, Job] = {}
     for source, inside in found:
         is_video = source in videos
@@ -122,7 +122,7 @@ def plan(
                 "Enhance them one after the other, into different folders."
             )
         if target.resolve() == source.resolve():
-            raise ParamsError(f"{source} would be written onto itself. Name another folder.")
+            raise ParamsError(f"{source} would be written onto itself. Choose another folder.")
     return list(jobs.values())
 
 
@@ -154,7 +154,7 @@ def _names_file(output: Place, file_format: Format | None, *, single: bool) -> b
         return False
     if own := photos.FORMATS.get(ending):
         if file_format not in (None, own):
-            raise ParamsError(f"{output} is no {file_format} file. Leave --format away.")
+            raise ParamsError(f"{output} is no {file_format} file. Remove --format.")
         return True
     if single or ending in Image.registered_extensions() or ending in _OTHER_MEDIA:
         raise ParamsError(

@@ -6,7 +6,7 @@ https://www.w3.org/TR/png-3/
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -114,7 +114,12 @@ def to_srgb(image: Tensor, colours: Colours) -> Tensor:
         source, target = _to_xyz(colours.primaries), _to_xyz(_SRGB)
         assert source is not None
         assert target is not None
-        matrix = np.linalg.inv(target) @ _adapt(colours.primaries[:2]) @ source
+        # Bradford's matrix between the white points.
+        before, after = (
+            _BRADFORD @ _xyz(np.array(one)) for one in (colours.primaries[:2], _SRGB[:2])
+        )
+        adapt = np.linalg.inv(_BRADFORD) @ np.diag(after / before) @ _BRADFORD
+        matrix = np.linalg.inv(target) @ adapt @ source
         linear = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix).float(), linear)
     linear = linear.clamp(0, 1)
     curved = 1.055 * linear ** (1 / 2.4) - 0.055
@@ -138,9 +143,3 @@ def _xyz(places: Matrix) -> Matrix:
     """Convert (..., x and y) to (..., X, Y and Z) with Y = 1."""
     x, y = places[..., 0], places[..., 1]
     return np.stack([x / y, np.ones_like(x), (1 - x - y) / y], -1)
-
-
-def _adapt(white: Sequence[float]) -> Any:
-    """Return Bradford's matrix from a white point to that of sRGB."""
-    source, target = (_BRADFORD @ _xyz(np.array(one)) for one in (white, _SRGB[:2]))
-    return np.linalg.inv(_BRADFORD) @ np.diag(target / source) @ _BRADFORD

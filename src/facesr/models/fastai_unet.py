@@ -6,6 +6,7 @@ super-resolution lesson.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from fastai.layers import NormType, PixelShuffle_ICNR
 from fastai.vision.learner import create_unet_model
@@ -97,12 +98,9 @@ def build_fastai_unet(
     if backbone not in CUTS:
         raise ParamsError(f"There is no backbone {backbone!r}. Choose one of {', '.join(CUTS)}.")
 
-    def build_backbone(pretrained: bool) -> nn.Module:
+    def build_backbone(pretrained: bool) -> Any:
         # fastai would show a bare URLError where weights are missing.
-        network: nn.Module = (
-            load_backbone(backbone) if pretrained else zoo.get_model(backbone, weights=None)
-        )
-        return network
+        return load_backbone(backbone) if pretrained else zoo.get_model(backbone, weights=None)
 
     unet = create_unet_model(
         build_backbone,

@@ -114,7 +114,11 @@ def restore(root: Path, runs: Runs, present: str, project: Project) -> bool:
                 continue
             if number := _number_of(state, versions):
                 _leave_free(root, client, number)
-            project(Path(folder), state.stages, _tags_of(state), not versions)
+            # Of the parent run: from the record, else from the commit.
+            tags = dict(state.registry.get("run") or {"profile": state.profile})
+            if state.experiment:
+                tags.setdefault("dvc.exp_name", state.experiment)
+            project(Path(folder), state.stages, tags, not versions)
     _decide(runs, registry)
     client.delete_experiment_tag(runs.experiment_id, RESTORING)
     logger.info("Restored %d states from Git and DVC's cache.", len(states) - len(lost))
@@ -153,14 +157,6 @@ def _distinct(events: Sequence[State], others: Iterator[State], present: str) ->
             elif key != present:
                 found[key] = state
     return list(found.values())
-
-
-def _tags_of(state: State) -> dict[str, str]:
-    """Return the tags of the parent run from the record, else from the commit."""
-    tags = state.registry.get("run") or {"profile": state.profile}
-    if state.experiment and "dvc.exp_name" not in tags:
-        tags = {**tags, "dvc.exp_name": state.experiment}
-    return dict(tags)
 
 
 def _number_of(state: State, versions: Mapping[str, Mapping[str, str]]) -> int:

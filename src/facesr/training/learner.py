@@ -259,6 +259,10 @@ class MonitorCallback(Callback):  # type: ignore[misc]
     def state(self, epoch: int, batch: int) -> dict[str, Any]:
         """Return the state for `restore` at a batch of an epoch."""
         over = epoch == self.n_epoch
+        optimizer = self.learn.opt.state_dict()
+        for group in optimizer["param_groups"]:
+            # fastai's schedule sets numbers of NumPy, which checkpoints do not take.
+            group["lr"] = float(group["lr"])
         return {
             "cycle": self.cycle + over,
             "epoch": 0 if over else epoch,
@@ -268,15 +272,8 @@ class MonitorCallback(Callback):  # type: ignore[misc]
             "parts": self.learn.parts.count,
             "network": self.learn.model.state_dict(),
             # Freezing, which begins a cycle, clears it.
-            "optimizer": None if over else self._optimizer_state(),
+            "optimizer": None if over else optimizer,
         }
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = self.learn.opt.state_dict()
-        for group in state["param_groups"]:
-            # fastai's schedule sets numbers of NumPy, which checkpoints do not take.
-            group["lr"] = float(group["lr"])
-        return state
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Restore a state; the optimizer follows in `before_cycle`."""

@@ -80,7 +80,11 @@ def members(archive: Path, scratch: Path) -> Iterator[Member]:
         if archive.name.lower().endswith(".zip"):
             yield from _zip_members(archive)
         elif archive.name.lower().endswith(".tar"):
-            yield from _tar_members(archive)
+            with tarfile.open(archive, "r:") as opened:
+                for info in opened:
+                    if not info.isdir():
+                        blob = Blob(archive, offset=info.offset_data, size=info.size)
+                        yield Member(info.name, blob, _tar_refusal(info))
         else:
             yield from _unpacked_members(archive, scratch)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
@@ -112,14 +116,6 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             if info.flag_bits & 1:
                 refusal = refusal or "is encrypted"
             yield Member(info.filename, Blob(archive, member=info.filename), refusal)
-
-
-def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r:") as opened:
-        for info in opened:
-            if not info.isdir():
-                blob = Blob(archive, offset=info.offset_data, size=info.size)
-                yield Member(info.name, blob, _tar_refusal(info))
 
 
 def _unpacked_members(archive: Path, scratch: Path) -> Iterator[Member]:

@@ -54,7 +54,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     table = next((one for one in found if PurePosixPath(one.origin).name == TABLE), None)
     if table is None:
         raise DataError(
-            f"{params.path} holds no {TABLE}: it is not the Selfie Data Set. Name another path."
+            f"{params.path} holds no {TABLE}: it is not the Selfie Data Set. Choose another path."
         )
     files = {PurePosixPath(one.origin).stem: one for one in found if one is not table}
     lines = table.blob.read().decode("utf-8", errors="replace").splitlines()
