@@ -24,10 +24,7 @@ def metrics() -> dict[str, Any]:
 
 
 def scores() -> stats.Table:
-    """Return the evaluation's numbers by set, size and method, then by metric and image.
-
-    Infinite and undefined values are nan. Without a valid table the result is empty.
-    """
+    """Return the evaluation's metrics by image, nan for infinite ones; empty without a table."""
     return _read(paths.SCORES, "scores") or {}
 
 

@@ -173,12 +173,7 @@ def _restore(
 
 
 def encode(enhanced: Enhanced, file_format: Format = "png", *, blend: float = 1.0) -> bytes:
-    """Encode a result for download, with its provenance in the metadata.
-
-    Args:
-        file_format: JPEG and WebP are written with quality 95.
-        blend: Share of the model's image; the rest is the bicubic enlargement.
-    """
+    """Encode the model's image, a share `blend` of the mix with bicubic, with its provenance."""
     if file_format == "png" and blend == 1:
         return enhanced.png
     software = _software(enhanced.model, enhanced.settings, blend)

@@ -36,12 +36,7 @@ export default function ({ data, parentElement }) {
 def download_button(
     label: str, file: Download, *, key: str, saves_all: bool, primary: bool = False
 ) -> None:
-    """Draw the button.
-
-    Args:
-        file: File to save, which the visitor keeps as long as the button is shown.
-        saves_all: True if no unsaved work is left after it.
-    """
+    """Draw the button for `file`; `saves_all` if no unsaved work is left after the download."""
     work().offered.append(file)
     _download(
         key=key,

@@ -243,10 +243,7 @@ def ask_start(given: list[InputImage], settings: service.Settings) -> None:
 
 
 def run_queue() -> None:
-    """Enhance the first image of the queue, then run the page again for the next.
-
-    A click in between interrupts at the next drawing; the image stays in the queue.
-    """
+    """Enhance the first image, which a click can interrupt, then run the page for the next."""
     mine = work()
     job = mine.next()
     if job is None:

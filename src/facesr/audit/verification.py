@@ -122,11 +122,7 @@ def agree(name: str, registered: float | None, measured: float, *, is_exact: boo
 
 
 def folder_md5(folder: Path) -> str:
-    """Return the hash that DVC gives a folder: of the list of its files and their md5s.
-
-    Raises:
-        DataError: There is no such folder.
-    """
+    """Return DVC's hash of a folder, of the list of its files; raise DataError without one."""
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist. Run: dvc pull {folder.name}, or dvc repro")
     entries = []

@@ -33,11 +33,7 @@ def agrees(networks: Sequence[nn.Module], device: torch.device, lock: Lock | Non
 def measure_agreement(
     networks: Sequence[nn.Module], device: torch.device, lock: Lock | None = None
 ) -> float:
-    """Return the PSNR in dB between both types on an image of coarse and fine structure.
-
-    Args:
-        lock: Held while networks compute.
-    """
+    """Return the PSNR in dB between both types on a test image; `lock` is held meanwhile."""
     noise = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     shapes = images.resize(noise[:, :8, :8], (SIDE, SIDE), "bicubic")
     image = (shapes + 0.2 * (noise - 0.5)).clamp(0, 1)

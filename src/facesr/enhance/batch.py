@@ -137,11 +137,9 @@ def enhance_file(
     keep: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
-    """Enhance one file; errors become part of the outcome.
+    """Enhance one file; errors become part of the outcome, which has the images with `keep`.
 
-    Args:
-        keep: Keep the images in the outcome.
-        on_progress: As in `Enhancer.enhance`; raises `StoppedError` to cancel.
+    `on_progress`, as in `Enhancer.enhance`, raises `StoppedError` to cancel.
     """
     start = time.perf_counter()
     try:

@@ -90,11 +90,7 @@ def _hidden(target: Path, ending: str) -> Path:
 
 @contextmanager
 def _claimed(target: Path, on_wait: Callable[[], None]) -> Iterator[bool]:
-    """Lock the result for the block; yield whether another process had to be waited for.
-
-    Args:
-        on_wait: Called each second of waiting; may raise to stop it.
-    """
+    """Lock the result; yield whether it was in use; `on_wait` is called each second before."""
     target.parent.mkdir(parents=True, exist_ok=True)
     path = _hidden(target, "lock")
     lock = FileLock(path)

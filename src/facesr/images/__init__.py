@@ -86,12 +86,9 @@ def read(source: Path | bytes) -> Tensor:
 def opened(
     source: Path | bytes, name: str = "", *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Image.Image]:
-    """Open an image file at its first full image, without decoding it.
+    """Open an image file, path or bytes, at its first full image, without decoding it.
 
-    Args:
-        source: A path, or the encoded bytes.
-        name: For messages, instead of the path.
-        max_pixels: A larger image is refused.
+    `name` is for messages, instead of the path. A larger image than `max_pixels` is refused.
     """
     name = name or _name(source)
     with ExitStack() as stack:
@@ -288,12 +285,7 @@ def encode_png(image: Tensor) -> bytes:
 
 
 def encode_jpeg(image: Tensor, *, quality: int, chroma_halved: bool) -> bytes:
-    """Encode (3, H, W) in [0, 1] as JPEG.
-
-    Args:
-        quality: 1 to 95.
-        chroma_halved: Store colour at half the resolution (4:2:0), as cameras do.
-    """
+    """Encode (3, H, W) in [0, 1] as JPEG of quality 1 to 95, in 4:2:0 (as cameras do) or 4:4:4."""
     buffer = io.BytesIO()
     subsampling = "4:2:0" if chroma_halved else "4:4:4"
     to_pillow(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)

@@ -109,13 +109,7 @@ def cut(image: Tensor, box: Box, size: int) -> Tensor:
 
 
 def paste(photograph: Tensor, crop: Tensor, box: Box) -> Tensor:
-    """Paste a face into the photograph, in place, with a fading border.
-
-    Args:
-        photograph: (3, H, W) in [0, 1]; changed.
-        crop: (3, n, n) in [0, 1], the content of `box`.
-        box: In pixels of `photograph`.
-    """
+    """Paste a face, (3, n, n) shown by `box`, into the photograph, in place, fading out."""
     rows = _whole_pixels(box.top, box.height, photograph.shape[-2])
     columns = _whole_pixels(box.left, box.width, photograph.shape[-1])
     if not len(rows) or not len(columns):

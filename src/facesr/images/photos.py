@@ -188,11 +188,7 @@ def encode(
 
 
 def losses(photo: Photo, file_format: Format, *, keep_metadata: bool = True) -> tuple[str, ...]:
-    """Return what a format loses of an image.
-
-    Args:
-        keep_metadata: As for `encode`: intended losses do not count.
-    """
+    """Return what a format loses of an image, apart from metadata that is not to be kept."""
     kept = photo.metadata if keep_metadata else None
     of_jpeg = file_format == "jpeg"
     named = {

@@ -102,12 +102,7 @@ def encode_png(
     profile: bytes | None = None,
     dpi: tuple[float, float] | None = None,
 ) -> bytes:
-    """Encode as PNG of 16 bits a channel.
-
-    Args:
-        exif: As `Image.Exif.tobytes` gives it.
-        dpi: Pixels per inch to the right and down.
-    """
+    """Encode as PNG of 16 bits a channel; `dpi` is to the right and down."""
     imagecodecs = import_extra("imagecodecs")
 
     encoded = imagecodecs.png_encode(

@@ -37,12 +37,7 @@ ZOO_WIDTHS = {**dict.fromkeys(LEVELS, 64), "convnext_tiny": 96}
 
 
 class Encoder(nn.Module):
-    """Backbone with one feature tensor per stage, from the finest grid to the coarsest.
-
-    Attributes:
-        widths: Channels of each stage's output.
-        strides: Side of the input grid over the side of each stage's output.
-    """
+    """Backbone with a feature tensor per stage, of `widths` channels on grids of `strides`."""
 
     def __init__(
         self, stages: Sequence[nn.Module], widths: Sequence[int], strides: Sequence[int]

@@ -44,12 +44,7 @@ CUTS: dict[str, int | Callable[[nn.Module], nn.Module]] = {
 
 
 class FastaiUNet(nn.Module):
-    """DynamicUnet behind a bicubic enlargement.
-
-    Attributes:
-        scale: Side of the output over side of the input.
-        multiple: Grid on which tiles must start.
-    """
+    """DynamicUnet behind a bicubic enlargement by `scale`; tiles start on `multiple`'s grid."""
 
     multiple = MULTIPLE
 

@@ -30,13 +30,7 @@ grid, at a tenth of the cost."""
 
 
 class ResidualUNet(nn.Module):
-    """Network that enlarges `scale` times.
-
-    Attributes:
-        scale: Side of the output over side of the input.
-        multiple: Grid on which tiles must start, in pixels of the input.
-        grain: Noise module, or None.
-    """
+    """Network that enlarges `scale` times; tiles start on multiples of `multiple` input pixels."""
 
     def __init__(
         self,

@@ -83,10 +83,7 @@ def hold_first(
 ) -> Decision:
     """Refuse a version whose first network, which alone serves small scales, is behind the starter.
 
-    Args:
-        first: The metric of the first network by image.
-        starter: The metric of the starter at the same size.
-        rule: Rule at that size.
+    The metrics of both by image and the rule are of that size.
     """
     ahead = compare(first, starter, rule.metric)
     if not decision.is_champion or ahead.mean >= 0:

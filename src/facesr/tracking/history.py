@@ -79,10 +79,7 @@ def is_under_git(root: Path) -> bool:
 
 
 def note(root: Path, message: str, registry: Mapping[str, Any], *, with_state: bool) -> None:
-    """Add an event to the history, of the files as they are now or (not `with_state`) before.
-
-    Without Git nothing is kept. `registry` becomes registry.json.
-    """
+    """Add an event to the history in Git, if any; `with_state` for the present files."""
     place = home(root)
     prefix = git(place, "rev-parse", "--show-prefix")
     if prefix is None:

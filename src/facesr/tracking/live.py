@@ -50,8 +50,7 @@ CLOCK = 0.1  # s
 def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     """Show a training in MLflow while the block lasts, if MLFLOW_TRACKING_URI names a server.
 
-    `report` is the folder of the training's curves and samples, named after the stage. At the end,
-    provenance.json with revision, device and versions is written to it.
+    At the end, provenance.json with revision, device and versions is written to the report.
     """
     # Of several processes that share a training, the first writes the report.
     if os.environ.get("RANK", "0") != "0":

@@ -15,12 +15,9 @@ from facesr.data.pairs import Pairs
 def restore_all(
     network: nn.Module, splits: dict[str, Pairs], output: Path, *, after_each: Callable[[], None]
 ) -> None:
-    """Write the network's image of every pair as packs `OUTPUT/SPLIT`.
+    """Write the network's image of every pair as packs `OUTPUT/SPLIT`; stay in evaluation mode.
 
-    Args:
-        network: From and to (N, 3, h, w) RGB in [0, 1]; left in evaluation mode.
-        splits: Pairs by the name of their split.
-        after_each: Called after each image; may raise to stop.
+    `after_each` is called after each image, (3, h, w) RGB in [0, 1], and may raise to stop.
     """
     network.eval()
     device = next(network.parameters()).device

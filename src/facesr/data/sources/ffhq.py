@@ -162,11 +162,9 @@ def read_photograph(number: int, entry: Mapping[str, Any], *, thumbnail: bool) -
 def choose(
     photographs: Sequence[Photograph], count: int, splits: Mapping[str, float], seed: int
 ) -> list[tuple[str, Photograph]]:
-    """Draw `count` photographs for the splits, the same for every run.
+    """Draw `count` photographs with their splits, the same for every run.
 
-    Returns:
-        Split and photograph; the first split is drawn from the data set's training part, the others
-        from its validation part, as far as these go.
+    The first split is drawn from the data set's training part, the others from its validation part.
     """
     first, *others = splits
     numbers = {name: max(1, round(splits[name] * count)) for name in others}
@@ -196,11 +194,9 @@ def _copies(
     scratch: Path,
     set_aside: list[tuple[str, str]],
 ) -> tuple[dict[int, Blob], set[int]]:
-    """Find copies of the wanted photographs below `root`; downloads are in `folder`.
+    """Return copies of the wanted photographs below `root`, and indices of the official files.
 
-    Returns:
-        The usable copies by index, and the indices of those that are byte for byte the official
-        files. Official files in the place of downloads are no copies.
+    Official files in `folder`, where downloads are, are no copies.
     """
     copies: dict[int, Blob] = {}
     downloaded = {folder / one.path for one in wanted.values()}
