@@ -48,7 +48,7 @@ def tiff_of(pixels, photometric, orientation=1, **options):
 
 
 def expected(pixels, orientation=1):
-    values = tiff_reader.turn(pixels / np.iinfo(pixels.dtype).max, orientation)
+    values = tiff_reader.apply_orientation(pixels / np.iinfo(pixels.dtype).max, orientation)
     return np.moveaxis(values[..., [0, 0, 0] if values.shape[-1] < 3 else [0, 1, 2]], -1, 0)
 
 
@@ -111,7 +111,9 @@ def test_a_turned_tiff_is_upright_by_path_and_by_pipe(tmp_path, mode, orientatio
     straight = io.BytesIO()
     image.save(straight, "TIFF", compression=compression)
     upright = images.read(straight.getvalue()).numpy()
-    wanted = np.moveaxis(tiff_reader.turn(np.moveaxis(upright, 0, -1), orientation), -1, 0)
+    wanted = np.moveaxis(
+        tiff_reader.apply_orientation(np.moveaxis(upright, 0, -1), orientation), -1, 0
+    )
     for found in both_ways(tmp_path, buffer.getvalue()):
         assert found == pytest.approx(wanted, abs=1e-6)
 

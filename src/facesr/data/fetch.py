@@ -22,7 +22,7 @@ from facesr.config import FetchParams
 from facesr.data.manifest import Entry, may_be_shown, notice, write_manifest
 from facesr.data.removed import Removed, digest_of_origin, read_removed
 from facesr.data.sources import ffhq, folder, samples, selfie
-from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Square
+from facesr.data.sources.candidates import Attributes, Candidate, Cut, Listing, Square
 from facesr.data.splitting import Item, split
 from facesr.drawing import describe, draw
 from facesr.errors import DataError
@@ -34,7 +34,7 @@ from facesr.reports import sheets
 SELFIE_SEED_OFFSET = 1_000_003
 
 
-class _Made(NamedTuple):
+class _Fetched(NamedTuple):
     candidate: Candidate
     sha256: str
     attributes: Attributes
@@ -104,7 +104,7 @@ def _check_apart(params: FetchParams, output: Path) -> None:
 
 def _offer(
     params: FetchParams, *, size: int, seed: int, splits: Mapping[str, float], scratch: Path
-) -> Offer:
+) -> Listing:
     cut = Cut(size, params.minimum_size or size, params.crop)
     if params.source == "samples":
         return samples.offer(params, cut, splits=tuple(splits))
@@ -114,7 +114,7 @@ def _offer(
         return ffhq.offer(params, cut, seed=seed, splits=splits, scratch=scratch)
     if params.source == "selfie":
         return selfie.offer(params, cut, seed=seed, scratch=scratch)
-    return Offer(
+    return Listing(
         [
             Candidate(
                 f"generated_{index:05d}",
@@ -140,10 +140,10 @@ def _draw_softly(seed: int, index: int, size: int, blur_sigma: tuple[float, floa
 
 
 def _take(
-    offer: Offer, count: int, part: Path, removed: Removed
-) -> tuple[list[_Made], list[tuple[str, str]]]:
+    offer: Listing, count: int, part: Path, removed: Removed
+) -> tuple[list[_Fetched], list[tuple[str, str]]]:
     """Make images until there are enough; return them and those set aside."""
-    made: list[_Made] = []
+    made: list[_Fetched] = []
     refused = list(offer.set_aside)
     wanted = []
     for candidate in offer.candidates:
@@ -178,19 +178,19 @@ def _take(
     return made, refused
 
 
-def _make(part: Path, candidate: Candidate) -> _Made:
+def _make(part: Path, candidate: Candidate) -> _Fetched:
     file = part / f"{candidate.name}.png"
     try:
         made = candidate.make()
     except DataError as error:
-        return _Made(_described(candidate), "", {}, str(error))
+        return _Fetched(_described(candidate), "", {}, str(error))
     if made.png:
         with atomic_write(file) as temporary:
             temporary.write_bytes(made.png)
     else:
         images.write(file, made.image)
     sha256 = digest(file, "sha256")
-    return _Made(_described(candidate), sha256, made.attributes, "", made.source_sha256)
+    return _Fetched(_described(candidate), sha256, made.attributes, "", made.source_sha256)
 
 
 def _described(candidate: Candidate) -> Candidate:
@@ -203,7 +203,7 @@ def _nothing() -> Square:
 
 
 def _entries(
-    made: Sequence[_Made], *, splits: Mapping[str, float], size: int, seed: int
+    made: Sequence[_Fetched], *, splits: Mapping[str, float], size: int, seed: int
 ) -> list[Entry]:
     items = [Item(c.name, c.identity, c.split) for c in (one.candidate for one in made)]
     entries = []
@@ -234,9 +234,9 @@ def _reasons(refused: Sequence[tuple[str, str]]) -> Counter[str]:
 def _report(
     report: Path,
     entries: Sequence[Entry],
-    made: Sequence[_Made],
+    made: Sequence[_Fetched],
     refused: Sequence[tuple[str, str]],
-    offer: Offer,
+    offer: Listing,
     output: Path,
 ) -> None:
     reports.write_csv(

@@ -18,10 +18,10 @@ from facesr.evaluation.scores import (
     MEASUREMENT,
     PRECISION,
     Score,
+    check_pairs_match,
     enhanced_by,
     gain,
     methods_of,
-    refuse_strangers,
     score,
     summarise,
     table,
@@ -199,7 +199,7 @@ def _measure(
                 f"{unknown[0]} of {one.lr} stands in no manifest. Run: dvc repro -f degrade"
             )
         scores[size] = score(methods, pairs, label=f"{one.name}, {size}")
-        refuse_strangers(scores[size], minimum=minimum_psnr, where=str(one.lr))
+        check_pairs_match(scores[size], minimum=minimum_psnr, where=str(one.lr))
     # The last table's pairs are those at full size.
     return _Measured(one, pairs, scores)
 

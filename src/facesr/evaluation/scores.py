@@ -77,7 +77,7 @@ def score_set(methods: Mapping[str, Method], folder: Path, *, side: int, label: 
     return score(methods, load_pairs(folder / LR, folder / HR, hr_size=side), label=label)
 
 
-def refuse_strangers(scores: Sequence[Score], *, minimum: float, where: str) -> None:
+def check_pairs_match(scores: Sequence[Score], *, minimum: float, where: str) -> None:
     """Stop where the images of a pair show different faces.
 
     Unrelated faces score about 8 dB, bicubic on matched pairs 21 and more.

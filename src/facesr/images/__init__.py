@@ -146,7 +146,7 @@ def decode_tiff(image: Image.Image, source: Path | bytes, name: str) -> tiff_rea
     with faults_of(name), _file(source) as file:
         pixels = tiff_reader.read_pixels(file, tiff_reader.page_of(image))
         orientation = image.getexif().get(_ORIENTATION, 1)
-        return None if pixels is None else tiff_reader.turn(pixels, orientation)
+        return None if pixels is None else tiff_reader.apply_orientation(pixels, orientation)
 
 
 def from_pixels(pixels: tiff_reader.Pixels, opened: Image.Image) -> Image.Image:

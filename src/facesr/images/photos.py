@@ -85,20 +85,22 @@ def read(
             metadata.note_other_images(opened, data, notes)
             if opened.mode == "CMYK" and sixteen_bit.holds_16_bits(opened):
                 notes.append("printing colours of 16 bits are read as 8")
-            is_deep_png = sixteen_bit.is_deep_png(opened)
+            is_16_bit_png = sixteen_bit.is_16_bit_png(opened)
             # After this a PNG may be loaded, and once loaded, a TIFF no longer has it.
             orientation = opened.getexif().get(_ORIENTATION, 1)
         pixels = images.decode_tiff(opened, source, name)
-        if is_deep_png:
+        if is_16_bit_png:
             with images.faults_of(name):
                 # Pillow names damage that the other decoder passes over.
                 opened.load()
-                pixels = tiff_reader.turn(sixteen_bit.decode_png(data, opened), orientation)
+                pixels = tiff_reader.apply_orientation(
+                    sixteen_bit.decode_png(data, opened), orientation
+                )
         if pixels is None:
             upright = images.decode(opened, source, name)
         kept = metadata.read(opened, data, notes, keep_gps=keep_gps)
         if pixels is not None and pixels.dtype == np.uint16 and pixels.shape[-1] > 1:
-            content = _from_deep(pixels.astype(np.uint16), opened.info.get("icc_profile"), notes)
+            content = _from_16_bit(pixels.astype(np.uint16), opened.info.get("icc_profile"), notes)
         else:
             upright = upright if pixels is None else images.from_pixels(pixels, opened)
             content = _from_pillow(upright, name, notes)
@@ -127,7 +129,7 @@ def _from_pillow(upright: Image.Image, name: str, notes: list[str]) -> Photo:
     )
 
 
-def _from_deep(pixels: sixteen_bit.Pixels, profile: bytes | None, notes: list[str]) -> Photo:
+def _from_16_bit(pixels: sixteen_bit.Pixels, profile: bytes | None, notes: list[str]) -> Photo:
     channels = pixels.shape[-1]
     is_grey = channels < 3
     alpha = pixels[..., -1:] if channels in (2, 4) else None
@@ -239,7 +241,7 @@ def _encode_webp(photo: Photo, written: Metadata, quality: int) -> bytes:
 def _encode_png(photo: Photo, written: Metadata, quality: int) -> bytes:
     if photo.depth == 16:
         encoded = sixteen_bit.encode_png(
-            _to_deep(photo),
+            _to_16_bit(photo),
             exif=written.exif.tobytes(),
             xmp=written.xmp,
             profile=photo.profile,
@@ -255,7 +257,7 @@ def _encode_png(photo: Photo, written: Metadata, quality: int) -> bytes:
 
 
 def _encode_tiff(photo: Photo, written: Metadata, quality: int) -> bytes:
-    pixels = _to_deep(photo) if photo.depth == 16 else np.asarray(_to_pillow(photo, "tiff"))
+    pixels = _to_16_bit(photo) if photo.depth == 16 else np.asarray(_to_pillow(photo, "tiff"))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if photo.depth == 16 and pixels.shape[-1] == 2:
@@ -340,7 +342,7 @@ def _unreadable(error: Exception) -> str:
     return f"the colour profile cannot be read and is left out ({error})"
 
 
-def _to_deep(photo: Photo) -> sixteen_bit.Pixels:
+def _to_16_bit(photo: Photo) -> sixteen_bit.Pixels:
     colours = sixteen_bit.from_tensor(
         photo.colour.mean(0, keepdim=True) if photo.is_grey else photo.colour
     )

@@ -25,7 +25,7 @@ _BITS_PER_SAMPLE = 0x0102
 _METRES_PER_INCH = 0.0254
 
 
-def is_deep_png(image: Image.Image) -> bool:
+def is_16_bit_png(image: Image.Image) -> bool:
     """Return whether `decode_png` reads an opened, unloaded file; Pillow reads grey."""
     is_coloured = image.mode in ("RGB", "RGBA", "LA")
     return image.format == "PNG" and is_coloured and holds_16_bits(image)
@@ -42,7 +42,7 @@ def holds_16_bits(image: Image.Image) -> bool:
 
 
 def decode_png(data: bytes, image: Image.Image) -> Pixels:
-    """Return the values of a file that `is_deep_png`; raise ValueError if it is damaged."""
+    """Return the values of a file that `is_16_bit_png`; raise ValueError if it is damaged."""
     imagecodecs = import_extra("imagecodecs")
 
     # Of what damage does to a file imagecodecs says little.

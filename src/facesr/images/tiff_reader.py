@@ -70,7 +70,7 @@ def _go_to(image: Image.Image, page: int) -> None:
         image.seek(page)
 
 
-def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn (H, W, C) upright; `orientation` is EXIF's, from 1 to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

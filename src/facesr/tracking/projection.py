@@ -133,7 +133,7 @@ def publish(
             names = [os.environ.get("DVC_EXP_NAME", "")]
             names = [name for name in names if name] or history.names_of(root, key)
             projection = project(root, stages, experiment_tags(profile, names))
-            projection.registry.refuse_strangers()
+            projection.registry.check_model_is_ours()
             is_restored = restore(root, projection.runs, key, restore_state)
             published, is_new = projection.write(key)
             if is_new or is_restored:

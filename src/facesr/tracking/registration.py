@@ -75,7 +75,7 @@ class Registry:
         self.client.set_tag(parent.info.run_id, VERSION_TAG, version.version)
         return version, is_new
 
-    def refuse_strangers(self) -> None:
+    def check_model_is_ours(self) -> None:
         """Raise RegistryError if the registered model of this name is another project's."""
         for version in self.client.search_model_versions(f"name = '{MODEL}'"):
             if WEIGHTS_MD5 not in version.tags:

@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
     """Split in the data set itself, if it has any."""
 
 
-class Offer(NamedTuple):
+class Listing(NamedTuple):
     """Candidates of a source."""
 
     candidates: list[Candidate]

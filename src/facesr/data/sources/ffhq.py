@@ -20,7 +20,7 @@ from facesr import images
 from facesr.config import FetchParams
 from facesr.data.download import RemoteFile, download
 from facesr.data.sources.archives import Blob
-from facesr.data.sources.candidates import Attributes, Candidate, Cut, Offer, Square, cut_square
+from facesr.data.sources.candidates import Attributes, Candidate, Cut, Listing, Square, cut_square
 from facesr.data.sources.folder import walk
 from facesr.errors import DataError
 from facesr.files import digest
@@ -54,7 +54,7 @@ class Photograph(NamedTuple):
 
 def offer(
     params: FetchParams, cut: Cut, *, seed: int, splits: Mapping[str, float], scratch: Path
-) -> Offer:
+) -> Listing:
     """Download the chosen photographs where needed, and offer them.
 
     `params.path` is the place of a copy, in any form (`NNNNN.png` in folders, zip or tar files),
@@ -112,7 +112,7 @@ def offer(
             )
         )
     facts = {"downloaded_or_cached": len(missing), "copies": len(copies)}
-    return Offer(candidates, set_aside, facts)
+    return Listing(candidates, set_aside, facts)
 
 
 def entries(metadata: Path) -> Iterator[tuple[str, dict[str, Any]]]:

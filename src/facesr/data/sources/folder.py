@@ -15,7 +15,7 @@ import numpy as np
 from facesr import images
 from facesr.config import FetchParams
 from facesr.data.sources.archives import Blob, is_archive, members
-from facesr.data.sources.candidates import Candidate, Cut, Offer, Square, read_cut, safe_name
+from facesr.data.sources.candidates import Candidate, Cut, Listing, Square, read_cut, safe_name
 from facesr.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -37,8 +37,8 @@ class Found(NamedTuple):
     blob: Blob
 
 
-def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
-    """Offer every image below `params.path`, also in archives, in a seeded order.
+def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Listing:
+    """Listing every image below `params.path`, also in archives, in a seeded order.
 
     A `manifest.csv` directly in the folder (upper or lower case) gives identity, licence,
     attribution and SHA-256 of its files.
@@ -62,7 +62,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
     order = np.random.default_rng(seed).permutation(len(files))
     candidates = [_candidate(files[i], params, cut, known) for i in order]
     facts = {"in_manifest": sum(c.origin in known for c in candidates)} if known else {}
-    return Offer(candidates, set_aside, facts)
+    return Listing(candidates, set_aside, facts)
 
 
 def walk(root: Path, scratch: Path, set_aside: list[tuple[str, str]]) -> Iterator[Found]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facesr.config import FetchParams
 from facesr.data.sources.archives import Blob
-from facesr.data.sources.candidates import Candidate, Cut, Offer, read_cut, safe_name
+from facesr.data.sources.candidates import Candidate, Cut, Listing, read_cut, safe_name
 from facesr.errors import DataError
 from facesr.files import digest
 
@@ -21,8 +21,8 @@ MEASURED = ("test", "selfies")
 Row = dict[str, str]
 
 
-def offer(params: FetchParams, cut: Cut, *, splits: tuple[str, ...]) -> Offer:
-    """Offer the images of some splits, with the manifest's other columns as their attributes.
+def offer(params: FetchParams, cut: Cut, *, splits: tuple[str, ...]) -> Listing:
+    """Listing the images of some splits, with the manifest's other columns as their attributes.
 
     Every file is compared with the manifest first, so that nothing trains on a changed sample.
 
@@ -45,7 +45,7 @@ def offer(params: FetchParams, cut: Cut, *, splits: tuple[str, ...]) -> Offer:
     for name in splits:
         own = [row for row in rows if row["split"] == name]
         ranked += [(i / len(own), row["file"], row) for i, row in enumerate(own)]
-    return Offer([_candidate(root, row, cut) for _, _, row in sorted(ranked)], [])
+    return Listing([_candidate(root, row, cut) for _, _, row in sorted(ranked)], [])
 
 
 def _read(root: Path) -> list[Row]:

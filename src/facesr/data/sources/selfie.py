@@ -13,7 +13,7 @@ import numpy as np
 from facesr.config import FetchParams
 from facesr.data.download import RemoteFile, download
 from facesr.data.manifest import NOT_TO_BE_SHOWN
-from facesr.data.sources.candidates import Candidate, Cut, Offer, read_cut
+from facesr.data.sources.candidates import Candidate, Cut, Listing, read_cut
 from facesr.data.sources.folder import Found, walk
 from facesr.errors import DataError
 from facesr.files import atomic_write, digest
@@ -32,8 +32,8 @@ ATTRIBUTES = (
 )
 
 
-def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
-    """Offer the images of the data set in a seeded order, with their attributes.
+def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Listing:
+    """Listing the images of the data set in a seeded order, with their attributes.
 
     `params.path` is the archive, or a folder with the archive or its content; otherwise the archive
     is downloaded into it from `params.url`.
@@ -67,7 +67,7 @@ def offer(params: FetchParams, cut: Cut, *, seed: int, scratch: Path) -> Offer:
             set_aside.append((name, "stands in the table and has no image"))
             continue
         candidates.append(_candidate(name, attributes, files[name], cut))
-    return Offer(candidates, set_aside, facts)
+    return Listing(candidates, set_aside, facts)
 
 
 def _trusted(archive: Path) -> str:
