@@ -1,6 +1,6 @@
 """Speed of decoding, degrading and packing images.
 
-Run: make bench-data, on an idle computer. Everything is drawn by program in a temporary folder.
+Run: make bench-data, on an idle computer. Everything is made of the samples in a temporary folder.
 Rates are images per second, the median of several rounds. `--faces` makes a shorter run.
 """
 
@@ -32,7 +32,6 @@ from facesr.data.degrade import write_pairs
 from facesr.data.fetch import fetch
 from facesr.data.manifest import read_manifest
 from facesr.data.pairs import FreshViews, TrainBatches, load_pairs
-from facesr.drawing import draw
 from facesr.parallel import cores
 from facesr.reports import markdown_table
 
@@ -41,6 +40,7 @@ SIDE = 1024
 GENERATOR = 512
 LR = 128
 DRAWN = 8
+SAMPLES = sorted(Path("samples/london").glob("*.jpg"))
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def plain_pillow(*sources: Path | BytesIO) -> None:
 
 def one_core(root: Path) -> None:
     """Decoding beside plain Pillow."""
-    face = draw(7, 1, SIDE)
+    face = sample(1, SIDE)
     path = root / "face.png"
     images.write(path, face)
     jpeg = images.encode_jpeg(face, quality=95, chroma_halved=True)
@@ -112,7 +112,7 @@ def one_core(root: Path) -> None:
 def degradations(recipes: Recipes) -> None:
     """Every recipe: whole faces, the stored start of `best`, the crops of a training; one core."""
     for side, lr_size in ((SIDE, LR), (GENERATOR, LR), (256, 64)):
-        face = images.round_to_8bit(images.resize(draw(7, 1, SIDE), (side, side), "bicubic"))
+        face = images.round_to_8bit(sample(1, side))
         rows = [("plain Pillow: bicubic, JPEG", rate(partial(pillow_only, face, lr_size)))]
         for name in recipes:
             degradation = Degradation(name, recipes)
@@ -137,10 +137,7 @@ def degrade_some(degradation: Degradation, face: Tensor, lr_size: int) -> None:
 
 def packing(root: Path) -> None:
     """Writing and reading images as PNG files and in a pack, one core."""
-    faces = [
-        images.to_uint8(images.resize(draw(7, index, GENERATOR), (GENERATOR, GENERATOR), "bicubic"))
-        for index in range(DRAWN)
-    ]
+    faces = [images.to_uint8(sample(index, GENERATOR)) for index in range(DRAWN)]
     decoded = [Image.fromarray(face.permute(1, 2, 0).numpy()) for face in faces]
     files = [root / f"pack{index}.png" for index in range(DRAWN)]
 
@@ -172,19 +169,25 @@ def packing(root: Path) -> None:
 
 def faces(root: Path, params: Params, count: int, side: int) -> Path:
     """A fetched folder of images."""
-    draw_source(root, count, side)
+    write_source(root, count, side)
     return fetch_source(root, params, count, side)
 
 
-def draw_source(root: Path, count: int, side: int) -> None:
-    """Images that differ in a few pixels."""
+def sample(number: int, side: int) -> Tensor:
+    """Return one of the samples, (3, side, side) in [0, 1]."""
+    face = images.read(SAMPLES[number % len(SAMPLES)])
+    return images.resize(face, (side, side), "lanczos").clamp(0, 1)
+
+
+def write_source(root: Path, count: int, side: int) -> None:
+    """Write images that differ in a few pixels."""
     source = root / f"source{count}"
     source.mkdir()
-    drawn = [
-        images.to_uint8(draw(7, index, side)).permute(1, 2, 0).numpy() for index in range(DRAWN)
+    faces = [
+        images.to_uint8(sample(index, side)).permute(1, 2, 0).numpy() for index in range(DRAWN)
     ]
     for index in range(count):
-        image = drawn[index % DRAWN].copy()
+        image = faces[index % DRAWN].copy()
         image[0, :4] = np.frombuffer(index.to_bytes(12, "big"), np.uint8).reshape(4, 3)
         Image.fromarray(image).save(source / f"{index:06d}.png", compress_level=1)
 

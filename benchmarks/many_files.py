@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import draw_source, fetch_source, pairs, timed
+from benchmarks.data import fetch_source, pairs, timed, write_source
 from facesr.config import Sizes, load_params
 from facesr.data.manifest import Entry, check_folder, read_manifest, write_manifest
 from facesr.reports import markdown_table
@@ -81,13 +81,13 @@ def end_to_end(root: Path, counts: list[int]) -> None:
         rows.append(
             [
                 f"{count}",
-                *(f"{found[name]:.1f}" for name in ("draw", "fetch", "pairs")),
+                *(f"{found[name]:.1f}" for name in ("write", "fetch", "pairs")),
                 f"{count / (found['fetch'] + found['pairs']):.3g}",
                 *(f"{found[name]:.0f}" for name in ("memory", "worker")),
             ]
         )
     header = [
-        *("files of 128 px, all cores", "drawn, s", "fetched, s", "pairs, s", "images/s"),
+        *("files of 128 px, all cores", "written, s", "fetched, s", "pairs, s", "images/s"),
         *("peak memory, MB", "of a worker, MB"),
     ]
     print(f"\n{markdown_table(header, rows)}", flush=True)
@@ -97,12 +97,12 @@ def run_end_to_end(root: Path, count: int) -> dict[str, float]:
     """A part of its own."""
     params = load_params(any_device=True)
     workers = Workers()
-    drawing = timed(lambda: draw_source(root, count, 128))
+    writing = timed(lambda: write_source(root, count, 128))
     fetching = timed(lambda: fetch_source(root, params, count, 128))
     sizes = Sizes(hr_size=128, generator_size=128, lr_size=32)
     source = root / f"faces{count}"
     pairing = timed(lambda: pairs(root, params, source, sizes, None))
-    return {"draw": drawing, "fetch": fetching, "pairs": pairing, "worker": workers.peak}
+    return {"write": writing, "fetch": fetching, "pairs": pairing, "worker": workers.peak}
 
 
 def many_files(root: Path, counts: list[int]) -> None:

@@ -29,10 +29,11 @@ def scores() -> stats.Table:
 
 
 def groups() -> list[dict[str, str]]:
-    """Return the evaluation's means by group of images; `number` reads their cells."""
+    """Return the evaluation's means by group of people; `number` reads their cells."""
     path = paths.SCORES.with_name("groups.csv")
-    named = ("set", "group", "value", "images", "method", "metric")
-    return table(path, *named, "mean", "gain", "gain_standard_error")
+    named = ("set", "group", "value", "people", "method", "metric", "mean")
+    columns = ("gain", "gain_standard_error", "difference", "difference_standard_error")
+    return table(path, *named, *columns)
 
 
 def curves(stage: str, series: str = "curves") -> list[dict[str, float]]:

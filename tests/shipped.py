@@ -8,7 +8,7 @@ from facesr.profiles import compose
 
 ROOT = Path(__file__).parents[1]
 PROFILES = tuple(sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
-_FOLDERS = ("profiles", "src", "stages")
+_FOLDERS = ("profiles", "samples", "src", "stages")
 _FILES = (".dvcignore", ".gitignore", "dvc.yaml", "pyproject.toml", "requirements.lock")
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"paths"},
     {"config", "devices", "extras", "files", "parallel", "precision", "stats"},
     {"images", "models", "profiles"},
-    {"drawing", "metrics", "reports"},
+    {"metrics", "reports"},
     {"data", "enhance", "losses"},
     {"evaluation", "tracking", "training"},
     {"audit", "choice"},

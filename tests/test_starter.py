@@ -4,10 +4,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from shipped import profile_values
+from shipped import ROOT, profile_values
 
 from facesr import choice, images
-from facesr.drawing import draw
 from facesr.enhance.enhancer import EnhanceOptions
 from facesr.metrics import psnr
 
@@ -18,8 +17,9 @@ def test_the_starter_is_small_and_of_half_precision():
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
 
 
-def test_the_starter_beats_bicubic_on_a_portrait_that_it_has_not_seen(tmp_path):
-    hr = images.round_to_8bit(draw(11, 1, 256))
+def test_the_starter_beats_bicubic_on_a_face_that_it_has_not_seen(tmp_path):
+    face = images.read(ROOT / "samples" / "london" / "014_neutral.jpg")
+    hr = images.round_to_8bit(images.resize(face, (256, 256), "bicubic"))
     lr = images.round_to_8bit(images.resize(hr, (64, 64), "bicubic"))
     starter = choice.load("starter", root=tmp_path).enhance(lr, EnhanceOptions(scale=4)).image
     bicubic = images.resize(lr, (256, 256), "bicubic").clamp(0, 1)
@@ -31,8 +31,8 @@ def test_the_starter_serves_where_nothing_is_registered(tmp_path):
     assert choice.load_default(root=tmp_path).model.startswith("starter")
 
 
-def test_the_profile_that_starts_from_it_draws_no_image_that_it_was_trained_on(tmp_path):
+def test_the_default_profile_starts_from_it_and_no_profile_trains_it_on_the_samples(tmp_path):
     small, starter = (profile_values(tmp_path, name) for name in ("small", "starter"))
     assert Path(small["train_generator"]["init_from"]).name == choice._STARTER_FILE.name
-    trained = starter["fetch_faces"]["first"] + starter["fetch_faces"]["count"]
-    assert small["fetch_faces"]["first"] >= trained
+    assert small["fetch_faces"]["source"] == "samples"
+    assert starter["fetch_faces"]["source"] != "samples"

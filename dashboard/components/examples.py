@@ -1,20 +1,28 @@
-"""Example faces, drawn by program, so that they show no real person."""
+"""Example faces: test people of `samples/london`, whom no default model has seen."""
 
 from functools import cache
+from pathlib import Path
 
 from session import InputImage
 
-# Names and the numbers of portraits that `sources.generated` draws; odd ones are portraits.
-NAMES = {"Face 1": 3, "Face 2": 7, "Face 3": 11}
-SEED, ORIGINAL_SIDE, SIDE = 7, 512, 96
+ATTRIBUTION = (
+    "Faces: DeBruine and Jones (2017), "
+    "[Face Research Lab London Set](https://doi.org/10.6084/m9.figshare.5047666.v5), "
+    "[CC BY 4.0](https://creativecommons.org/licenses/by/4.0/); cut and reduced."
+)
+SIDE = 96
+
+_FOLDER = Path(__file__).parents[2] / "samples" / "london"
+NAMES = {
+    "Face 1": "014_neutral.jpg",
+    "Face 2": "082_neutral.jpg",
+    "Face 3": "087_neutral.jpg",
+}
 
 
-@cache
 def original(name: str) -> bytes:
-    """Return the large image of an example, as PNG."""
-    from facesr import drawing, images
-
-    return images.encode_png(drawing.draw(SEED, NAMES[name], ORIGINAL_SIDE))
+    """Return the large image behind an example, as a file."""
+    return (_FOLDER / NAMES[name]).read_bytes()
 
 
 @cache

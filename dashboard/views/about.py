@@ -7,6 +7,7 @@ import streamlit as st
 import intake
 import service
 import serving
+from components import examples
 
 # Puts the card's headings below this page's.
 BELOW = "###"
@@ -82,6 +83,7 @@ st.write(
 
 st.subheader("Licences")
 st.write(
-    "The code is under the Apache License 2.0. The example faces are drawn by program. What a "
-    "registered model was trained on, and under which licence, stands in its card or tags above."
+    "The code is under the Apache License 2.0. What a registered model was trained on, and under "
+    "which licence, stands in its card or tags above."
 )
+st.write(examples.ATTRIBUTION)

@@ -80,8 +80,8 @@ def ask_original() -> tuple[bytes, bytes] | None:
         key="own",
     )
     if file is None:
-        with st.spinner("Drawing ..."):
-            return prepare(examples.original(name))
+        left.caption(examples.ATTRIBUTION)
+        return prepare(examples.original(name))
     try:
         prepared = prepare(file.getvalue())
         if note := intake.check(file.getvalue()).note:

@@ -80,6 +80,7 @@ def ask_images() -> list[InputImage]:
             selection_mode="multi",
             key=f"examples_{work().uploader}",
         )
+        st.caption(examples.ATTRIBUTION)
     given = [InputImage(file.name, file.getvalue()) for file in files]
     given += work().extra
     if shot is not None:

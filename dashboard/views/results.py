@@ -145,7 +145,7 @@ def show_tables(measured: dict[str, Any]) -> None:
 
 
 def show_groups(faces: str) -> None:
-    """Draw the gain on each sufficiently large group of images."""
+    """Draw the gain on each group of people, and its difference to the others."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in reading.groups():
         if row.get("set") != faces or row.get("metric") != "psnr":
@@ -153,7 +153,7 @@ def show_groups(faces: str) -> None:
         cells = {name: reading.number(cell) for name, cell in row.items()}
         own = rows.setdefault(
             (row["group"], row["value"]),
-            {"group": f"{row['group']} = {row['value']}", "images": cells["images"]},
+            {"group": f"{row['group']} = {row['value']}", "people": cells["people"]},
         )
         if row["method"] == serving.BICUBIC:
             own["bicubic, dB"] = cells["mean"]
@@ -161,10 +161,16 @@ def show_groups(faces: str) -> None:
             own["model, dB"] = cells["mean"]
             own["gain, dB"] = cells["gain"]
             own["± standard error"] = cells["gain_standard_error"]
+            own["difference to the others, dB"] = cells["difference"]
+            own["its standard error"] = cells["difference_standard_error"]
     if not rows:
-        st.caption("By group of images: Not measured.")
+        st.caption("By group of people: Not measured.")
         return
-    st.write("By group of images, at full size")
+    st.write("By group of people, at full size")
+    st.caption(
+        "A difference below two standard errors can be chance, and so can the result of a group "
+        "of fewer than five people."
+    )
     st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
 
 

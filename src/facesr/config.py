@@ -125,7 +125,7 @@ class Sizes(Section):
 class FetchParams(Section):
     """Source of images."""
 
-    source: Literal["samples", "generated", "folder", "ffhq", "selfie"]
+    source: Literal["samples", "folder", "ffhq", "selfie"]
     path: str
     """Folder or archive of images; `ffhq` and `selfie` download missing files into it."""
     url: str
@@ -142,11 +142,7 @@ class FetchParams(Section):
     """Smaller images are set aside; those below hr_size are enlarged and counted. None (null) takes
     hr_size."""
     count: PositiveInt
-    """Images to draw, or at most to take."""
-    first: NonNegativeInt
-    """Number of the first drawn image; one seed and number give one image at every size."""
-    blur_sigma: PositiveRange
-    """Blur of generated images: bounds of a Gaussian's sigma in pixels, drawn log-uniformly."""
+    """Images to take, at most."""
 
 
 class FetchFacesParams(FetchParams):
@@ -496,6 +492,8 @@ class EvaluateParams(Section):
     """Largest number of measured images of each stored validation set."""
     smallest_group: PositiveInt
     """Smallest group with a row in the results by group."""
+    few_people: PositiveInt
+    """People of a group below which the results mark it."""
 
 
 class PublishParams(Section):

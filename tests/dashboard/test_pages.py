@@ -108,12 +108,12 @@ def measured(project, reports):
         pixels = rng.integers(0, 256, (8, 3, side, side), dtype=np.uint8)
         with packs.new_pack(project / "data" / "pairs" / "test" / folder, names, [side]) as pack:
             packs.writable(pack, side)[:] = pixels
-    licences = ["generated"] * 7 + [f"photograph, {NOT_TO_BE_SHOWN}"]
+    licences = ["CC BY 4.0"] * 7 + [f"photograph, {NOT_TO_BE_SHOWN}"]
     (project / "data" / "faces").mkdir()
     write_manifest(
         project / "data" / "faces",
         [
-            Entry(f"{name}.png", "test", "generated:1", "64", "", licence)
+            Entry(f"{name}.png", "test", "samples:1", "64", "", licence)
             for name, licence in zip(names, licences, strict=True)
         ],
     )
@@ -141,21 +141,24 @@ def test_results_show_the_gain_on_every_group(page, reports):
         table = csv.writer(file)
         table.writerow(GROUP_COLUMNS)
         for method, mean, gain in (("bicubic", 26, 0), ("GAN + up-sampler", 27.5, 1.5)):
-            table.writerow(("faces", "source", "ffhq", 9, method, "psnr", mean, 0.1, gain, 0.2))
+            cells = (9, 8, method, "psnr", mean, 0.1, gain, 0.2, 0.3, 0.4)
+            table.writerow(("faces", "source", "ffhq", *cells))
     shown = page("results")
-    groups = next(f.value for f in shown.at.dataframe if "images" in f.value)
+    groups = next(f.value for f in shown.at.dataframe if "people" in f.value)
     assert groups.to_dict("records") == [
         {
             "group": "source = ffhq",
-            "images": 9,
+            "people": 8.0,
             "bicubic, dB": 26.0,
             "model, dB": 27.5,
             "gain, dB": 1.5,
             "± standard error": 0.2,
+            "difference to the others, dB": 0.3,
+            "its standard error": 0.4,
         }
     ]
     shown.run(shown.at.selectbox(key="set").set_value("selfies"))
-    assert "By group of images: Not measured." in shown.texts
+    assert "By group of people: Not measured." in shown.texts
 
 
 def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, reports):
@@ -174,7 +177,7 @@ def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, rep
             dict(
                 zip(
                     GROUP_COLUMNS,
-                    ("faces", "source", value, 1, method, "psnr", *cells),
+                    ("faces", "source", value, 1, 1, method, "psnr", *cells, 0, 0),
                     strict=True,
                 )
             )
@@ -199,7 +202,7 @@ def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, rep
         ("evaluate/per_image.csv", "set,size,method,stem,psnr\nfaces,full size"),
         ("evaluate/per_image.csv", "set,size,method,stem,psnr\nfaces,full size,bicubic,a,b\n"),
         ("evaluate/groups.csv", "set,metric\nfaces,psnr\n"),
-        ("evaluate/groups.csv", ",".join(GROUP_COLUMNS) + "\nfaces,source,a,many,bicubic,psnr"),
+        ("evaluate/groups.csv", ",".join(GROUP_COLUMNS) + "\nfaces,source,a,1,many,bicubic,psnr"),
         ("train_gan/curves.csv", "st"),
         ("train_gan/curves.csv", "step,loss\n5,0.5\n10,"),
         ("train_gan/curves.csv", "step,loss\n5,0.5,7,8\n10"),

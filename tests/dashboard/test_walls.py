@@ -11,8 +11,8 @@ from conftest import DASHBOARD
 ALLOWED = {
     *("choice", "devices", "enhance", "errors", "images", "metrics", "names", "paths"),
     *("reports", "stats", "tracking", "__version__"),
-    # Manifests and pairs of the evaluation; drawn examples; enlargement without a network.
-    *("data", "drawing", "evaluation"),
+    # Manifests and pairs of the evaluation; enlargement without a network.
+    *("data", "evaluation"),
 }
 FILES = sorted(DASHBOARD.rglob("*.py"))
 

@@ -84,7 +84,7 @@ def test_any_number_of_processes_writes_the_same_bytes(faces, tmp_path):
     alone, two = (
         run(faces, tmp_path / str(workers), workers=workers, suite=()) for workers in (1, 2)
     )
-    assert len(alone) == 16
+    assert len(alone) == 18
     assert alone == two
 
 
@@ -163,6 +163,8 @@ def test_a_sheet_shows_no_image_that_may_not_be_shown_and_marks_photographs(
     run(faces, tmp_path / "open")
     columns, title = sheets["sheet.png"]
     assert title == "Pairs (photographs of others: look, do not pass on)"
+    shown = load_pairs(tmp_path / "open/train/lr", tmp_path / "open/train/hr", hr_size=48)
+    assert shown.notice == " (photographs of others: look, do not pass on)"
     assert len(columns["hr"]) == 5
     hidden = tmp_path / "faces"
     hidden.mkdir()

@@ -31,8 +31,6 @@ FOLDER = FetchParams(
     crop="centre",
     minimum_size=None,
     count=100,
-    first=0,
-    blur_sigma=(0.1, 0.2),
 )
 
 
@@ -524,12 +522,3 @@ def test_the_check_finds_what_is_missing_changed_and_too_much(tmp_path):
         entries["good_0.png"].file: "is missing",
         entries["good_1.png"].file: "has changed (SHA-256)",
     }
-
-
-def test_drawn_sets_that_start_apart_have_no_image_in_common(tmp_path):
-    sets = [
-        run("photographs", tmp_path / str(first), source="generated", count=5, first=first)[0]
-        for first in (0, 5)
-    ]
-    assert sorted(sets[0]) == [f"generated:{index}" for index in range(5)]
-    assert sorted(sets[1]) == [f"generated:{index}" for index in range(5, 10)]

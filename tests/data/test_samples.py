@@ -6,13 +6,16 @@ import json
 import shutil
 
 import pytest
+import torch
 from shipped import PROFILES, ROOT, profile_values
 from test_folder import FOLDER, encoded
 
+from facesr import images
 from facesr.data.fetch import fetch
-from facesr.data.manifest import check_folder, read_manifest
+from facesr.data.manifest import check_folder, notice, read_manifest
 from facesr.data.removed import remove
 from facesr.errors import DataError
+from facesr.reports.sheets import write_sheet
 
 LONDON = ROOT / "samples" / "london"
 SPLITS = {"train": 0.5, "valid": 0.25, "test": 0.25}
@@ -180,3 +183,15 @@ def test_no_person_stands_on_two_sides_in_any_profile_with_samples(profile, tmp_
     assert all(people.values())
     assert not people["train"] & people["valid"]
     assert not (people["train"] | people["valid"]) & people["test"]
+
+
+def test_sheets_name_whom_a_cc_by_licence_asks_to_name(samples, tmp_path):
+    entries = run(samples, tmp_path)
+    assert notice(entries) == " (Ann; CC BY 4.0)"
+    mixed = [*entries[1:], entries[0]._replace(licence="CC BY-NC 2.0")]
+    assert notice(mixed) == " (photographs of others: look, do not pass on)"
+    narrow, wide = (tmp_path / f"{name}.png" for name in ("narrow", "wide"))
+    for path, cell in ((narrow, 64), (wide, 640)):
+        write_sheet(path, {"a": [torch.zeros(3, 8, 8)]}, cell=cell, title=f"Title{notice(entries)}")
+    heights = [images.read(path).shape[-2] - cell for path, cell in ((narrow, 64), (wide, 640))]
+    assert heights[0] > heights[1]

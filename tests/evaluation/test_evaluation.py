@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import ttest_ind
 from tiny import network
 
 from facesr import images
@@ -21,7 +22,12 @@ from facesr.names import BICUBIC, EvaluationSet
 from facesr.reports import sheets
 
 PARAMS = EvaluateParams(
-    back_projections=2, minimum_psnr=14.0, sheet_images=2, validation_images=2, smallest_group=2
+    back_projections=2,
+    minimum_psnr=14.0,
+    sheet_images=2,
+    validation_images=2,
+    smallest_group=2,
+    few_people=5,
 )
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
 
@@ -48,7 +54,7 @@ def weights(tmp_path):
     return paths
 
 
-def entries(count, source="generated", licence="none"):
+def entries(count, source="samples", licence="none"):
     return [
         Entry(
             f"face{number}.png",
@@ -150,13 +156,19 @@ def test_results_by_group_agree_with_the_table_of_images(tmp_path, weights):
     assert set(rows) == {("hat", "0"), ("hat", "1")}
     hats = rows["hat", "1"]
     own, bicubic = (np.array(psnr[method][:2]) for method in ("Lanczos", BICUBIC))
-    assert hats["images"] == "2"
+    assert (hats["images"], hats["people"]) == ("2", "2")
     assert float(hats["mean"]) == pytest.approx(own.mean(), 1e-4)
     assert float(hats["standard_error"]) == pytest.approx(own.std(ddof=1) / 2**0.5, abs=1e-4)
     assert float(hats["gain"]) == pytest.approx((own - bicubic).mean(), abs=1e-4)
+    gains = [np.subtract(psnr["Lanczos"], psnr[BICUBIC])[part] for part in (slice(2), slice(2, 4))]
+    welch = ttest_ind(*gains, equal_var=False)
+    difference, error = (float(hats[n]) for n in ("difference", "difference_standard_error"))
+    assert difference == pytest.approx(gains[0].mean() - gains[1].mean(), abs=1e-4)
+    assert difference / error == pytest.approx(welch.statistic, rel=0.01)
     text = (tmp_path / "report" / "groups.md").read_text()
-    assert "| hat = 1 |" in text
-    assert "fewer than 2" in " ".join(text.split())
+    assert "| hat = 1 | 2 (few) |" in text
+    assert "fewer than 2 images are left out" in " ".join(text.split())
+    assert (tmp_path / "report" / "groups.png").stat().st_size > 0
 
 
 def table(path):
@@ -169,6 +181,19 @@ def test_a_group_below_the_least_number_gets_no_row(tmp_path, weights):
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"}, entries(3))
     assert {row["value"] for row in table(tmp_path / "report" / "groups.csv")} == {"1"}
+
+
+def test_a_person_counts_once_in_a_group(tmp_path, weights):
+    faces = [face(number) for number in range(4)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    known = [
+        entry._replace(identity="Ann") if i < 2 else entry for i, entry in enumerate(entries(4))
+    ]
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"}, known)
+    rows = {row["value"]: row for row in table(tmp_path / "report" / "groups.csv")}
+    assert (rows["1"]["images"], rows["1"]["people"]) == ("2", "1")
+    assert rows["1"]["gain_standard_error"] == ""
+    assert (rows["0"]["images"], rows["0"]["people"]) == ("2", "2")
 
 
 def test_images_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weights):

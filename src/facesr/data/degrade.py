@@ -16,7 +16,7 @@ from facesr.config import DegradeParams, Recipe, Sizes
 from facesr.data import packs
 from facesr.data.degradation import Degradation
 from facesr.data.manifest import Entry, may_be_shown, notice, read_manifest
-from facesr.data.pairs import FRESH, HR, LR, FreshViews
+from facesr.data.pairs import FRESH, HR, LR, NOTICE, FreshViews
 from facesr.errors import DataError
 from facesr.files import as_write_error, atomic_folder
 from facesr.parallel import map_in_processes
@@ -123,6 +123,7 @@ def write_pairs(
             hr = stack.enter_context(packs.new_pack(part / HR, stems, hr_sides, name=output / HR))
             work = _Work(degradation, sizes.lr_size, hr_sides, (seed,), lr, hr)
             jobs += [(work, face) for face in faces]
+            (hr / NOTICE).write_text(notice(entry for *_, entry in chosen), encoding="utf-8")
             if params.fresh:
                 fresh = FreshViews(degradation, params.fresh_sizes)
                 (lr / FRESH).write_text(fresh.to_json(), encoding="utf-8")

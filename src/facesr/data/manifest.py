@@ -14,7 +14,6 @@ from facesr.files import digest
 from facesr.parallel import map_in_threads
 
 FILE = "manifest.csv"
-GENERATED = "generated"
 # In the licence of images that no sheet may show.
 NOT_TO_BE_SHOWN = "not to be shown"
 
@@ -53,7 +52,7 @@ def groups_of(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def source_of(entry: Entry) -> str:
-    """Return the source of an image: `generated`, `ffhq`, `selfie` or `folder`."""
+    """Return the source of an image: `samples`, `ffhq`, `selfie` or `folder`."""
     source, colon, _ = entry.origin.partition(":")
     return source if colon else "folder"
 
@@ -64,9 +63,10 @@ def may_be_shown(entry: Entry) -> bool:
 
 
 def notice(entries: Iterable[Entry]) -> str:
-    """Return the notice for a sheet of these images; "" for drawn ones."""
-    if all(source_of(entry) == GENERATED for entry in entries):
-        return ""
+    """Return the notice for a sheet of these images: the attribution under a CC BY licence."""
+    sources = {(entry.attribution, entry.licence) for entry in entries}
+    if sources and all(licence.startswith("CC BY ") for _, licence in sources):
+        return "".join(f" ({name}; {licence})" for name, licence in sorted(sources))
     return " (photographs of others: look, do not pass on)"
 
 

@@ -24,6 +24,8 @@ HR = "hr"
 LR = "lr"
 # In the folder of low-resolution views, where trainings are to draw new ones.
 FRESH = "fresh.json"
+# In the folder of originals: the words that sample sheets carry.
+NOTICE = "notice.txt"
 # Batches that are made while the training works on another one.
 BATCHES_AHEAD = 2
 WHOLE = slice(None)
@@ -61,6 +63,8 @@ class Pairs(NamedTuple):
     """(N, 3, H, W) uint8."""
     fresh: FreshViews | None = None
     """None if only the stored views exist."""
+    notice: str = ""
+    """Words for the title of a sheet that shows these images."""
 
     @property
     def scale(self) -> int:
@@ -92,7 +96,9 @@ def load_pairs(lr: Path, hr: Path, *, hr_size: int) -> Pairs:
         )
     file = lr / FRESH
     fresh = FreshViews.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return Pairs(stems, small, large, fresh)
+    file = hr / NOTICE
+    notice = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return Pairs(stems, small, large, fresh, notice)
 
 
 def _open(folder: Path, side: int | None) -> tuple[tuple[str, ...], Tensor]:

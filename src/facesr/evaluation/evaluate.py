@@ -99,8 +99,8 @@ def evaluate(
         upsampler: Weights.
         starter: Weights of the network that ships with the package, which serves until a version
             is better.
-        report: Gets `per_image.csv`, `tables.md`, results by group of images as `groups.csv` and
-            `groups.md`, the gains as `gains.png`, and `sheets/SET.png` with images that may be
+        report: Gets `per_image.csv`, `tables.md`, results by group as `groups.csv`, `groups.md` and
+            `groups.png`, the gains as `gains.png`, and `sheets/SET.png` with images that may be
             shown; those of the validation sets stand together in `sheets/valid.png`.
             `measurement.json` names device and number format.
         summary: Gets the means with their standard errors as JSON.
@@ -118,7 +118,7 @@ def evaluate(
         for one in _sets(sets, valid, validation_sets, params.validation_images)
     ]
     _write_tables(measured, sizes=sizes, report=report)
-    _write_groups(measured, smallest=params.smallest_group, report=report)
+    _write_groups(measured, params, report=report)
     _write_sheets(measured, tables, sizes=sizes, count=params.sheet_images, report=report)
     _write_measurement(Enhancer.from_files([gan, upsampler]), report / MEASUREMENT)
     reports.write_json(
@@ -217,17 +217,29 @@ def _write_tables(measured: Sequence[_Measured], *, sizes: Sizes, report: Path) 
     reports.write_text(report / "tables.md", "\n\n".join(texts) + "\n")
 
 
-def _write_groups(measured: Sequence[_Measured], *, smallest: int, report: Path) -> None:
+def _write_groups(measured: Sequence[_Measured], params: EvaluateParams, *, report: Path) -> None:
+    smallest, few = params.smallest_group, params.few_people
     rows: list[dict[str, str | int | float]] = []
-    texts = [GROUPS_INTRODUCTION.format(smallest=smallest)]
+    texts = [GROUPS_INTRODUCTION.format(smallest=smallest, few=few)]
+    drawn = {}
     for one in measured:
-        groups = group(one.scores[FULL_SIZE], one.set.entries, smallest=smallest)
-        rows += group_rows(one.set.name, groups)
-        if groups:
+        scores, entries = one.scores[FULL_SIZE], one.set.entries
+        rows += group_rows(one.set.name, scores, entries, smallest=smallest)
+        if table := group_table(scores, entries, UPSAMPLED, smallest=smallest, few=few):
             title = f"## {one.set.name.capitalize()}, {len(one.pairs.stems)} images, {FULL_SIZE}"
-            texts.append(f"{title}\n\n{group_table(groups, UPSAMPLED)}")
+            texts.append(f"{title}\n\n{table}")
+        for found in group(scores, entries, UPSAMPLED, smallest=smallest):
+            label = f"{one.set.name}: {found.label}, {found.size(few)} people"
+            drawn[label] = {UPSAMPLED: found.gain}
     reports.write_csv(report / "groups.csv", rows, header=GROUP_COLUMNS)
     reports.write_text(report / "groups.md", "\n\n".join(texts) + "\n")
+    if drawn:
+        figures.draw_gains(
+            drawn,
+            report / "groups.png",
+            title="Gain in PSNR over bicubic by group",
+            label="dB, mean over people ± standard error",
+        )
 
 
 def _write_sheets(
@@ -284,7 +296,8 @@ faces: the lists of results and originals were paired in unsorted order. Matched
 GROUPS_INTRODUCTION = """\
 # Results by group of images
 
-By what the manifests say of each image: the source's own words, measured by nobody here. Mean ±
-standard error; the gain is over bicubic, image by image. Groups of fewer than {smallest}
-images are left out, and so are those that hold every image of a set. A difference between two
-groups below two standard errors says nothing. All metrics and methods: groups.csv."""
+Groups are the attributes in the manifests, as their sources report them. The gain is over bicubic,
+mean over people ± standard error; the difference is to the people of the set with another value. A
+difference below two standard errors can be chance, and so can any result of a group of fewer than
+{few} people, which is marked. Groups of fewer than {smallest} images are left out. All metrics and
+methods: groups.csv."""

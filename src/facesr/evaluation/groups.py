@@ -1,94 +1,96 @@
-"""Results by group of images: by what their manifest says of each."""
+"""Results by group of people: by the attributes in their manifest."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from facesr import metrics, reports, stats
-from facesr.data.manifest import Entry, groups_of
-from facesr.evaluation.scores import Score, column, gain, methods_of
+from facesr.data.groups import GroupGain, gains_by_group
+from facesr.data.manifest import Entry
+from facesr.evaluation.scores import Score, methods_of
 from facesr.names import BICUBIC, LABELS
 
 # Of the Markdown tables; groups.csv has all.
 SHOWN_METRICS = ("psnr", "ssim")
 GROUP_COLUMNS = (
-    *("set", "group", "value", "images", "method", "metric"),
-    *("mean", "standard_error", "gain", "gain_standard_error"),
+    *("set", "group", "value", "images", "people", "method", "metric", "mean", "standard_error"),
+    *("gain", "gain_standard_error", "difference", "difference_standard_error"),
 )
 
 
-class Group(NamedTuple):
-    """Images of a set that have one attribute in common."""
-
-    name: str
-    value: str
-    scores: Sequence[Score]
-    """Of these images only, every method."""
-
-    @property
-    def images(self) -> int:
-        """How many."""
-        return len({score.stem for score in self.scores})
-
-
-def group(scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: int) -> list[Group]:
-    """Parts the scores of a set by the attributes of its images.
+def group(
+    scores: Sequence[Score],
+    entries: Mapping[str, Entry],
+    method: str,
+    metric: str = "psnr",
+    *,
+    smallest: int,
+) -> list[GroupGain]:
+    """Return the gains of a method over bicubic by group.
 
     Args:
         scores: Of one set at one size.
         entries: Rows of the manifest by stem.
-        smallest: Groups of fewer images are left out: their means say nothing.
-
-    Returns:
-        Groups sorted by name and value, without those that hold every image of the set.
+        method: Of the scores.
+        metric: Of the scores.
+        smallest: Groups of fewer images are left out.
     """
-    members: dict[tuple[str, str], set[str]] = {}
-    stems = {score.stem for score in scores}
-    for stem in stems & set(entries):
-        for name, value in groups_of(entries[stem]):
-            members.setdefault((name, value), set()).add(stem)
-    return [
-        Group(name, value, [score for score in scores if score.stem in inside])
-        for (name, value), inside in sorted(members.items())
-        if smallest <= len(inside) < len(stems)
-    ]
+    own, bicubic = (_values(scores, name, metric) for name in (method, BICUBIC))
+    gains = {stem: own[stem] - bicubic[stem] for stem in own}
+    return gains_by_group(gains, entries, smallest=smallest)
 
 
-def group_rows(set_name: str, groups: Sequence[Group]) -> Iterator[dict[str, str | int | float]]:
-    """Yield rows of groups.csv: mean and standard error of every metric by group and method."""
-    for one in groups:
-        for method in methods_of(one.scores):
-            for metric in metrics.NAMES:
-                summary = stats.summarise(column(one.scores, method, metric))
-                over_bicubic = gain(one.scores, method, metric)
+def group_rows(
+    set_name: str, scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: int
+) -> Iterator[dict[str, str | int | float]]:
+    """Yield rows of groups.csv: every metric by group and method."""
+    for method in methods_of(scores):
+        for metric in metrics.NAMES:
+            values = _values(scores, method, metric)
+            for one in group(scores, entries, method, metric, smallest=smallest):
+                summary = stats.summarise([values[stem] for stem in one.stems])
                 yield {
                     "set": set_name,
                     "group": one.name,
                     "value": one.value,
-                    "images": one.images,
+                    "images": len(one.stems),
+                    "people": one.people,
                     "method": method,
                     "metric": metric,
                     "mean": summary.mean,
                     "standard_error": summary.standard_error,
-                    "gain": over_bicubic.mean,
-                    "gain_standard_error": over_bicubic.standard_error,
+                    "gain": one.gain.mean,
+                    "gain_standard_error": one.gain.standard_error,
+                    "difference": one.difference.mean,
+                    "difference_standard_error": one.difference.standard_error,
                 }
 
 
-def group_table(groups: Sequence[Group], method: str) -> str:
-    """Render a method beside bicubic, one row a group, as Markdown."""
-    header = ["group", "images"]
+def group_table(
+    scores: Sequence[Score],
+    entries: Mapping[str, Entry],
+    method: str,
+    *,
+    smallest: int,
+    few: int,
+) -> str:
+    """Render the gains of a method, one row a group, as Markdown; "" without groups.
+
+    Args:
+        scores: Of one set at one size.
+        entries: Rows of the manifest by stem.
+        method: Of the scores.
+        smallest: Groups of fewer images are left out.
+        few: Groups of fewer people are marked.
+    """
+    header = ["group", "people"]
+    rows: list[list[str]] = []
     for metric in SHOWN_METRICS:
-        header += [f"{BICUBIC}, {LABELS[metric]}", method, "gain"]
-    rows = []
-    for one in groups:
-        row = [f"{one.name} = {one.value}", str(one.images)]
-        for metric in SHOWN_METRICS:
-            row += [
-                *(
-                    stats.summarise(column(one.scores, name, metric)).shown()
-                    for name in (BICUBIC, method)
-                ),
-                gain(one.scores, method, metric).shown("+.4g"),
-            ]
-        rows.append(row)
-    return reports.markdown_table(header, rows)
+        header += [f"gain in {LABELS[metric]}", "difference to the others"]
+        groups = group(scores, entries, method, metric, smallest=smallest)
+        rows = rows or [[one.label, one.size(few)] for one in groups]
+        for row, one in zip(rows, groups, strict=True):
+            row += [one.gain.shown("+.4g"), one.difference.shown("+.4g")]
+    return reports.markdown_table(header, rows) if rows else ""
+
+
+def _values(scores: Sequence[Score], method: str, metric: str) -> dict[str, float]:
+    return {score.stem: score.values[metric] for score in scores if score.method == method}

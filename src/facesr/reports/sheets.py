@@ -1,5 +1,6 @@
 """Sample sheets: captioned grids of images."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from facesr.files import atomic_write
 # In pixels.
 MARGIN = 12
 CAPTION = 34
+TITLE_LETTER = 11  # widest mean of a letter
 PAGE_QUALITY = 88  # of a sheet as JPEG
 
 
@@ -29,28 +31,29 @@ def write_sheet(
         path: PNG, or a smaller JPEG for a page.
         columns: Images (3, h, w) in [0, 1] by caption; smaller ones are enlarged pixel by pixel.
         cell: Side of a cell in pixels.
+        title: Stands above all, in as many lines as it needs.
     """
     count = max(len(column) for column in columns.values())
     row_height = cell + MARGIN + (CAPTION if notes else 0)
-    sheet = Image.new(
-        "RGB",
-        (MARGIN + len(columns) * (cell + MARGIN), 2 * CAPTION + MARGIN + count * row_height),
-        "white",
-    )
+    width = MARGIN + len(columns) * (cell + MARGIN)
+    lines = textwrap.wrap(title, max(20, width // TITLE_LETTER))
+    top = (len(lines) + 1) * CAPTION
+    sheet = Image.new("RGB", (width, top + MARGIN + count * row_height), "white")
     draw = ImageDraw.Draw(sheet)
     bold, plain = _font("DejaVuSans-Bold", 18), _font("DejaVuSans", 15)
-    draw.text((MARGIN, CAPTION / 2), title, fill="black", font=bold, anchor="lm")
+    for row, line in enumerate(lines):
+        draw.text((MARGIN, (row + 0.5) * CAPTION), line, fill="black", font=bold, anchor="lm")
     for position, (caption, column) in enumerate(columns.items()):
         left = MARGIN + position * (cell + MARGIN)
-        draw.text((left, 1.5 * CAPTION), caption, fill="black", font=plain, anchor="lm")
+        draw.text((left, top - CAPTION / 2), caption, fill="black", font=plain, anchor="lm")
         for row, image in enumerate(column):
             method: images.Filter = "nearest" if image.shape[-1] < cell else "lanczos"
             factor = cell / max(image.shape[-2:])
-            height, width = (max(1, round(side * factor)) for side in image.shape[-2:])
-            shown = images.resize(image, (height, width), method)
-            sheet.paste(images.to_pillow(shown), (left, 2 * CAPTION + row * row_height))
+            height, shown_width = (max(1, round(side * factor)) for side in image.shape[-2:])
+            shown = images.resize(image, (height, shown_width), method)
+            sheet.paste(images.to_pillow(shown), (left, top + row * row_height))
     for row, note in enumerate(notes or ()):
-        middle = 2 * CAPTION + row * row_height + cell + CAPTION / 2
+        middle = top + row * row_height + cell + CAPTION / 2
         draw.text((MARGIN, middle), note, fill="black", font=plain, anchor="lm")
     with atomic_write(path) as temporary:
         kind = "JPEG" if path.suffix == ".jpg" else "PNG"

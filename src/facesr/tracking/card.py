@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facesr.data.manifest import Entry, groups_of, read_manifest, source_of
+from facesr.data.groups import gains_by_group
+from facesr.data.manifest import Entry, read_manifest, source_of
 from facesr.names import FACES, FULL_SIZE
 from facesr.reports import markdown_table, write_text
-from facesr.stats import Table, differences, interval, read_table, served_means, served_rows
+from facesr.stats import Table, differences, read_table, served_means, served_rows
 
-# A group of fewer images says nothing; an attribute of more values is no group.
-_SMALLEST_GROUP = 3
+# Groups of fewer images are left out, and of fewer people marked; an attribute of more values is
+# no group.
+_SMALLEST_GROUP = 2
+_FEW = 5
 _MOST_GROUPS = 12
 _WORST = 5
 
@@ -98,7 +101,7 @@ def _consequence(licence: str) -> str:
         return "no commercial use of the images; ask a lawyer before using the weights so"
     if "unknown" in name or not name:
         return "clear it before you pass images or weights on"
-    if "cc0" in name or "public domain" in name or "publicdomain" in name or "generated" in name:
+    if "cc0" in name or "public domain" in name or "publicdomain" in name:
         return "none"
     if "by" in name.replace("-", " ").split():
         return "name the authors wherever images are shown"
@@ -117,18 +120,22 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
     for set_name, metrics, bicubic in served_rows(table):
         gains = differences(metrics.get("psnr", {}), bicubic.get("psnr", {}))
-        members: dict[str, list[str]] = {}
-        for entry in entries.get(set_name, []):
-            for name, value in groups_of(entry):
-                members.setdefault(f"{name} = {value}", []).append(Path(entry.file).stem)
-        kinds = Counter(group.partition(" = ")[0] for group in members)
-        for group, stems in sorted(members.items()):
-            own = [gains[stem] for stem in stems if stem in gains]
-            if len(own) >= _SMALLEST_GROUP and kinds[group.partition(" = ")[0]] <= _MOST_GROUPS:
-                rows.append([f"{set_name}: {group}", f"{len(own)}", interval(own).shown()])
+        by_stem = {Path(entry.file).stem: entry for entry in entries.get(set_name, [])}
+        groups = gains_by_group(gains, by_stem, smallest=_SMALLEST_GROUP)
+        kinds = Counter(one.name for one in groups)
+        rows += [
+            [
+                *(f"{set_name}: {one.label}", one.size(_FEW)),
+                *(one.gain.shown("+.3g"), one.difference.shown("+.3g")),
+            ]
+            for one in groups
+            if kinds[one.name] <= _MOST_GROUPS
+        ]
     if not rows:
         return "No group of the evaluation images is large enough for a result of its own."
-    return markdown_table(["set: group", "images", "gain in PSNR, dB"], rows)
+    return markdown_table(
+        ["set: group", "people", "gain in PSNR, dB", "difference to the others"], rows
+    )
 
 
 def _weak_points(table: Table) -> str:

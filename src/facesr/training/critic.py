@@ -13,6 +13,7 @@ from facesr.models import build
 from facesr.models.checkpoints import Network
 from facesr.training.learner import Cycle, Task
 from facesr.training.processes import join_processes
+from facesr.training.restore import Sheet
 
 
 def critic_task(
@@ -59,10 +60,8 @@ def patch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return ((logits > 0) == (labels[:, None] > 0.5)).float().mean()
 
 
-def _judged(
-    critic: nn.Module, pairs: Pairs, *, count: int
-) -> tuple[dict[str, list[Tensor]], list[str]]:
-    """Return columns and notes of a sample sheet: whole images with the critic's probability."""
+def _judged(critic: nn.Module, pairs: Pairs, *, count: int) -> Sheet:
+    """Return a sample sheet with the critic's opinion of whole images."""
     device = next(critic.parameters()).device
     critic.eval()
     columns: dict[str, list[Tensor]] = {"original": [], "generated": []}
@@ -74,4 +73,4 @@ def _judged(
         notes.append(f"taken for an original: {first:.2f} and {second:.2f}")
         columns["original"].append(both[0])
         columns["generated"].append(both[1])
-    return columns, notes
+    return Sheet(columns, pairs.notice, notes)

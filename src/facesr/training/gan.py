@@ -21,10 +21,12 @@ from facesr.training.engine import MicroBatches, accelerated
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
 from facesr.training.processes import check_division, join_processes
-from facesr.training.restore import restore_all, restored_columns
+from facesr.training.restore import restore_all, restored_sheet
 from facesr.training.resume import training_key
 from facesr.training.turns import Turns
 
+# Sample sheets of a training on few images, about.
+SHEETS = 8
 # The study's goal: the critic cannot distinguish them and gives both kinds even odds.
 GOALS = {"probabilities": 0.5}
 SERIES = {
@@ -126,6 +128,7 @@ def train_gan(
                 batches.go_to(*divmod(monitor.step, len(batches)))
 
             # Train.
+            sheet_every = max(len(batches), params.batches // SHEETS)
             while monitor.step < params.batches:
                 for lr, hr in islice(batches, params.batches - monitor.step):
                     values = turns.step(
@@ -137,10 +140,10 @@ def train_gan(
                     due = monitor.count(params.batch_size, **values)
                     if due and {"generator_loss", "critic_loss"} <= monitor.latest.keys():
                         _report(monitor)
-                    if monitor.step % len(batches) == 0 or monitor.step == params.batches:
+                    if monitor.step % sheet_every == 0 or monitor.step == params.batches:
                         with turns.average.applied(generator):
                             monitor.sample(
-                                restored_columns(
+                                restored_sheet(
                                     generator, splits["valid"], count=training.sample_images
                                 )
                             )

@@ -33,7 +33,7 @@ from facesr.training.engine import (
 )
 from facesr.training.monitor import Monitor
 from facesr.training.processes import Processes, check_division
-from facesr.training.restore import restore_all
+from facesr.training.restore import Sheet, restore_all
 from facesr.training.resume import training_key
 
 # Of the optimizer: what decays, and what is spared.
@@ -67,8 +67,8 @@ class Task(NamedTuple):
     metric: str
     measure: Callable[[Tensor, Tensor], Tensor]
     """Function from outputs and targets to the metric."""
-    sample: Callable[[int], tuple[dict[str, list[Tensor]], list[str]]]
-    """Function from a number of images to columns and notes of a sample sheet."""
+    sample: Callable[[int], Sheet]
+    """Function from a number of images to a sample sheet."""
     seed: int
     processes: Processes
 
@@ -331,5 +331,5 @@ class MonitorCallback(Callback):  # type: ignore[misc]
             return
         valid_loss, self.metric_value = self.learn.recorder.values[-1][1:3]
         self.monitor.log({"loss": valid_loss, self.task.metric: self.metric_value}, series="valid")
-        self.monitor.sample(*self.task.sample(self.monitor.params.sample_images))
+        self.monitor.sample(self.task.sample(self.monitor.params.sample_images))
         self.monitor.checkpoint(lambda: self.state(self.epoch + 1, 0))

@@ -5,7 +5,7 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -22,6 +22,7 @@ from facesr.reports import write_json
 from facesr.reports.sheets import write_sheet
 from facesr.training.curves import CurveLog
 from facesr.training.processes import Processes
+from facesr.training.restore import Sheet
 from facesr.training.resume import Checkpoints, random_state, set_random_state
 
 logger = logging.getLogger(__name__)
@@ -217,18 +218,16 @@ class Monitor:
         if self._signal:
             self._stop(self._signal)
 
-    def sample(
-        self, columns: Mapping[str, Sequence[Tensor]], notes: Sequence[str] | None = None
-    ) -> None:
-        """Write a sheet of images, (3, h, w) in [0, 1] by caption, under the present step."""
+    def sample(self, sheet: Sheet) -> None:
+        """Write a sheet of images under the present step."""
         if not self.processes.is_main:
             return
         write_sheet(
             self.report / SAMPLES / f"step{self.step:05d}.png",
-            columns,
+            sheet.columns,
             cell=SAMPLE_CELL,
-            title=f"{self.name.replace('_', ' ')}, step {self.step}",
-            notes=notes,
+            title=f"{self.name.replace('_', ' ')}, step {self.step}{sheet.notice}",
+            notes=sheet.notes,
         )
 
     def summarise(self, values: Mapping[str, float]) -> None:

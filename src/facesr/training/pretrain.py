@@ -14,7 +14,7 @@ from facesr.models import build
 from facesr.models.checkpoints import Network, load_start
 from facesr.training.learner import Cycle, Task
 from facesr.training.processes import join_processes
-from facesr.training.restore import restored_columns
+from facesr.training.restore import restored_sheet
 
 
 def regression_task(
@@ -66,7 +66,7 @@ def regression_task(
         loss=ContentLoss(params.content).to(processes.device),
         metric="psnr",
         measure=lambda sr, hr: metrics.psnr(images.round_to_8bit(sr), hr).mean(),
-        sample=lambda count: (restored_columns(network.module, valid, count=count), []),
+        sample=lambda count: restored_sheet(network.module, valid, count=count),
         seed=seed,
         processes=processes,
     )

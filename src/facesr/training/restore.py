@@ -1,7 +1,8 @@
 """The networks' images of the training faces, on which the next stage trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,19 @@ def restore_all(
                 after_each()
 
 
-def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[str, list[Tensor]]:
-    """Return the first images of a split as columns of a sample sheet."""
+class Sheet(NamedTuple):
+    """Images of a training, to look at."""
+
+    columns: Mapping[str, Sequence[Tensor]]
+    """(3, h, w) in [0, 1] by caption."""
+    notice: str
+    """Of the pairs that are shown."""
+    notes: Sequence[str] = ()
+    """A line under each row."""
+
+
+def restored_sheet(network: nn.Module, pairs: Pairs, *, count: int) -> Sheet:
+    """Return the first images of a split as a sample sheet."""
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
@@ -47,4 +59,4 @@ def restored_columns(network: nn.Module, pairs: Pairs, *, count: int) -> dict[st
         for column, image in zip(columns.values(), (small, sr, images.from_uint8(hr)), strict=True):
             column.append(image.float().cpu().clamp(0, 1))
     network.train(was_training)
-    return columns
+    return Sheet(columns, pairs.notice)
