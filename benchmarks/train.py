@@ -33,9 +33,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from facesr import images
 from facesr.config import Params, Phase, TrainingParams
 from facesr.data.pairs import TrainBatches, load_pairs
+from facesr.devices import choose_dtype
 from facesr.losses import ADVERSARIAL_LOSSES, ContentLoss
 from facesr.models import build
-from facesr.precision import choose_dtype
 from facesr.profiles import load_profile
 from facesr.reports import markdown_table
 from facesr.training.critic import critic_task, patch_cross_entropy

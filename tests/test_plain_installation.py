@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 
-from facesr.extras import EXTRAS
+from facesr.errors import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -12,8 +12,7 @@ from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from facesr import __version__
-from facesr.errors import FaceSRError, ParamsError, Stopped
-from facesr.extras import missing
+from facesr.errors import FaceSRError, ParamsError, Stopped, missing
 
 # A program that a closed pipe ends has the status of the signal, as others have.
 BROKEN_PIPE = 128 + getattr(signal, "SIGPIPE", 13)

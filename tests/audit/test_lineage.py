@@ -208,7 +208,7 @@ def test_an_image_names_the_versions_that_saw_it_or_another_file_of_its_origin(p
     # Version 2 has the file of another data seed.
     seen, _ = versions_that_saw(project, sha256=["1" * 64])
     assert seen == {1: {"train"}, 2: {"train"}}
-    # A drawn selfie of the same number is another image.
+    # A selfie of the same number is another image.
     selfie = Entry("2.png", "selfies", "ffhq:2", "64", "8" * 64, "CC0-1.0")
     assert versions_that_saw(project, entries=[selfie]) == ({}, [])
     assert versions_that_saw(project, entries=[selfie._replace(split="test")])[0].keys() == {1, 2}

@@ -1,4 +1,4 @@
-"""Images of the page for the documentation: drawn faces only.
+"""Images of the page for the documentation.
 
     PYTHONPATH=tests python tests/browser/screenshots.py PROJECT docs/dashboard
 

@@ -162,7 +162,7 @@ def test_every_option_changes_the_result(enhancer):
 
 
 def test_bfloat16_is_taken_only_where_it_agrees_with_float32(monkeypatch):
-    monkeypatch.setattr("facesr.precision.has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("facesr.devices.has_fast_bfloat16", lambda device: True)
     agreeing = Enhancer([network()], "cpu")
     assert agreeing.find_dtype() == torch.bfloat16
     exact = Enhancer([network()], "cpu", precision="float32").enhance(image()).image

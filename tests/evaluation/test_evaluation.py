@@ -63,7 +63,7 @@ def entries(count, source="samples", licence="none"):
             "96",
             "0" * 64,
             licence,
-            attributes=json.dumps({"hat": int(number < 2), "tone": 0.5, "kind": "drawn"}),
+            attributes=json.dumps({"hat": int(number < 2), "tone": 0.5, "kind": "photograph"}),
         )
         for number in range(count)
     ]

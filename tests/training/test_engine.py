@@ -7,16 +7,16 @@ from conftest import STAGES, WEIGHTS, make_project, run_stage
 from launching import launch_two
 from torch import nn
 
-from facesr import precision
+from facesr import devices
 from facesr.config import BicubicParams
 from facesr.data import pairs
 from facesr.data.degradation import Degradation
 from facesr.data.pairs import FRESH, FreshViews
+from facesr.devices import choose_dtype
 from facesr.errors import ParamsError, TrainingError
 from facesr.losses import content
 from facesr.models import build
 from facesr.models.checkpoints import load_network
-from facesr.precision import choose_dtype
 from facesr.training import gan, pretrain
 from facesr.training.engine import MicroBatches, SharedStep, accelerated
 from facesr.training.processes import Processes, check_division, join_processes
@@ -273,10 +273,10 @@ def test_float32_changes_nothing():
 
 
 def test_auto_asks_the_device(monkeypatch):
-    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(devices, "has_fast_bfloat16", lambda device: True)
     assert choose_dtype("auto", CPU) == torch.bfloat16
     assert choose_dtype("float32", CPU) == torch.float32
-    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda device: False)
+    monkeypatch.setattr(devices, "has_fast_bfloat16", lambda device: False)
     assert choose_dtype("auto", CPU) == torch.float32
     assert choose_dtype("bfloat16", CPU) == torch.bfloat16
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from facesr import images
+from facesr.devices import without_tf32
 from facesr.enhance.tiles import Tiler
-from facesr.precision import without_tf32
 
 logger = logging.getLogger(__name__)
 

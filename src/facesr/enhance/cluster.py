@@ -16,8 +16,7 @@ from typing import Any
 from facesr.enhance.batch import Options, Outcome, enhance_file
 from facesr.enhance.enhancer import Enhancer
 from facesr.enhance.jobs import Job
-from facesr.errors import ParamsError
-from facesr.extras import import_extra
+from facesr.errors import ParamsError, import_extra
 
 LOCAL = "local"
 

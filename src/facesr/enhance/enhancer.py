@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr import images
-from facesr.devices import pick_device
+from facesr.devices import choose_dtype, pick_device
 from facesr.enhance.agreement import agrees
 from facesr.enhance.colour import ColourFix, back_project, fix_colour
 from facesr.enhance.ensemble import run_ensemble
@@ -29,7 +29,6 @@ from facesr.images.faces import find_faces, restore_faces
 from facesr.images.photos import MAX_PIXELS, Photo, fill_transparent
 from facesr.models.checkpoints import Network, describe, load_chain, load_networks, save_networks
 from facesr.names import Precision
-from facesr.precision import choose_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +100,7 @@ class Enhancer:
             networks: Networks in the order of the chain.
             device: `auto`, `cpu`, `cuda` or `mps`.
             model: Name for results and metadata.
-            precision: See `facesr.precision.choose_dtype`.
+            precision: See `facesr.devices.choose_dtype`.
         """
         self.device = pick_device(device)
         self.networks = [

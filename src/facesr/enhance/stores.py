@@ -12,8 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from facesr.errors import DataError
-from facesr.extras import import_extra
+from facesr.errors import DataError, import_extra
 from facesr.files import atomic_write
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from facesr import images
-from facesr.devices import is_out_of_memory
+from facesr.devices import autocast, is_out_of_memory
 from facesr.errors import DataError
-from facesr.precision import autocast
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,7 @@ from torch import Tensor
 from facesr import images
 from facesr.enhance.remux import Remux, check_fits, container_options
 from facesr.enhance.video_streams import CONTAINERS, Survey, open_video, survey
-from facesr.errors import DataError, ParamsError
-from facesr.extras import import_extra
+from facesr.errors import DataError, ParamsError, import_extra
 from facesr.files import atomic_write
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from facesr.errors import DataError, ParamsError
-from facesr.extras import import_extra
+from facesr.errors import DataError, ParamsError, import_extra
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from facesr import images, metrics, reports, stats
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
+from facesr.devices import without_tf32
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
 from facesr.evaluation.baselines import Method
 from facesr.names import BICUBIC, Precision
-from facesr.precision import without_tf32
 
 # A measurement does not depend on the device, whatever serves there.
 PRECISION: Precision = "float32"

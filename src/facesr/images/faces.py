@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from facesr import images
-from facesr.extras import import_extra
+from facesr.errors import import_extra
 
 if TYPE_CHECKING:
     import dlib

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from facesr import images
-from facesr.extras import import_extra
+from facesr.errors import import_extra
 
 Pixels = NDArray[np.uint16]
 """(H, W, C): grey, grey and alpha, RGB, or RGB and alpha."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from facesr.extras import import_extra
+from facesr.errors import import_extra
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -46,8 +46,7 @@ _SOURCE = Path(__file__).parents[1]
 # The part of facesr that enhances: what these import is among them (tests/test_layers.py).
 SERVED = (
     *("enhance", "images", "models"),
-    *("__init__.py", "devices.py", "errors.py", "extras.py", "files.py", "metrics.py", "names.py"),
-    "precision.py",
+    *("__init__.py", "devices.py", "errors.py", "files.py", "metrics.py", "names.py"),
 )
 
 

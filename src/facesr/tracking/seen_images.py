@@ -23,7 +23,7 @@ def versions_that_saw(
     """Look images up in the lists that the runs of every version carry.
 
     An image of the same origin in the same kind of set counts as the same: other sizes and data
-    seeds give other files. A drawn face and a drawn selfie of one number are two images.
+    seeds give other files. A face and a selfie of one number are two images.
 
     Args:
         sha256: Digests of the PNG files, or their first digits.

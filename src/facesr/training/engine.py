@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from facesr.devices import is_out_of_memory
+from facesr.devices import autocast, is_out_of_memory
 from facesr.models.critics import Critic, CriticOutput
-from facesr.precision import autocast
 from facesr.training.processes import Processes
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ import torch
 
 from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.data.pairs import HR, LR, TrainBatches, load_pairs
+from facesr.devices import choose_dtype
 from facesr.losses import ContentLoss
 from facesr.models.checkpoints import Network, load_network, save_networks
-from facesr.precision import choose_dtype
 from facesr.training.engine import MicroBatches, accelerated
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor

@@ -21,9 +21,8 @@ from torch.optim import AdamW
 
 from facesr.config import RegressionParams, TrainCriticParams, TrainingParams
 from facesr.data.pairs import TrainBatches, WholeBatches
-from facesr.devices import count_parameters
+from facesr.devices import choose_dtype, count_parameters
 from facesr.models.checkpoints import Network, save_networks
-from facesr.precision import choose_dtype
 from facesr.training.engine import (
     MicroBatches,
     SpectralVectors,
