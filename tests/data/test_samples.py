@@ -103,12 +103,17 @@ def test_any_number_of_images_holds_every_split(samples, tmp_path):
 
 
 def test_a_removed_person_does_not_come_back(samples, tmp_path):
-    own = [e.sha256 for e in run(samples, tmp_path) if e.identity == "p1"]
-    assert len(own) == 1
-    remove(own, [tmp_path / "faces"], tmp_path / "removed.csv")
-    assert "p1" not in {e.identity for e in run(samples, tmp_path)}
-    # The origin is what counts: at another size the file is another one.
-    assert len(run(samples, tmp_path)) == 5
+    rows = rows_of(samples)
+    rows[0]["person"] = "p1"
+    write(samples, rows)
+    run(samples, tmp_path)
+    with pytest.raises(DataError, match=r"^p9 has no image in .*faces\. Look into manifest\.csv"):
+        remove([], [tmp_path / "faces"], tmp_path / "removed.csv", person="p9")
+    gone = remove([], [tmp_path / "faces"], tmp_path / "removed.csv", person="p1")
+    assert [entry.origin for entry in gone] == ["samples:0.png", "samples:1.png"]
+    again = run(samples, tmp_path)
+    assert len(again) == 4
+    assert "p1" not in {e.identity for e in again}
 
 
 def test_a_missing_sample_is_named_before_anything_is_written(samples, tmp_path):

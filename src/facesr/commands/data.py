@@ -34,7 +34,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "registered models were trained with them."
         ),
     )
-    remove.add_argument("sha256", nargs="+", help="as in manifest.csv, or its first 12 digits")
+    remove.add_argument("sha256", nargs="*", help="as in manifest.csv, or its first 12 digits")
+    remove.add_argument("--person", default="", help="identity in manifest.csv: all images of it")
     remove.set_defaults(command=_remove)
 
 
@@ -58,9 +59,12 @@ def _check(parsed: argparse.Namespace) -> None:
 
 def _remove(parsed: argparse.Namespace) -> None:
     from facesr.data.removed import remove
+    from facesr.errors import ParamsError
     from facesr.tracking import as_lines, versions_that_saw
 
-    gone = remove(parsed.sha256, FOLDERS, REMOVED)
+    if not parsed.sha256 and not parsed.person:
+        raise ParamsError("Name an image by its SHA-256, or a person with --person.")
+    gone = remove(parsed.sha256, FOLDERS, REMOVED, person=parsed.person)
     for entry in gone:
         print(f"removed {entry.file} ({entry.split}, from {entry.origin})")
     seen, unknown = versions_that_saw(Path.cwd(), entries=gone)

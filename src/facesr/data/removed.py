@@ -41,19 +41,34 @@ def read_removed(path: Path) -> Removed:
     )
 
 
-def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[Entry]:
+def remove(
+    digests: Sequence[str], folders: Sequence[Path], path: Path, *, person: str = ""
+) -> list[Entry]:
     """Delete images from fetched folders, list them, and return their manifest entries.
 
     Args:
         digests: SHA-256 of PNG files as in the manifests, or their first digits.
         folders: Fetched folders; missing ones are skipped.
+        person: Identity in the manifests, all of whose images are deleted.
 
     Raises:
-        DataError: A digest is too short, or belongs to no image or to several; nothing is deleted
-            then.
+        DataError: A digest is too short, or belongs to no image or to several, or the person has
+            none; nothing is deleted then.
     """
     entries = {folder: read_manifest(folder) for folder in folders if folder.is_dir()}
+    where = ", ".join(map(str, entries)) or "any fetched folder"
     found: dict[str, list[tuple[Path, Entry]]] = {}
+    if person:
+        found[person] = [
+            (folder, entry)
+            for folder, listed in entries.items()
+            for entry in listed
+            if entry.identity == person
+        ]
+        if not found[person]:
+            raise DataError(
+                f"{person} has no image in {where}. Look into manifest.csv for the column identity."
+            )
     for digest in dict.fromkeys(digest.lower() for digest in digests):
         if len(digest) < FEWEST_DIGITS:
             raise DataError(
@@ -66,7 +81,6 @@ def remove(digests: Sequence[str], folders: Sequence[Path], path: Path) -> list[
             if entry.sha256.startswith(digest)
         ]
         if len({entry.sha256 for _, entry in hits}) != 1:
-            where = ", ".join(map(str, entries)) or "any fetched folder"
             raise DataError(
                 f"{digest} belongs to {len(hits) or 'no'} images of {where}. Look into "
                 "manifest.csv for the column sha256."
