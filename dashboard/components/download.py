@@ -13,7 +13,7 @@ a {
   display: inline-flex; align-items: center; min-height: 2.5rem; padding: 0 .75rem;
   box-sizing: border-box; border-radius: var(--st-button-radius); text-decoration: none;
   border: 1px solid var(--st-border-color);
-  color: var(--st-text-color); font-family: var(--st-font);
+  color: var(--st-text-color); font: .875rem var(--st-font);
 }
 a.primary {
   background: var(--st-primary-color); border-color: var(--st-primary-color); color: #fff;
