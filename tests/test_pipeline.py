@@ -111,7 +111,7 @@ def test_a_dep_that_is_left_out_is_found():
     assert missing == ["src/facesr/data/degrade.py"]
 
 
-@pytest.mark.parametrize("name", ["stats", "precision"])
+@pytest.mark.parametrize("name", ["stats", "devices"])
 def test_what_computes_a_statistic_or_decides_a_number_format_is_a_dep_of_evaluate(name):
     assert f"src/facesr/{name}.py" in PIPELINE["evaluate"]["deps"]
     assert name not in EXEMPT
