@@ -131,9 +131,15 @@ class Work:
         if self.queue and self.queue[0] == job:
             self.queue.pop(0)
 
+    def remove(self, result: Result) -> None:
+        """Forget a result, also what can be downloaded of it."""
+        self.results.remove(result)
+        self.offered.clear()
+
     def clear(self) -> None:
         """Forget every image."""
         self.extra, self.queue, self.results, self.failures = [], [], [], []
+        self.offered.clear()
         self.total = self.finished = self.dropped = 0
         self.uploader += 1
 

@@ -123,7 +123,7 @@ def _buttons(result: Result, blend: float, file_format: service.Format, saves_al
             primary=True,
         )
         if st.button("Remove", key="remove"):
-            work().results.remove(result)
+            work().remove(result)
             st.rerun()
         if enhanced.page:
             st.link_button("Training run in MLflow", enhanced.page)

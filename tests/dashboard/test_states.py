@@ -420,8 +420,11 @@ def test_a_pasted_image_is_removed_alone(page):
 def test_clear_forgets_everything(page):
     shown = page()
     shown.enhance(("kid.png", PNG))
+    offered = shown.at.session_state["work"].offered
+    assert [file.name for file in offered] == ["kid_512.png"]
     shown.click("clear")
     assert shown.results == []
+    assert not offered
     assert "Drop one or more face images here" in shown.texts
 
 
@@ -430,3 +433,5 @@ def test_remove_takes_one_result_away(page):
     shown.enhance(("a.png", PNG), ("b.png", image_bytes(seed=1)))
     shown.click("remove")
     assert [r.name for r in shown.results] == ["a.png"]
+    offered = shown.at.session_state["work"].offered
+    assert {file.name for file in offered} == {"a_512.png"}
