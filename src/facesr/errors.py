@@ -17,7 +17,7 @@ import importlib
 from typing import Any
 
 EXTRAS = {
-    **dict.fromkeys(("dvc", "fastai", "gdown", "matplotlib", "mlflow"), "train"),
+    **dict.fromkeys(("dvc", "fastai", "gdown", "lpips", "matplotlib", "mlflow"), "train"),
     **dict.fromkeys(("pytorch_msssim", "requests", "ruamel", "scipy", "skimage"), "train"),
     "av": "video",
     "dlib": "faces",

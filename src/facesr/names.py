@@ -37,6 +37,8 @@ LABELS = {
     "clipped_fraction": "clipped →0",
     "luma_shift": "luma shift →0",
     "gradient_energy_ratio": "gradient energy →1",
+    "lpips": "LPIPS ↓",
+    "identity": "identity ↑",
 }
 
 
