@@ -22,6 +22,7 @@ def main() -> None:
             valid_pairs=paths.VALID_PAIRS,
             generator_weights=paths.GENERATOR,
             critic_weights=paths.CRITIC,
+            init_from=tracking.find_weights(Path(), params.train_gan.init_from),
             weights=paths.GAN,
             restored=paths.GAN_IMAGES,
             report=report,

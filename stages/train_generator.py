@@ -17,6 +17,7 @@ def main() -> None:
     with tracking.live_run(Path(), paths.REPORTS / "train_generator", params) as report:
         task = regression_task(
             params.train_generator,
+            params.training,
             paths.GENERATOR_DATA,
             hr_size=params.sizes.generator_size,
             init_from=tracking.find_weights(Path(), params.train_generator.init_from),

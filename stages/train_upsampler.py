@@ -17,6 +17,7 @@ def main() -> None:
     with tracking.live_run(Path(), paths.REPORTS / "train_upsampler", params) as report:
         task = regression_task(
             params.train_upsampler,
+            params.training,
             paths.UPSAMPLER_DATA,
             hr_size=params.sizes.hr_size,
             init_from=tracking.find_weights(Path(), params.train_upsampler.init_from),

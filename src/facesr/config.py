@@ -320,6 +320,14 @@ class Phase(Section):
     """0 keeps the encoder frozen."""
 
 
+class FeatureNetworkParams(Section):
+    """ImageNet's network whose features the terms `perceptual` and `texture` compare."""
+
+    network: Literal["vgg16", "vgg19"]
+    weights: str
+    """File, .pth of torchvision or .safetensors; "" for torchvision's cache."""
+
+
 class TrainingParams(Section):
     """Parameters of every training."""
 
@@ -337,6 +345,7 @@ class TrainingParams(Section):
     """Parts of a batch, processed one after another; more need less memory."""
     max_accumulate: PositiveInt
     """Limit of the parts that are added automatically if memory is short."""
+    features: FeatureNetworkParams
 
 
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
@@ -351,6 +360,7 @@ Content = Annotated[
             "log_mse",
             "local_log_mse",
             "l1",
+            "reduced_l1",
             "charbonnier",
             "ms_ssim",
             "high_frequency",
@@ -363,8 +373,8 @@ Content = Annotated[
     ],
     Field(min_length=1),
 ]
-"""Terms of the distance to the original, with their weights; perceptual and texture need the
-ImageNet weights of VGG19."""
+"""Terms of the distance to the original, with their weights; perceptual and texture need
+`training.features`."""
 
 
 class RegressionParams(Section):
@@ -448,6 +458,8 @@ class GrainParams(Section):
 class TrainGanParams(Section):
     """Adversarial training of generator and critic."""
 
+    init_from: str
+    """Initial weights of the generator, as in `RegressionParams`; "" takes the trained one's."""
     batches: PositiveInt
     """Number of batches; each updates one of the two networks."""
     batch_size: PositiveInt
@@ -455,6 +467,8 @@ class TrainGanParams(Section):
     """Side of the crops, in pixels of the generator's input."""
     generator_learning_rate: PositiveFloat
     critic_learning_rate: PositiveFloat
+    decay_fraction: Fraction
+    """Share of the batches, at the end, in which both rates fall linearly to zero."""
     beta1: Fraction
     beta2: Fraction
     epsilon: PositiveFloat

@@ -4,9 +4,11 @@ from urllib.error import URLError
 import pytest
 import torch
 from pytorch_msssim import ms_ssim
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as zoo
 
+from facesr.config import FeatureNetworkParams
 from facesr.errors import CheckpointError, DataError
 from facesr.losses import (
     ADVERSARIAL_LOSSES,
@@ -17,7 +19,9 @@ from facesr.losses import (
     texture_distance,
 )
 from facesr.losses.content import PIXEL_TERMS
-from facesr.models import encoders
+from facesr.models import imagenet
+
+TORCHVISION = FeatureNetworkParams(network="vgg19", weights="")
 
 
 def flat(*colours):
@@ -31,6 +35,7 @@ def flat(*colours):
         ("log_mse", math.log(1 + 0.04 / 1e-3)),
         ("local_log_mse", math.log(1 + 0.04 / 1e-4)),
         ("l1", 0.2),
+        ("reduced_l1", 0.2),
         ("charbonnier", math.sqrt(0.04 + 1e-6)),
         ("normalised_mse", (0.04 / 0.229**2 + 0.04 / 0.224**2 + 0.04 / 0.225**2) / 3),
         ("high_frequency", 0.0),
@@ -151,7 +156,9 @@ def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_images():
 
 def test_the_content_loss_is_the_weighted_sum_of_its_terms():
     sr, hr = flat(0.7, 0.7, 0.7), flat(0.5, 0.5, 0.5)
-    assert ContentLoss({"l1": 2.0, "mse": 10.0})(sr, hr).item() == pytest.approx(2 * 0.2 + 0.4)
+    assert ContentLoss({"l1": 2.0, "mse": 10.0}, TORCHVISION)(sr, hr).item() == pytest.approx(
+        2 * 0.2 + 0.4
+    )
 
 
 def test_features_are_compared_by_mean_absolute_difference_and_weight():
@@ -180,16 +187,25 @@ def test_originals_take_no_gradient_from_a_comparison_of_features():
     assert hr[0].grad is None
 
 
-@pytest.fixture(scope="module")
-def vgg():
+LAST = {"vgg16": "conv5_3", "vgg19": "conv5_4"}
+
+
+@pytest.fixture(scope="module", params=LAST)
+def vgg(request, tmp_path_factory):
+    """A VGG with random weights, its name and its file."""
     torch.manual_seed(0)
-    return zoo.vgg19(weights=None)
+    network = zoo.get_model(request.param, weights=None)
+    file = tmp_path_factory.mktemp(request.param) / "weights.pth"
+    torch.save(network.state_dict(), file)
+    return network, request.param, file
 
 
 @pytest.fixture
-def perceptual(monkeypatch, vgg):
-    monkeypatch.setattr(features, "load_backbone", lambda name, instead: vgg)
-    return ContentLoss({"perceptual": 1.0, "texture": 0.5})
+def perceptual(vgg):
+    _, name, file = vgg
+    return ContentLoss(
+        {"perceptual": 1.0, "texture": 0.5}, FeatureNetworkParams(network=name, weights=str(file))
+    )
 
 
 def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptual, vgg):
@@ -199,8 +215,11 @@ def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptu
     assert all((one < 0).any() for one in found)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     y = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    first = vgg.features[:2](y)
-    assert torch.allclose(found[0], vgg.features[2](first), atol=1e-5)
+    convolutions, name, _ = vgg
+    last = {"vgg16": 28, "vgg19": 34}[name]
+    with torch.no_grad():
+        assert torch.allclose(found[0], convolutions.features[:3](y), atol=1e-5)
+        assert torch.allclose(found[-1], convolutions.features[: last + 1](y), atol=1e-5)
 
 
 def test_the_feature_network_never_learns_and_the_image_does(perceptual):
@@ -218,14 +237,73 @@ def test_missing_features_name_file_folder_hash_and_the_other_way_out(monkeypatc
     def offline(*arguments, **options):
         raise URLError("no route to host")
 
-    monkeypatch.setattr(encoders.zoo, "get_model", offline)
+    monkeypatch.setattr(imagenet.zoo, "get_model", offline)
     with pytest.raises(
         CheckpointError,
         match=r"Put vgg19-dcbb9e9d\.pth, whose SHA-256 begins with dcbb9e9d, into .*checkpoints, "
-        "or leave perceptual and texture out of content",
+        r"or name another file in training\.features\.weights",
     ) as error:
-        ContentLoss({"texture": 1.0})
+        ContentLoss({"texture": 1.0}, TORCHVISION)
     assert "\n" not in str(error.value)
+
+
+def test_features_also_come_from_a_file_of_convolutions_in_order_and_half_precision(vgg, tmp_path):
+    network, name, _ = vgg
+    convolutions = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
+    file = tmp_path / "convolutions.safetensors"
+    save_file(
+        {
+            f"conv{number}.{kind}": tensor.detach().half().contiguous()
+            for number, layer in enumerate(convolutions)
+            for kind, tensor in layer.named_parameters()
+        },
+        file,
+    )
+    loaded = imagenet.load_vgg(name, file)
+    assert loaded[0].weight.dtype == torch.float32
+    assert torch.equal(loaded[28].weight, network.features[28].weight.half().float())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"no weights", "is damaged"),
+        ("vgg19", r"does not hold the weights of vgg16: features\.\d+\.weight"),
+        ("convolutions", "does not hold the weights of vgg16: it has conv13"),
+        ("list", "holds no weights by name"),
+    ],
+)
+def test_a_file_that_is_not_the_networks_is_refused_with_its_source(tmp_path, content, message):
+    file = tmp_path / ("w.safetensors" if content == "convolutions" else "w.pth")
+    layers = zoo.vgg.make_layers(zoo.vgg.cfgs["E" if content == "vgg19" else "D"], batch_norm=False)
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == "list":
+        torch.save([1.0], file)
+    elif content == "vgg19":
+        torch.save({f"features.{name}": one for name, one in layers.state_dict().items()}, file)
+    elif content == "convolutions":
+        kept = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        held = {
+            f"conv{number}.{kind}": tensor.detach()
+            for number, layer in enumerate([*kept, kept[-1]])
+            for kind, tensor in layer.state_dict(keep_vars=False).items()
+        }
+        save_file({name: tensor.clone() for name, tensor in held.items()}, file)
+    with pytest.raises(CheckpointError, match=message) as error:
+        ContentLoss({"perceptual": 1.0}, FeatureNetworkParams(network="vgg16", weights=str(file)))
+    assert str(file) in str(error.value)
+    assert "vgg16-397923af.pth" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_reduced_l1_sees_colours_of_blocks_and_no_detail_within_them():
+    hr = torch.full((1, 3, 8, 8), 0.5)
+    checks = hr + 0.2 * (torch.arange(8) % 2 * 2 - 1)
+    assert PIXEL_TERMS["reduced_l1"](checks, hr).item() == pytest.approx(0, abs=1e-7)
+    assert PIXEL_TERMS["reduced_l1"](hr + 0.1, hr).item() == pytest.approx(0.1)
+    assert PIXEL_TERMS["reduced_l1"](hr[..., :2, :2] + 0.1, hr[..., :2, :2]).item() > 0.09
 
 
 def bce(logit, target):

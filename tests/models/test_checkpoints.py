@@ -18,7 +18,7 @@ def chain(tmp_path):
 @pytest.mark.parametrize("position", [0, 1])
 def test_of_a_chain_the_network_whose_architecture_fits_is_taken(chain, position):
     path, networks = chain
-    found = load_start(path, networks[position].architecture)
+    found = load_start(path, networks[position].architecture, faithful=True)
     expected = networks[position].module.state_dict()
     assert all(torch.equal(t, expected[name]) for name, t in found.module.state_dict().items())
 
@@ -28,7 +28,7 @@ def test_a_network_gets_more_blocks_restores_as_before_and_can_learn(tmp_path):
     shallow, deeper = network(body_blocks=1), network(body_blocks=2, seed=1)
     save_networks(path, [shallow, deeper])
     lr = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    found = load_start(path, {**ARCHITECTURE, "body_blocks": 4})
+    found = load_start(path, {**ARCHITECTURE, "body_blocks": 4}, faithful=True)
     assert found.architecture["body_blocks"] == 4
     # Of two networks that would do, the one that lacks less.
     assert torch.equal(found.module(lr), deeper.module(lr))
@@ -38,23 +38,27 @@ def test_a_network_gets_more_blocks_restores_as_before_and_can_learn(tmp_path):
 
 def test_a_network_loses_no_blocks(chain):
     with pytest.raises(CheckpointError, match=r"holds \(body_blocks 1\) .*has \(.*body_blocks 0,"):
-        load_start(chain[0], {**ARCHITECTURE, "body_blocks": 0, "scale": 4})
+        load_start(chain[0], {**ARCHITECTURE, "body_blocks": 0, "scale": 4}, faithful=True)
 
 
 def test_a_start_leaves_its_grain_behind(tmp_path):
     path = tmp_path / "grained.safetensors"
     given = network(body_blocks=1)
     save_networks(path, [with_grain(given, 0.05)])
-    found = load_start(path, {**ARCHITECTURE, "body_blocks": 2})
+    found = load_start(path, {**ARCHITECTURE, "body_blocks": 2}, faithful=True)
     lr = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert "grain" not in found.architecture
     assert torch.equal(found.module(lr), given.module(lr))
 
 
-def test_a_start_has_no_second_operating_point(tmp_path):
+def test_a_start_has_one_set_of_weights_the_faithful_or_the_other(tmp_path):
     path = tmp_path / "crisp.safetensors"
-    save_networks(path, [with_fidelity(network())])
-    assert load_start(path, ARCHITECTURE).fidelity is None
+    given = with_fidelity(network())
+    save_networks(path, [given])
+    for faithful, weights in ((True, given.fidelity), (False, given.module.state_dict())):
+        start = load_start(path, ARCHITECTURE, faithful=faithful)
+        assert start.fidelity is None
+        assert torch.equal(start.module.state_dict()["head.0.weight"], weights["head.0.weight"])
 
 
 def test_another_architecture_is_refused_in_one_line_that_names_both(chain):
@@ -63,7 +67,7 @@ def test_another_architecture_is_refused_in_one_line_that_names_both(chain):
         match=r"it holds \(scale 4, width 4\) and \(backbone vgg16_bn, scale 2, width 4\); "
         r"the training's network has \(.*kind residual_unet, .*scale 8, .*width 8\)\.",
     ) as error:
-        load_start(chain[0], {**ARCHITECTURE, "width": 8, "scale": 8})
+        load_start(chain[0], {**ARCHITECTURE, "width": 8, "scale": 8}, faithful=True)
     assert "\n" not in str(error.value)
 
 
@@ -71,7 +75,7 @@ def test_another_kind_is_named_with_all_its_values(chain):
     with pytest.raises(
         CheckpointError, match=r"\(.*kind residual_unet, .*has \(kind fastai_unet, scale 4"
     ):
-        load_start(chain[0], {"kind": "fastai_unet", "scale": 4})
+        load_start(chain[0], {"kind": "fastai_unet", "scale": 4}, faithful=True)
 
 
 def test_a_reference_is_nothing_a_file_or_a_version(tmp_path):

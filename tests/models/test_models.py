@@ -10,7 +10,7 @@ from torchvision import models as zoo
 from torchvision.ops import FrozenBatchNorm2d
 
 from facesr.errors import CheckpointError, ParamsError
-from facesr.models import build, encoders
+from facesr.models import build, encoders, imagenet
 
 RESIDUAL = {
     "kind": "residual_unet",
@@ -221,7 +221,7 @@ def test_weights_that_cannot_be_fetched_name_the_file_and_the_folder(monkeypatch
     def offline(*arguments, **options):
         raise URLError("no route to host")
 
-    monkeypatch.setattr(encoders.zoo, "get_model", offline)
+    monkeypatch.setattr(imagenet.zoo, "get_model", offline)
     with pytest.raises(CheckpointError, match=r"Put resnet34-b627a593\.pth, .* into .*checkpoints"):
         build({**BEST, "pretrained": True}, fetch=True)
 

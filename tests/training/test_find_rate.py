@@ -29,6 +29,7 @@ def test_rates_grow_by_a_constant_factor_and_divergence_ends_the_search(trained)
     params = load_params(trained / "params.yaml")
     task = regression_task(
         params.train_generator,
+        params.training,
         [(trained / lr, trained / hr) for lr, hr in paths.GENERATOR_DATA],
         hr_size=params.sizes.generator_size,
         init_from=None,

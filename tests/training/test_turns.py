@@ -31,15 +31,19 @@ def batch():
     return F.avg_pool2d(hr, 2), hr
 
 
-def turns(form, *, critic="patch_critic", parts=1, most=BATCH, processes=ALONE, **changes):
-    """Both networks, equal at every call, at a rate at which they keep still."""
+def turns(
+    form, *, critic="patch_critic", parts=1, most=BATCH, processes=ALONE, rates=None, **changes
+):
+    """Both networks, equal at every call, at a rate at which they keep still unless given one."""
+    rates = rates or {}
     generator = tiny.network(visible=0.05).module
     torch.manual_seed(3)
     params = SimpleNamespace(
         **{"adversarial_loss": form, "adversarial_weight": 1.0, "gradient_penalty": 10.0},
         **{"feature_weight": 1.0, "texture_weight": 0.01, "weight_decay": 0.0, "epsilon": 1e-5},
-        **{"generator_learning_rate": 0.0, "critic_learning_rate": 0.0, "beta1": 0.0, "beta2": 0.9},
-        ema_decay=0.9,
+        **{"beta1": 0.0, "beta2": 0.9, "ema_decay": 0.9, "batches": 10, "decay_fraction": 0.4},
+        **{"critic_threshold": 0.0, "generator_learning_rate": 0.0, "critic_learning_rate": 0.0}
+        | rates,
     )
     return Turns(
         generator,
@@ -155,3 +159,20 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
                     report, gradient = made[form, side, parts]
                     report = type(whole[0])(*report)
                     assert_equal_but_for_rounding((report, gradient), whole)
+
+
+def test_both_rates_fall_linearly_to_zero_over_the_last_part_of_the_batches():
+    both = turns(
+        "vanilla",
+        critic="global_critic",
+        rates={"generator_learning_rate": 1e-3, "critic_learning_rate": 2e-3},
+    )
+    seen = []
+    for _ in range(10):
+        both.step(*batch())
+        optimizers = both.generator_optimizer.optimizer, both.critic_optimizer.optimizer
+        seen.append([optimizer.param_groups[0]["lr"] for optimizer in optimizers])
+    shares = [1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert torch.allclose(
+        torch.tensor(seen), torch.tensor([[1e-3 * one, 2e-3 * one] for one in shares])
+    )

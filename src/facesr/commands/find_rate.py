@@ -49,6 +49,7 @@ def _find_rate(parsed: argparse.Namespace) -> None:
         section = params.train_generator if is_generator else params.train_upsampler
         task = regression_task(
             section,
+            params.training,
             paths.GENERATOR_DATA if is_generator else paths.UPSAMPLER_DATA,
             hr_size=sizes.generator_size if is_generator else sizes.hr_size,
             init_from=tracking.find_weights(Path(), section.init_from),

@@ -1,12 +1,14 @@
 """Content loss: a weighted sum of named distances to the original."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from facesr.config import FeatureNetworkParams
 from facesr.losses import pixels
-from facesr.losses.features import VGG_LAYERS, VGGFeatures, feature_distance, texture_distance
+from facesr.losses.features import VGGFeatures, feature_distance, texture_distance
 
 PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixels.mse,
@@ -14,6 +16,7 @@ PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "log_mse": pixels.log_mse,
     "local_log_mse": pixels.local_log_mse,
     "l1": pixels.l1,
+    "reduced_l1": pixels.reduced_l1,
     "charbonnier": pixels.charbonnier,
     "ms_ssim": pixels.ms_ssim,
     "high_frequency": pixels.high_frequency,
@@ -31,26 +34,30 @@ class ContentLoss(nn.Module):
 
     Args:
         weights: By names of `PIXEL_TERMS` and `FEATURE_TERMS`.
+        features: The network of `FEATURE_TERMS`.
 
     Raises:
-        CheckpointError: A term needs VGG19 and its weights are missing.
+        CheckpointError: A term needs that network, and its weights are missing, damaged or of
+            another one.
     """
 
-    def __init__(self, weights: Mapping[Any, float]) -> None:
+    def __init__(self, weights: Mapping[Any, float], features: FeatureNetworkParams) -> None:
         super().__init__()
         self.weights = dict(weights)
-        needs_features = not FEATURE_TERMS.keys().isdisjoint(weights)
-        self.network = VGGFeatures() if needs_features else None
+        self.network = None
+        if not FEATURE_TERMS.keys().isdisjoint(weights):
+            file = Path(features.weights) if features.weights else None
+            self.network = VGGFeatures(features.network, file)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Return a scalar for (N, 3, H, W) in [0, 1] each."""
         total = sr.new_zeros(())
         features = (self.network(sr), self.network(hr)) if self.network else ()
-        layer_weights = list(VGG_LAYERS.values())
         for name, weight in self.weights.items():
             if name in PIXEL_TERMS:
                 term = PIXEL_TERMS[name](sr, hr)
             else:
-                term = FEATURE_TERMS[name](*features, layer_weights)
+                assert self.network is not None
+                term = FEATURE_TERMS[name](*features, self.network.layer_weights)
             total = total + weight * term
         return total

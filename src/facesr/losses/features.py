@@ -1,16 +1,20 @@
-"""Distances between a network's features of two images, and VGG19 as such a network."""
+"""Distances between a network's features of two images, and ImageNet's VGG as such a network."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from facesr.models.blocks import ImageNetScale
-from facesr.models.encoders import load_backbone
+from facesr.models.imagenet import VGG, load_vgg
 
-VGG_LAYERS = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
-"""Positions of conv1_2, conv2_2, conv3_4, conv4_4 and conv5_4 in torchvision's VGG19, with their
-weights in Real-ESRGAN (Wang et al. 2021, https://arxiv.org/abs/2107.10833)."""
+VGG_LAYERS: dict[VGG, dict[int, float]] = {
+    "vgg16": {2: 0.1, 7: 0.1, 14: 1.0, 21: 1.0, 28: 1.0},
+    "vgg19": {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0},
+}
+"""Positions of the last convolution of each block in torchvision's networks, conv1_2 to conv5_3 or
+conv5_4, with their weights in Real-ESRGAN (Wang et al. 2021, https://arxiv.org/abs/2107.10833)."""
 
 TEXTURE_GAIN = 5e3
 """Grams are small next to features: fastai's lesson7-superres multiplies them by w^2 x 5e3
@@ -56,20 +60,28 @@ def gram(features: Tensor) -> Tensor:
 
 
 class VGGFeatures(nn.Module):
-    """VGG19 with ImageNet weights up to conv5_4, whose features are taken before the activations.
+    """VGG16 or VGG19 with ImageNet weights, whose features are taken before the activations.
 
     After the ReLU most deep features are zero (ESRGAN, Wang et al. 2018,
     https://arxiv.org/abs/1809.00219). The weights are frozen.
 
+    Args:
+        name: The network.
+        file: Its weights, as `load_vgg` takes them; None for torchvision's.
+
+    Attributes:
+        layer_weights: Weight of each layer's features in a loss.
+
     Raises:
-        CheckpointError: The weights are not on this computer and cannot be fetched.
+        CheckpointError: The weights are missing, damaged or of another network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: VGG, file: Path | None) -> None:
         super().__init__()
-        vgg = load_backbone("vgg19", instead="leave perceptual and texture out of content")
+        self.positions = list(VGG_LAYERS[name])
+        self.layer_weights = list(VGG_LAYERS[name].values())
         self.imagenet = ImageNetScale()
-        self.layers = nn.Sequential(*list(vgg.features)[: max(VGG_LAYERS) + 1])
+        self.layers = load_vgg(name, file)[: max(self.positions) + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 # In place it would overwrite the features that are given out.
@@ -82,12 +94,12 @@ class VGGFeatures(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return one (N, C, h, w) for each of `VGG_LAYERS`, from (N, 3, H, W) in [0, 1]."""
+        """Return one (N, C, h, w) for each layer, from (N, 3, H, W) in [0, 1]."""
         features = []
         x = self.imagenet.normalise(x)
         for position, layer in enumerate(self.layers):
             x = layer(x)
-            if position in VGG_LAYERS:
+            if position in self.positions:
                 features.append(x)
         return features
 

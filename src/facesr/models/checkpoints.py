@@ -182,13 +182,14 @@ def average(networks: Sequence[Network]) -> Network:
     return Network(architecture, module.eval())
 
 
-def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
+def load_start(path: Path, architecture: Mapping[str, Any], *, faithful: bool) -> Network:
     """Return the network of a file or chain as the start of a training of this architecture.
 
     One with fewer `body_blocks` gets more of them and restores as before. Grain is removed.
 
     Args:
         architecture: `kind` and the plain values of its builder.
+        faithful: Take the faithful weights of a network that has two sets.
 
     Raises:
         CheckpointError: The file is missing or damaged, or holds no such network.
@@ -202,7 +203,10 @@ def load_start(path: Path, architecture: Mapping[str, Any]) -> Network:
         and _depth(one.architecture) <= _depth(architecture)
     ]
     if fitting:
-        return grow(max(fitting, key=lambda one: _depth(one.architecture)), architecture)
+        start = max(fitting, key=lambda one: _depth(one.architecture))
+        if faithful and start.fidelity is not None:
+            start.module.load_state_dict(start.fidelity)
+        return grow(start, architecture)
     wanted = dict(architecture)
     held = " and ".join(_differences(dict(network.architecture), wanted) for network in networks)
     raise CheckpointError(

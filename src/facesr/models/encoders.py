@@ -6,19 +6,16 @@ colours with the crop and forbid the interpolation of weights.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
-import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
 from torchvision.models.convnext import CNBlock, LayerNorm2d
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vgg import make_layers
 from torchvision.ops import FrozenBatchNorm2d
 
-from facesr.errors import CheckpointError, ParamsError
+from facesr.errors import ParamsError
+from facesr.models.imagenet import load_backbone
 
 RESNETS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -197,22 +194,3 @@ def _initialise(encoder: Encoder) -> None:
             nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, Bottleneck):
             nn.init.zeros_(module.conv3.weight)
-
-
-def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
-    """Return torchvision's network with its ImageNet weights.
-
-    Raises:
-        CheckpointError: The weights are not on this computer and cannot be fetched; do `instead`.
-    """
-    weights = zoo.get_model_weights(name).IMAGENET1K_V1
-    try:
-        return zoo.get_model(name, weights=weights)
-    except (URLError, OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        file = weights.url.rsplit("/", 1)[-1]
-        digest = file.removesuffix(".pth").rsplit("-", 1)[-1]
-        raise CheckpointError(
-            f"The ImageNet weights of {name} cannot be fetched ({error}). Put {file}, whose "
-            f"SHA-256 begins with {digest}, into {folder}, or {instead}."
-        ) from error

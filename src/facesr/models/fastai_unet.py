@@ -16,7 +16,7 @@ from torchvision import models as zoo
 
 from facesr.errors import ParamsError
 from facesr.models.blocks import ImageNetScale, enlarge_bicubic, pad_to_multiple
-from facesr.models.encoders import load_backbone
+from facesr.models.imagenet import load_backbone
 
 Y_RANGE = (-3.0, 3.0)
 # Sides that are no multiple of the coarsest grid fall back to nearest-neighbour inside the U-Net.

@@ -16,7 +16,7 @@ from facesr.config import Sizes, TrainGanParams, TrainingParams
 from facesr.data.pairs import HR, LR, TrainBatches, load_pairs
 from facesr.devices import choose_dtype
 from facesr.losses import ContentLoss
-from facesr.models.checkpoints import Network, load_network, save_networks
+from facesr.models.checkpoints import Network, load_network, load_start, save_networks
 from facesr.training.engine import MicroBatches, accelerated
 from facesr.training.grain import fit_grain
 from facesr.training.monitor import Monitor
@@ -51,6 +51,7 @@ def train_gan(
     valid_pairs: Path,
     generator_weights: Path,
     critic_weights: Path,
+    init_from: Path | None,
     weights: Path,
     restored: Path,
     report: Path,
@@ -60,6 +61,7 @@ def train_gan(
     """Continue from the trained generator and critic; write the generator and its images.
 
     Args:
+        init_from: Initial weights of the generator in place of the trained ones; None for these.
         weights: Averaged generator to write.
         restored: Folder for its images by split.
         report: Folder for curves, samples and summary.
@@ -90,9 +92,11 @@ def train_gan(
     )
     batches = whole_batches(shard=processes.shard)
     trained = load_network(generator_weights)
+    if init_from:
+        trained = load_start(init_from, trained.architecture, faithful=False)
     generator = trained.module.to(device)
     critic = load_network(critic_weights).module.to(device)
-    content_loss = ContentLoss(params.content).to(device)
+    content_loss = ContentLoss(params.content, training.features).to(device)
     accelerate = partial(accelerated, dtype=choose_dtype(training.precision, device), device=device)
     with Monitor(
         training,
@@ -103,7 +107,10 @@ def train_gan(
             training,
             sizes.generator_size,
             seed,
-            [train_pairs, valid_pairs, generator_weights, critic_weights],
+            [
+                *(train_pairs, valid_pairs, generator_weights, critic_weights),
+                *filter(None, [init_from]),
+            ],
         ),
         total_steps=params.batches,
         total_images=params.batches * params.batch_size,

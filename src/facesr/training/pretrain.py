@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from facesr import images, metrics
-from facesr.config import RegressionParams
+from facesr.config import RegressionParams, TrainingParams
 from facesr.data.pairs import TrainBatches, WholeBatches, load_pairs
 from facesr.errors import CheckpointError
 from facesr.losses import ContentLoss
@@ -19,6 +19,7 @@ from facesr.training.restore import restored_sheet
 
 def regression_task(
     params: RegressionParams,
+    training: TrainingParams,
     folders: list[tuple[Path, Path]],
     *,
     hr_size: int,
@@ -63,7 +64,7 @@ def regression_task(
         cycles,
         WholeBatches(valid, batch_size=1),
         inputs=[*(folder for pair in folders for folder in pair), *filter(None, [init_from])],
-        loss=ContentLoss(params.content).to(processes.device),
+        loss=ContentLoss(params.content, training.features).to(processes.device),
         metric="psnr",
         measure=lambda sr, hr: metrics.psnr(images.round_to_8bit(sr), hr).mean(),
         sample=lambda count: restored_sheet(network.module, valid, count=count),
@@ -81,7 +82,7 @@ def start_network(params: RegressionParams, *, scale: int, init_from: Path | Non
         raise CheckpointError(
             f'{init_from} does not exist. Give init_from another file, or leave it "".'
         )
-    return load_start(init_from, architecture)
+    return load_start(init_from, architecture, faithful=True)
 
 
 def split_encoder(network: nn.Module) -> list[list[nn.Parameter]]:

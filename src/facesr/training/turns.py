@@ -104,6 +104,7 @@ class Turns:
 
     def step(self, lr: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """Train the network whose turn it is, as `step_critic`; return scalars for the curves."""
+        self._set_rates()
         if self._critics_turn:
             critic = self.step_critic(lr, hr)
             self.steps["critic"] += 1
@@ -129,6 +130,16 @@ class Turns:
             "matching_loss": generator.matching,
             "generator_gradient": self.generator_optimizer.gradient_norm(),
         }
+
+    def _set_rates(self) -> None:
+        left = self.params.batches - sum(self.steps.values())
+        share = min(1.0, left / max(1.0, self.params.decay_fraction * self.params.batches))
+        for optimizer, rate in (
+            (self.generator_optimizer.optimizer, self.params.generator_learning_rate),
+            (self.critic_optimizer.optimizer, self.params.critic_learning_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = share * rate
 
     def step_critic(self, lr: Tensor, hr: Tensor) -> CriticStep:
         """Train the critic on this process's shard of a batch, (N, 3, h, w) and (N, 3, H, W)."""
