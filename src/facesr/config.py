@@ -325,7 +325,8 @@ class FeatureNetworkParams(Section):
 
     network: Literal["vgg16", "vgg19"]
     weights: str
-    """File, .pth of torchvision or .safetensors; "" for torchvision's cache."""
+    """File, .pth of torchvision or .safetensors; "" for torchvision's cache. A file of vgg16 also
+    fills pretrained encoders `vgg16_bn`, whose normalisation then starts as the identity."""
 
 
 class TrainingParams(Section):

@@ -5,6 +5,7 @@ of the low-resolution side. Every network takes and returns float32 RGB in [0, 1
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -42,7 +43,9 @@ def _find_builder(kind: str) -> Callable[..., nn.Module]:
     )
 
 
-def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
+def build(
+    architecture: Mapping[str, Any], *, fetch: bool = False, vgg16: Path | None = None
+) -> nn.Module:
     """Build the network that `architecture` describes.
 
     Args:
@@ -50,13 +53,14 @@ def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
             files.
         fetch: Load torchvision's weights into a pretrained encoder; false if weights are loaded
             from a file.
+        vgg16: File of VGG16's weights for an encoder `vgg16_bn`, see `imagenet.load_backbone`.
 
     Raises:
         CheckpointError: The kind is unknown or a value does not belong to it.
     """
     values = dict(architecture)
     if fetch:
-        values["fetch"] = True
+        values.update(fetch=True, vgg16=vgg16)
     kind = str(values.pop("kind", ""))
     builder = _find_builder(kind)
     try:

@@ -6,6 +6,7 @@ colours with the crop and forbid the interpolation of weights.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -54,7 +55,14 @@ class Encoder(nn.Module):
 
 
 def build_encoder(
-    backbone: str, *, channels: int, width: int, levels: int, pretrained: bool, fetch: bool
+    backbone: str,
+    *,
+    channels: int,
+    width: int,
+    levels: int,
+    pretrained: bool,
+    fetch: bool,
+    vgg16: Path | None,
 ) -> Encoder:
     """Build the first `levels` grids of a backbone with a stride-1 stem of its own.
 
@@ -66,6 +74,7 @@ def build_encoder(
         pretrained: Use the form with ImageNet's fixed statistics.
         fetch: Load torchvision's weights into a pretrained encoder, except for the stem, which does
             not fit. False if weights are loaded from a file.
+        vgg16: As in `imagenet.load_backbone`.
 
     Raises:
         ParamsError: The backbone is unknown, or width or levels do not fit it.
@@ -80,7 +89,7 @@ def build_encoder(
         )
     if levels > LEVELS[backbone]:
         raise ParamsError(f"{backbone} has {LEVELS[backbone]} levels, not {levels}. Lower levels.")
-    source = load_backbone(backbone) if pretrained and fetch else None
+    source = load_backbone(backbone, vgg16=vgg16) if pretrained and fetch else None
     widths = [width * 2**level for level in range(levels)]
     if backbone in RESNETS:
         encoder = _resnet(*RESNETS[backbone], channels, widths, pretrained, source)

@@ -6,6 +6,7 @@ super-resolution lesson.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fastai.layers import NormType, PixelShuffle_ICNR
@@ -80,11 +81,17 @@ class FastaiUNet(nn.Module):
 
 
 def build_fastai_unet(
-    *, backbone: str, pretrained: bool, self_attention: bool, scale: int, fetch: bool = False
+    *,
+    backbone: str,
+    pretrained: bool,
+    self_attention: bool,
+    scale: int,
+    fetch: bool = False,
+    vgg16: Path | None = None,
 ) -> FastaiUNet:
     """Build the study's U-Net: weight norm, blurred sub-pixel steps, y-range.
 
-    `fetch` fills a pretrained encoder with torchvision's weights.
+    `fetch` fills a pretrained encoder, as in `build`.
 
     Raises:
         ParamsError: The backbone is unknown.
@@ -95,7 +102,9 @@ def build_fastai_unet(
 
     def build_backbone(pretrained: bool) -> Any:
         # fastai would show a bare URLError where weights are missing.
-        return load_backbone(backbone) if pretrained else zoo.get_model(backbone, weights=None)
+        if not pretrained:
+            return zoo.get_model(backbone, weights=None)
+        return load_backbone(backbone, vgg16=vgg16)
 
     unet = create_unet_model(
         build_backbone,

@@ -19,12 +19,23 @@ LAYOUTS: dict[VGG, str] = {"vgg16": "D", "vgg19": "E"}
 """Names of the layouts in Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556."""
 
 
-def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
+def load_backbone(
+    name: str, *, vgg16: Path | None = None, instead: str = "set pretrained: false"
+) -> Any:
     """Return torchvision's network with its ImageNet weights.
 
+    Args:
+        name: Name in torchvision.
+        vgg16: File of VGG16, as `load_vgg` takes it, for `vgg16_bn`: its normalisation, which the
+            file lacks, starts as the identity. That is VGG16, not torchvision's vgg16_bn.
+        instead: What else to do, for the error.
+
     Raises:
-        CheckpointError: The weights are not on this computer and cannot be fetched; do `instead`.
+        CheckpointError: The weights are not on this computer and cannot be fetched, or `vgg16` is
+            damaged or of another network.
     """
+    if vgg16 and name == "vgg16_bn":
+        return _without_normalisation(load_vgg("vgg16", vgg16))
     weights = zoo.get_model_weights(name).IMAGENET1K_V1
     try:
         return zoo.get_model(name, weights=weights)
@@ -76,6 +87,17 @@ def load_vgg(name: VGG, file: Path | None) -> nn.Sequential:
             f"{file} does not hold the weights of {name}: it has {extra.pop()} too. {_source(name)}"
         )
     return layers
+
+
+def _without_normalisation(convolutions: nn.Sequential) -> Any:
+    network = zoo.get_model("vgg16_bn", weights=None)
+    filled = (layer for layer in convolutions if isinstance(layer, nn.Conv2d))
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            layer.load_state_dict(next(filled).state_dict())
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.running_var.fill_(1 - layer.eps)  # type: ignore[union-attr]
+    return network
 
 
 def _read(file: Path, name: VGG) -> dict[str, Tensor]:
