@@ -16,6 +16,8 @@ Columns = Mapping[str, Mapping[str, float]]
 Table = Mapping[tuple[str, str, str], Columns]
 
 CONFIDENCE = 0.95
+# In place of a mean of nothing.
+NOT_AVAILABLE = "not available"
 
 
 class Summary(NamedTuple):
@@ -29,7 +31,9 @@ class Summary(NamedTuple):
     """Number of infinite or undefined values outside the mean."""
 
     def shown(self, mean: str = ".4g", error: str = ".2g") -> str:
-        """Return mean ± standard error, each in its format."""
+        """Return mean ± standard error, each in its format, or that there is none."""
+        if not self.finite:
+            return NOT_AVAILABLE
         return f"{self.mean:{mean}} ± {self.standard_error:{error}}"
 
 
@@ -42,7 +46,9 @@ class Interval(NamedTuple):
     images: int
 
     def shown(self, form: str = "+.3g") -> str:
-        """Return mean and ends in a format."""
+        """Return mean and ends in a format, or that there is none."""
+        if not self.images:
+            return NOT_AVAILABLE
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 

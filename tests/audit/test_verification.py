@@ -1,6 +1,7 @@
 """`facesr verify` on tiny networks: across number formats, and on changed weights and images."""
 
 import json
+import math
 import os
 import shutil
 
@@ -20,10 +21,11 @@ from tiny import network
 
 from facesr import cli, images
 from facesr.audit import reproduction
-from facesr.audit.verification import folder_md5, verify
+from facesr.audit.verification import agree, folder_md5, verify
 from facesr.data.pairs import HR, LR, load_pairs
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, RegistryError
+from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import _write_measurement
 from facesr.evaluation.remeasure import write_scores
@@ -106,9 +108,52 @@ def publish(start, tmp_path, monkeypatch):
 def test_a_version_verifies_whatever_number_format_it_was_evaluated_in(
     publish, precision, recorded
 ):
-    compared, deviations = verify(publish(precision, recorded=recorded), "1", EVALUATION_SETS)
-    assert compared > 100
-    assert deviations == []
+    result = verify(publish(precision, recorded=recorded), "1", EVALUATION_SETS)
+    assert result.compared > 100
+    assert result.deviations == []
+    # Neither then nor now: these images show no face.
+    assert "identity on faces" in result.unmeasured
+
+
+def distance(sr, hr):
+    """In place of LPIPS, whose weights a test has not."""
+    return (sr - hr).abs().mean((1, 2, 3))
+
+
+def missing(sr, hr):
+    return torch.full((len(sr),), math.nan)
+
+
+@pytest.mark.parametrize(("then", "now"), [(distance, missing), (missing, distance)])
+def test_a_metric_whose_weights_only_one_computer_has_is_no_deviation(
+    publish, monkeypatch, capsys, then, now
+):
+    monkeypatch.setitem(perceptual.LOADERS, "lpips", lambda _: then)
+    root = publish("float32", recorded="float32")
+    monkeypatch.setitem(perceptual.LOADERS, "lpips", lambda _: now)
+    result = verify(root, "1", EVALUATION_SETS)
+    assert result.deviations == []
+    assert {"lpips on faces", "lpips on selfies"} <= set(result.unmeasured)
+    monkeypatch.chdir(root)
+    cli.main(["verify", "1"])
+    assert "Not compared, as it is not available here or was not then: lpips on faces" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_metric_that_both_computers_have_is_compared(publish, monkeypatch):
+    monkeypatch.setitem(perceptual.LOADERS, "lpips", lambda _: distance)
+    root = publish("float32", recorded="float32")
+    result = verify(root, "1", EVALUATION_SETS)
+    assert result.deviations == []
+    assert not any("lpips" in metric for metric in result.unmeasured)
+    monkeypatch.setitem(
+        perceptual.LOADERS, "lpips", lambda _: lambda sr, hr: distance(sr, hr) + 0.01
+    )
+    changed = verify(root, "1", EVALUATION_SETS)
+    assert changed.compared == result.compared
+    assert len(changed.deviations) == 2 * 2 * (3 + 1)  # sets, methods, images and their mean
+    assert all("lpips" in deviation.what for deviation in changed.deviations)
 
 
 def test_numbers_of_bfloat16_are_none_of_float32(publish):
@@ -124,6 +169,12 @@ def test_numbers_of_slightly_other_weights_do_not_verify_in_any_format(publish, 
     save_networks(changed, [other])
     root = publish("bfloat16", evaluated=[start / NETWORKS[0], changed])
     assert any("psnr" in deviation.what for deviation in verify(root, "1", EVALUATION_SETS)[1])
+
+
+def test_networks_of_metrics_in_float16_and_float32_agree():
+    assert agree("faces, a, bicubic, lpips", 0.2571, 0.2575, is_exact=True)
+    assert not agree("faces, a, bicubic, lpips", 0.2571, 0.2591, is_exact=True)
+    assert not agree("faces, a, bicubic, ssim", 0.2571, 0.2575, is_exact=True)
 
 
 def test_a_changed_weight_does_not_verify(publish):

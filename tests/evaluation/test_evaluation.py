@@ -1,5 +1,6 @@
 import csv
 import json
+from math import nan
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from facesr.data.manifest import Entry, write_manifest
 from facesr.data.pairs import HR, LR
 from facesr.data.sources import selfie
 from facesr.errors import DataError
+from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import evaluate
 from facesr.models.checkpoints import save_networks
@@ -169,6 +171,61 @@ def test_results_by_group_agree_with_the_table_of_images(tmp_path, weights):
     assert "| hat = 1 | 2 (few) |" in text
     assert "fewer than 2 images are left out" in " ".join(text.split())
     assert (tmp_path / "report" / "groups.png").stat().st_size > 0
+
+
+def test_networks_metrics_are_in_every_table_where_they_are_available(
+    tmp_path, weights, monkeypatch
+):
+    monkeypatch.setitem(
+        perceptual.LOADERS, "lpips", lambda _: lambda sr, hr: (sr - hr).abs().mean((1, 2, 3))
+    )
+    faces = [face(number) for number in range(4)]
+    for hr in faces[:2]:
+        hr[0] = 1
+
+    def identity(sr, hr):
+        """As if a face were found in red images only."""
+        return sr.mean((1, 2, 3)) if hr[0].min() == 1 else sr.new_full((len(sr),), nan)
+
+    monkeypatch.setitem(perceptual.LOADERS, "identity", lambda _: identity)
+    write_pairs(tmp_path / "pairs", faces, faces)
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    rows = [r for r in table(tmp_path / "report" / "per_image.csv") if r["method"] == "Lanczos"]
+    full = [row for row in rows if row["size"] == "full size"]
+    assert [row["identity"] != "" for row in full] == [True, True, False, False]
+    for row in full:
+        assert float(row["lpips"]) == pytest.approx(float(row["l1_mean"]) / 255, rel=1e-4)
+    summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]["full_size"]["Lanczos"]
+    distances, cosines = ([float(r[n]) for r in full if r[n]] for n in ("lpips", "identity"))
+    assert summary["lpips"]["mean"] == pytest.approx(np.mean(distances), 1e-4)
+    assert summary["lpips"]["standard_error"] == pytest.approx(np.std(distances, ddof=1) / 2, 1e-4)
+    assert summary["identity"]["mean"] == pytest.approx(np.mean(cosines), 1e-4)
+    groups = table(tmp_path / "report" / "groups.csv")
+    assert {r["value"] for r in groups if r["metric"] == "lpips"} == {"0", "1"}
+    assert not [r for r in groups if r["metric"] == "identity"]
+    text = (tmp_path / "report" / "groups.md").read_text()
+    assert "gain in LPIPS ↓" in text
+    assert "not available" in text
+
+
+def test_a_metric_without_its_weights_is_not_available_and_has_no_number(
+    tmp_path, weights, monkeypatch
+):
+    for name in perceptual.NAMES:
+        monkeypatch.setitem(
+            perceptual.LOADERS, name, lambda _: lambda sr, hr: sr.new_full((len(sr),), nan)
+        )
+    faces = [face(number) for number in range(3)]
+    write_pairs(tmp_path / "pairs", faces, faces)
+    run(tmp_path, weights, {"faces": tmp_path / "pairs"})
+    rows = table(tmp_path / "report" / "per_image.csv")
+    assert {row[name] for row in rows for name in perceptual.NAMES} == {""}
+    method = json.loads((tmp_path / "metrics.json").read_text())["faces"]["full_size"][BICUBIC]
+    assert not {"lpips", "identity"} & set(method)
+    text = (tmp_path / "report" / "tables.md").read_text()
+    heads = [line for line in text.splitlines() if line.startswith("| method")]
+    assert all("LPIPS ↓" in line and "identity ↑" in line for line in heads)
+    assert text.count("not available |") == 2 * 2 * 7  # metrics, sizes, methods
 
 
 def table(path):

@@ -12,6 +12,7 @@ from facesr import cli, images
 from facesr.config import BicubicParams, FirstOrderParams, read_yaml
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError, ParamsError
+from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.scoreboard.board import score, write_board
 from facesr.evaluation.scoreboard.inputs import choose_files, make_inputs
@@ -229,7 +230,7 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     gains = [line.split("|")[2].strip() for line in text.splitlines() if ", bicubic" in line]
     assert [gain.split()[0] for gain in gains] == ["+0.00"] * 4
     tones = [line for line in text.splitlines() if line.startswith("| clean, mine")]
-    assert len(tones) == 1
+    assert len(tones) == 3  # of PSNR, LPIPS and identity
     assert tones[0].count("+0.00 ± 0.00") == 2  # all, and the one tone that there is
     assert "| all (2) |" in " ".join(text.split())
     clean, noisy = (
@@ -241,6 +242,30 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
         assert len(list(csv.DictReader(file))) == count
     write_worst(scores, models, PARAMS, inputs=root / "inputs", output=root / "out")
     assert images.read(root / "out" / "worst.png").shape[0] == 3
+
+
+def test_networks_metrics_stand_beside_psnr_or_say_that_they_are_not_available(root, monkeypatch):
+    monkeypatch.setitem(
+        perceptual.LOADERS, "lpips", lambda _: lambda sr, hr: (sr - hr).abs().mean((1, 2, 3))
+    )
+    digest = inputs(root)
+    scores = score(root / "inputs", PARAMS, build_baselines(1))
+    text = write_board(scores, PARAMS, digest=digest, inputs=root / "inputs", output=root / "out")
+    header, _, *rows = [line for line in text.split("## noisy")[1].splitlines() if "|" in line]
+    names = [cell.strip() for cell in header.split("|")]
+    cells = dict(zip(names, [cell.strip() for cell in rows[0].split("|")], strict=True))
+    values = column(scores["faces", "noisy"], BICUBIC, "lpips")
+    expected = f"{np.mean(values):.4f} ± {np.std(values, ddof=1) / 2**0.5:.2g}"
+    assert cells["LPIPS ↓"] == expected
+    # These images show no face.
+    assert cells["identity ↑"] == "not available"
+    groups = text.split("### LPIPS ↓")[1].split("### identity ↑")
+    assert "not available" not in groups[0]
+    assert "not available" in groups[1]
+    with (root / "out" / "scores.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["lpips"]) > 0
+    assert row["identity"] == ""
 
 
 def test_a_source_without_images_is_named(root):

@@ -130,6 +130,7 @@ def _measurement(text: str) -> list[dict[str, Any]]:
             **{"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high},
         }
         for set_name, metric, own, gain in served_means(read_table(text))
+        if own.images
     ]
 
 

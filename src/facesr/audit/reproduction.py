@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
+from facesr.evaluation import perceptual
 from facesr.evaluation.scores import MEASUREMENT
 from facesr.names import metric_name
 from facesr.tracking import Record, read_artifact, read_record
@@ -79,14 +80,20 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
         ]
     is_exact = all(is_float32(each) for each in measurements)
     files = [(path, md5, today.get(path, "")) for path, md5 in sorted(_weights(record).items())]
+    # A metric by a network that is missing here is no difference.
+    compared = {
+        key: old
+        for key, old in sorted(record.metrics.items())
+        if key in numbers or not any(f".{metric}." in key for metric in perceptual.NAMES)
+    }
     differing = [
         (key, old, numbers.get(key, math.nan))
-        for key, old in sorted(record.metrics.items())
+        for key, old in compared.items()
         if not agree(key, old, numbers.get(key, math.nan), is_exact=is_exact)
     ]
     is_dirty = record.tags.get("git.dirty") == "true"
     devices = (record.tags.get("device", ""), device_name())
-    return Reproduction(files, differing, len(record.metrics), is_dirty, devices)
+    return Reproduction(files, differing, len(compared), is_dirty, devices)
 
 
 def _weights(record: Record) -> dict[str, str]:

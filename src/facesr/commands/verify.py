@@ -32,11 +32,15 @@ def _verify(parsed: argparse.Namespace) -> None:
 
     root = Path.cwd()
     name = parsed.version or champion_or_challenger(root)
-    compared, deviations = verify(root, name, paths.EVALUATION_SETS)
+    compared, deviations, unmeasured = verify(root, name, paths.EVALUATION_SETS)
     for deviation in deviations:
         print(
             f"{deviation.what}: registered {deviation.registered:.6g}, "
             f"measured {deviation.measured:.6g}"
+        )
+    if unmeasured:
+        print(
+            f"Not compared, as it is not available here or was not then: {', '.join(unmeasured)}."
         )
     if deviations:
         raise RegistryError(

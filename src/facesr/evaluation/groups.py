@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from facesr import metrics, reports, stats
+from facesr import reports, stats
 from facesr.data.groups import GroupGain, gains_by_group
 from facesr.data.manifest import Entry
-from facesr.evaluation.scores import Score, methods_of
+from facesr.evaluation import perceptual
+from facesr.evaluation.scores import NAMES, Score, methods_of
 from facesr.names import BICUBIC, LABELS
+from facesr.stats import NOT_AVAILABLE
 
 # Of the Markdown tables; groups.csv has all.
-SHOWN_METRICS = ("psnr", "ssim")
+SHOWN_METRICS = ("psnr", "ssim", *perceptual.NAMES)
 GROUP_COLUMNS = (
     *("set", "group", "value", "images", "people", "method", "metric", "mean", "standard_error"),
     *("gain", "gain_standard_error", "difference", "difference_standard_error"),
@@ -34,16 +36,15 @@ def group(
         smallest: Groups of fewer images are left out.
     """
     own, bicubic = (_values(scores, name, metric) for name in (method, BICUBIC))
-    gains = {stem: own[stem] - bicubic[stem] for stem in own}
-    return gains_by_group(gains, entries, smallest=smallest)
+    return gains_by_group(stats.differences(own, bicubic), entries, smallest=smallest)
 
 
 def group_rows(
     set_name: str, scores: Sequence[Score], entries: Mapping[str, Entry], *, smallest: int
 ) -> Iterator[dict[str, str | int | float]]:
-    """Yield rows of groups.csv: every metric by group and method."""
+    """Yield rows of groups.csv: every available metric by group and method."""
     for method in methods_of(scores):
-        for metric in metrics.NAMES:
+        for metric in NAMES:
             values = _values(scores, method, metric)
             for one in group(scores, entries, method, metric, smallest=smallest):
                 summary = stats.summarise([values[stem] for stem in one.stems])
@@ -82,14 +83,22 @@ def group_table(
         few: Groups of fewer people are marked.
     """
     header = ["group", "people"]
-    rows: list[list[str]] = []
+    rows: dict[str, list[str]] = {}
     for metric in SHOWN_METRICS:
         header += [f"gain in {LABELS[metric]}", "difference to the others"]
-        groups = group(scores, entries, method, metric, smallest=smallest)
-        rows = rows or [[one.label, one.size(few)] for one in groups]
-        for row, one in zip(rows, groups, strict=True):
-            row += [one.gain.shown("+.4g"), one.difference.shown("+.4g")]
-    return reports.markdown_table(header, rows) if rows else ""
+        groups = {
+            one.label: one for one in group(scores, entries, method, metric, smallest=smallest)
+        }
+        # Not every image has a value of every metric; all have a PSNR.
+        rows = rows or {label: [label, one.size(few)] for label, one in groups.items()}
+        for label, row in rows.items():
+            one = groups.get(label)
+            row += (
+                [each.shown("+.4g") for each in (one.gain, one.difference)]
+                if one
+                else [NOT_AVAILABLE] * 2
+            )
+    return reports.markdown_table(header, list(rows.values())) if rows else ""
 
 
 def _values(scores: Sequence[Score], method: str, metric: str) -> dict[str, float]:

@@ -68,7 +68,7 @@ def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = NAMES) -> dict[str, T
         ParamsError: FACESR_WEIGHTS names no folder.
     """
     place = os.environ.get(weights.VARIABLE)
-    return {name: _LOADERS[name](place)(sr, hr) for name in names}
+    return {name: LOADERS[name](place)(sr, hr) for name in names}
 
 
 def _unavailable(sr: Tensor, hr: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def _find_dlib(name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-_LOADERS: dict[str, Callable[[str | None], Metric]] = {
+LOADERS: dict[str, Callable[[str | None], Metric]] = {
     "lpips": load_lpips,
     "identity": load_identity,
 }

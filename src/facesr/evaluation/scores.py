@@ -14,11 +14,14 @@ from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.devices import without_tf32
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
+from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import Method
 from facesr.names import BICUBIC, Precision
 
 # A measurement does not depend on the device, whatever serves there.
 PRECISION: Precision = "float32"
+# Those of the tables.
+NAMES = (*metrics.NAMES, *perceptual.NAMES)
 # What `evaluate` writes down of how it measured.
 MEASUREMENT = "measurement.json"
 
@@ -29,7 +32,7 @@ class Score(NamedTuple):
     stem: str
     method: str
     values: Mapping[str, float]
-    """By metric."""
+    """By metric; nan where a metric is not available."""
     seconds: float
 
 
@@ -39,7 +42,7 @@ def score_image(
     lr: Tensor,
     hr: Tensor,
     methods: Mapping[str, Method],
-    names: Sequence[str] = metrics.NAMES,
+    names: Sequence[str] = NAMES,
 ) -> list[Score]:
     """Restore an image by every method and measure the 8-bit results.
 
@@ -55,7 +58,10 @@ def score_image(
         start = time.perf_counter()
         restored.append(images.round_to_8bit(method(lr, hr.shape[-1])))
         seconds.append(time.perf_counter() - start)
-    columns = metrics.measure(torch.stack(restored), hr.expand(len(methods), -1, -1, -1), names)
+    sr = torch.stack(restored)
+    learned = [name for name in names if name in perceptual.NAMES]
+    plain = [name for name in names if name not in learned]
+    columns = metrics.measure(sr, hr.expand_as(sr), plain) | perceptual.measure(sr, hr, learned)
     return [
         Score(stem, method, {name: float(columns[name][row]) for name in names}, seconds[row])
         for row, method in enumerate(methods)
@@ -94,24 +100,28 @@ def check_pairs_match(scores: Sequence[Score], *, minimum: float, where: str) ->
 
 
 def summarise(scores: Sequence[Score]) -> dict[str, object]:
-    """Return mean and standard error of every metric by method, with the gain over bicubic."""
+    """Return mean and standard error of every metric by method, with the gain over bicubic.
+
+    Metrics that are not available are left out.
+    """
     result: dict[str, object] = {"count": len({score.stem for score in scores})}
     for method in methods_of(scores):
-        summaries = {
-            name: stats.summarise(column(scores, method, name)) for name in metrics.NAMES
-        } | {"psnr_gain": gain(scores, method)}
+        summaries = {name: stats.summarise(column(scores, method, name)) for name in NAMES} | {
+            "psnr_gain": gain(scores, method)
+        }
         result[method] = {
             name: {"mean": one.mean, "standard_error": one.standard_error}
             for name, one in summaries.items()
+            if one.finite
         }
     return result
 
 
 def table(scores: Sequence[Score], *, side: int) -> str:
     """Render mean ± standard error as Markdown, one row a method, with the number of images."""
-    header = ["method", *(metrics.label(name, side) for name in metrics.NAMES)]
+    header = ["method", *(metrics.label(name, side) for name in NAMES)]
     rows = [
-        [method, *(stats.summarise(column(scores, method, name)).shown() for name in metrics.NAMES)]
+        [method, *(stats.summarise(column(scores, method, name)).shown() for name in NAMES)]
         for method in methods_of(scores)
     ]
     count = len({score.stem for score in scores})

@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facesr import reports, stats
+from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import Method
 from facesr.evaluation.scoreboard.inputs import read_input, stems_of
 from facesr.evaluation.scoreboard.settings import ScoreboardParams
@@ -22,6 +23,7 @@ NAMES = (
     "gradient_energy_ratio",
     "clipped_fraction",
     "luma_shift",
+    *perceptual.NAMES,
 )
 
 Scores = Mapping[tuple[str, str], Sequence[Score]]
@@ -54,8 +56,8 @@ def write_board(
     """Write `scores.csv` and `table.md` into `output`, and return the table.
 
     One block for each condition, a row for each source and method: every metric's mean, and the
-    gain in PSNR over bicubic ± standard error of the paired difference. Then the gains over all
-    faces and by skin tone.
+    gain in PSNR over bicubic ± standard error of the paired difference. Then the gains in PSNR,
+    LPIPS and identity over all faces and by skin tone.
 
     Args:
         scores: Of `score`.
@@ -81,8 +83,9 @@ def write_board(
     )
     count = len({(source, one.stem) for (source, _), part in scores.items() for one in part})
     blocks = [
-        f"Inputs {digest}: {count} photographs. Means; "
-        "gain in PSNR over bicubic ± standard error of the paired difference."
+        f"Inputs {digest}: {count} photographs. Means, "
+        "of LPIPS and identity ± standard error; gain in PSNR over bicubic ± standard error of the "
+        "paired difference."
     ]
     header = ["source, method", "gain, dB", *(LABELS[name] for name in NAMES), "seconds"]
     for label in params.conditions:
@@ -91,14 +94,16 @@ def write_board(
             part = scores[source, label]
             for method in methods_of(part):
                 own = [one for one in part if one.method == method]
-                columns = [
-                    [one.values[name] for one in own if name in one.values] for name in NAMES
-                ]
-                columns.append([one.seconds for one in own])
+                columns = {
+                    name: stats.summarise([one.values[name] for one in own if name in one.values])
+                    for name in NAMES
+                }
+                seconds = stats.summarise([one.seconds for one in own])
                 lines.append(
                     [
                         *(f"{source}, {method}", gain(part, method).shown("+.2f", ".2f")),
-                        *(f"{stats.summarise(one).mean:.4g}" if one else "" for one in columns),
+                        *(_cell(name, column) for name, column in columns.items()),
+                        f"{seconds.mean:.4g}",
                     ]
                 )
         blocks.append(f"## {label}\n\n{reports.markdown_table(header, lines)}")
@@ -107,6 +112,12 @@ def write_board(
     text = "\n\n".join(blocks) + "\n"
     reports.write_text(output / "table.md", text)
     return text
+
+
+def _cell(name: str, column: stats.Summary) -> str:
+    if name in perceptual.NAMES:
+        return column.shown(".4f")
+    return f"{column.mean:.4g}" if column.finite else ""
 
 
 def _read_tones(params: ScoreboardParams, inputs: Path) -> dict[tuple[str, str], str]:
@@ -127,23 +138,27 @@ def _tone_table(
     for name in TONES:
         if group := {face for face, tone in tones.items() if tone == name}:
             groups[name] = group
-    lines = []
-    for label in params.conditions:
-        parts = [
-            [
-                one
-                for source in params.sources
-                for one in scores[source, label]
-                if (source, one.stem) in group
-            ]
-            for group in groups.values()
-        ]
-        for method in methods_of(parts[0]):
-            if method != BICUBIC:
-                gains = [gain(part, method).shown("+.2f", ".2f") for part in parts]
-                lines.append([f"{label}, {method}", *gains])
     header = ["condition, method", *(f"{name} ({len(group)})" for name, group in groups.items())]
-    return (
-        "## Faces, all and by skin tone\n\nGain in PSNR over bicubic ± standard error, dB; sorted "
-        f"by the typology angle of the cheeks.\n\n{reports.markdown_table(header, lines)}"
-    )
+    blocks = [
+        "## Faces, all and by skin tone\n\nDifference to bicubic ± standard error; sorted by the "
+        "typology angle of the cheeks."
+    ]
+    for metric in ("psnr", *perceptual.NAMES):
+        lines = []
+        for label in params.conditions:
+            parts = [
+                [
+                    one
+                    for source in params.sources
+                    for one in scores[source, label]
+                    if (source, one.stem) in group
+                ]
+                for group in groups.values()
+            ]
+            form = "+.2f" if metric == "psnr" else "+.4f"
+            for method in methods_of(parts[0]):
+                if method != BICUBIC:
+                    gains = [gain(part, method, metric).shown(form, form[1:]) for part in parts]
+                    lines.append([f"{label}, {method}", *gains])
+        blocks.append(f"### {LABELS[metric]}\n\n{reports.markdown_table(header, lines)}")
+    return "\n\n".join(blocks)
