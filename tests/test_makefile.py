@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,24 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def make_setup(folder):
+def make_setup(folder, *arguments):
     return subprocess.run(
-        ["make", "setup"], cwd=folder, capture_output=True, text=True, check=False
+        ["make", "setup", *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def test_a_python_that_the_lock_does_not_fit_is_refused_before_anything_is_installed(folder):
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    (folder / ".venv" / ".ready").unlink()
+    python = folder / "python"
+    for version in ("(3, 11, 2)", "(3, 10, 14)"):
+        python.write_text(
+            f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; $2"\n'
+        )
+        python.chmod(0o755)
+        done = make_setup(folder, f"PYTHON={python}")
+        assert done.returncode != 0
+        assert "error: Python 3.11.5 or newer is needed" in done.stdout
 
 
 def script_of(folder, made_in):
