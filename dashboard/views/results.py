@@ -14,7 +14,12 @@ from facesr import names, paths, stats, tracking
 from facesr.errors import RegistryError
 
 # Metric, label and format.
-HEADLINES = (("psnr", "PSNR", "{:.2f} dB"), ("ssim", "SSIM", "{:.3f}"))
+HEADLINES = (
+    ("psnr", "PSNR", "{:.2f} dB"),
+    ("ssim", "SSIM", "{:.3f}"),
+    ("lpips", "LPIPS", "{:.3f}"),
+    ("identity", "identity", "{:.4f}"),
+)
 # The gain stands beside what it is the gain of.
 COLUMNS = {"psnr": names.LABELS["psnr"], "psnr_gain": "gain over bicubic, dB ↑", **names.LABELS}
 EXTREMES = 5
@@ -59,15 +64,19 @@ def show_champion(catalogue: serving.Catalogue) -> None:
         return
     st.subheader(f"facesr v{version.number} against bicubic")
     shown = [(faces, *headline) for faces in paths.EVALUATION_SETS for headline in HEADLINES]
-    for column, (faces, metric, name, form) in zip(st.columns(len(shown)), shown, strict=True):
+    places = [column for _ in paths.EVALUATION_SETS for column in st.columns(len(HEADLINES))]
+    for column, (faces, metric, name, form) in zip(places, shown, strict=True):
         label = f"{name}, {faces}"
         own = serving.quality(version, serving.METHOD, metric, faces=faces)
         bicubic = serving.quality(version, serving.BICUBIC, metric, faces=faces)
         if own is None or bicubic is None:
-            column.metric(label, "Not measured.")
+            column.metric(label, "Not available." if metric in names.LEARNED else "Not measured.")
             continue
         column.metric(
-            label, form.format(own), f"{form.replace(':', ':+').format(own - bicubic)} to bicubic"
+            label,
+            form.format(own),
+            f"{form.replace(':', ':+').format(own - bicubic)} to bicubic",
+            delta_color="inverse" if metric == "lpips" else "normal",
         )
     earlier = [v for v in catalogue.versions if v.number < version.number]
     if not earlier:
@@ -128,17 +137,20 @@ def show_tables(measured: dict[str, Any]) -> None:
     )
     table = measured[faces][size]
     st.caption(f"{table.get('count', '?')} images, means.")
+    methods = {method: values for method, values in table.items() if isinstance(values, dict)}
+    measured_here = {metric for values in methods.values() for metric in values}
     rows = [
         {
             "method": method,
             **{
                 label: values.get(metric, {}).get("mean")
+                if metric in measured_here
+                else stats.NOT_AVAILABLE
                 for metric, label in COLUMNS.items()
-                if metric in values
+                if metric in measured_here or metric in names.LEARNED
             },
         }
-        for method, values in table.items()
-        if isinstance(values, dict)
+        for method, values in methods.items()
     ]
     st.dataframe(rows, hide_index=True, alt=f"Metrics of each method, {faces}, {size}")
     show_groups(faces)
@@ -146,9 +158,26 @@ def show_tables(measured: dict[str, Any]) -> None:
 
 def show_groups(faces: str) -> None:
     """Draw the gain on each group of people, and its difference to the others."""
+    found = [row for row in reading.groups() if row.get("set") == faces]
+    metrics = [
+        name for name in ("psnr", *names.LEARNED) if name in {row.get("metric") for row in found}
+    ]
+    if not metrics:
+        st.caption("By group of people: Not measured.")
+        return
+    st.write("By group of people, at full size")
+    metric = st.segmented_control(
+        "Metric",
+        metrics,
+        default=metrics[0],
+        required=True,
+        key=f"group_metric_{faces}",
+        format_func=names.LABELS.__getitem__,
+    )
+    unit = ", dB" if metric == "psnr" else ""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in reading.groups():
-        if row.get("set") != faces or row.get("metric") != "psnr":
+    for row in found:
+        if row["metric"] != metric:
             continue
         cells = {name: reading.number(cell) for name, cell in row.items()}
         own = rows.setdefault(
@@ -156,22 +185,20 @@ def show_groups(faces: str) -> None:
             {"group": f"{row['group']} = {row['value']}", "people": cells["people"]},
         )
         if row["method"] == serving.BICUBIC:
-            own["bicubic, dB"] = cells["mean"]
+            own[f"bicubic{unit}"] = cells["mean"]
         if row["method"] == serving.METHOD:
-            own["model, dB"] = cells["mean"]
-            own["gain, dB"] = cells["gain"]
+            own[f"model{unit}"] = cells["mean"]
+            own[f"gain{unit}"] = cells["gain"]
             own["± standard error"] = cells["gain_standard_error"]
-            own["difference to the others, dB"] = cells["difference"]
+            own[f"difference to the others{unit}"] = cells["difference"]
             own["its standard error"] = cells["difference_standard_error"]
-    if not rows:
-        st.caption("By group of people: Not measured.")
-        return
-    st.write("By group of people, at full size")
     st.caption(
         "A difference below two standard errors can be chance, and so can the result of a group "
         "of fewer than five people."
     )
-    st.dataframe(list(rows.values()), hide_index=True, alt=f"PSNR by group, {faces}")
+    st.dataframe(
+        list(rows.values()), hide_index=True, alt=f"{names.LABELS[metric]} by group, {faces}"
+    )
 
 
 def show_extremes(scores: stats.Table) -> None:
@@ -285,6 +312,7 @@ def show_runs() -> None:
             "version": run.tags.get("model.version"),
             "PSNR, dB": run.metrics.get(key("psnr")),
             "gain, dB": run.metrics.get(key("psnr_gain")),
+            **{metric: run.metrics.get(key(metric)) for metric in names.LEARNED},
             "MLflow": run.page,
         }
         for run in listed

@@ -514,7 +514,7 @@ class EvaluateParams(Section):
 class PublishParams(Section):
     """Rule by which a new version replaces the champion."""
 
-    metric: Literal["psnr", "ssim", "ms_ssim", "mse", "l1_mean"]
+    metric: Literal["psnr", "ssim", "ms_ssim", "mse", "l1_mean", "lpips", "identity"]
     evaluation_set: Literal["faces", "selfies"]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     """Level of the one-sided paired t-test that a version has to pass."""

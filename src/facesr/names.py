@@ -41,6 +41,9 @@ LABELS = {
     "identity": "identity ↑",
 }
 
+LEARNED = ("lpips", "identity")
+"""Metrics by networks whose weights facesr does not bring."""
+
 
 class EvaluationSet(NamedTuple):
     """Folders of an evaluation set."""

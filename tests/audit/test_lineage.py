@@ -42,6 +42,7 @@ from facesr.tracking import (
     read_record,
     versions_that_saw,
 )
+from facesr.tracking.card import write_card
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::mlflow\.")
 FIXTURES = (migrated_database, networks)
@@ -272,6 +273,33 @@ def test_the_card_names_licences_with_their_consequence_and_the_gain_over_bicubi
     assert "+2.7 [" in card
     for heading in ("Intended use", "Not for", "Licences", "By source and group"):
         assert f"\n## {heading}\n" in card
+
+
+def test_the_card_shows_networks_metrics_by_group_or_that_they_are_not_available(tmp_path):
+    table = tmp_path / "per_image.csv"
+    rows = [
+        f"selfies,full size,{method},{stem},{psnr},{lpips},"
+        for method, psnr, lpips in (("bicubic", 23, 0.4), ("GAN + up-sampler", 25, 0.3))
+        for stem in "abcd"
+    ]
+    table.write_text("\n".join(["set,size,method,stem,psnr,lpips,identity", *rows]) + "\n")
+    entries = [
+        Entry(f"{stem}.png", "test", "s:1", "64", "", "CC0", attributes=json.dumps({"hat": hat}))
+        for stem, hat in zip("abcd", (0, 0, 1, 1), strict=True)
+    ]
+    (tmp_path / "selfies").mkdir()
+    write_manifest(tmp_path / "selfies", entries)
+    path = tmp_path / "card.md"
+    write_card(1, {}, table, {"selfies": tmp_path / "selfies"}, path)
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in path.read_text().splitlines()
+        if line.startswith("| selfies")
+    ]
+    assert ["selfies: lpips", "4", "0.3", "-0.1 [-0.1, -0.1]"] in cells
+    assert ["selfies: identity", "0", "not available", "not available"] in cells
+    assert ["selfies: hat = 1: lpips", "2 (few)", "-0.1 ± 0", "+0 ± 0"] in cells
+    assert not [row for row in cells if "hat = 1: identity" in row[0]]
 
 
 def test_a_comparison_shows_what_differs_and_the_paired_difference(project):

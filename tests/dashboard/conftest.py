@@ -86,6 +86,7 @@ class FakeRegistry:
         self.loads: list[int] = []
         self.cards: dict[str, str] = {}
         self.tags: dict[int, dict[str, str]] = {}
+        self.metrics: dict[str, float] = {}
 
     def list_versions(self, root: Path) -> list[tracking.ListedVersion]:
         if self.is_away:
@@ -101,6 +102,7 @@ class FakeRegistry:
                 metrics={
                     "faces.full_size.GAN _ up-sampler.psnr.mean": 28.0 + number,
                     "faces.full_size.bicubic.psnr.mean": 26.4,
+                    **self.metrics,
                 },
             )
             for number, aliases in sorted(self.versions.items(), reverse=True)

@@ -161,6 +161,33 @@ def test_results_show_the_gain_on_every_group(page, reports):
     assert "By group of people: Not measured." in shown.texts
 
 
+def test_results_show_networks_metrics_or_that_they_are_not_available(page, registry, reports):
+    registry.versions = {7: ("champion",)}
+    measured = json.loads((reports / "metrics.json").read_text())
+    for number, method in enumerate(METHODS):
+        measured["faces"]["full_size"][method]["lpips"] = {"mean": 0.4 - 0.1 * number}
+    (reports / "metrics.json").write_text(json.dumps(measured))
+    with (reports / "evaluate" / "groups.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(GROUP_COLUMNS)
+        for metric, mean in (("psnr", 26), ("lpips", 0.3)):
+            cells = (9, 8, "GAN + up-sampler", metric, mean, 0.1, -0.1, 0.2, 0.3, 0.4)
+            table.writerow(("faces", "source", "ffhq", *cells))
+    for method, value in (("bicubic", 0.4), ("GAN _ up-sampler", 0.3)):
+        registry.metrics[f"faces.full_size.{method}.lpips.mean"] = value
+    shown = page("results")
+    headlines = {metric.label: (metric.value, metric.delta) for metric in shown.at.metric}
+    assert headlines["LPIPS, faces"] == ("0.300", "-0.100 to bicubic")
+    assert headlines["identity, faces"][0] == "Not available."
+    table = next(f.value for f in shown.at.dataframe if "PSNR, dB ↑" in f.value)
+    assert list(table["LPIPS ↓"]) == pytest.approx([0.4, 0.3])
+    assert list(table["identity ↑"]) == ["not available"] * 2
+    shown.run(shown.at.segmented_control(key="group_metric_faces").set_value("lpips"))
+    groups = next(f.value for f in shown.at.dataframe if "people" in f.value)
+    assert groups["model"].tolist() == [0.3]
+    assert groups["gain"].tolist() == [-0.1]
+
+
 def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, reports):
     # Written where a value is infinite or undefined: PSNR of equal images, the standard error of a
     # group of one image.

@@ -20,7 +20,7 @@ from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import build_baselines
 from facesr.evaluation.evaluate import evaluate
 from facesr.models.checkpoints import save_networks
-from facesr.names import BICUBIC, EvaluationSet
+from facesr.names import BICUBIC, LEARNED, EvaluationSet
 from facesr.reports import sheets
 
 PARAMS = EvaluateParams(
@@ -211,7 +211,7 @@ def test_networks_metrics_are_in_every_table_where_they_are_available(
 def test_a_metric_without_its_weights_is_not_available_and_has_no_number(
     tmp_path, weights, monkeypatch
 ):
-    for name in perceptual.NAMES:
+    for name in LEARNED:
         monkeypatch.setitem(
             perceptual.LOADERS, name, lambda _: lambda sr, hr: sr.new_full((len(sr),), nan)
         )
@@ -219,7 +219,7 @@ def test_a_metric_without_its_weights_is_not_available_and_has_no_number(
     write_pairs(tmp_path / "pairs", faces, faces)
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     rows = table(tmp_path / "report" / "per_image.csv")
-    assert {row[name] for row in rows for name in perceptual.NAMES} == {""}
+    assert {row[name] for row in rows for name in LEARNED} == {""}
     method = json.loads((tmp_path / "metrics.json").read_text())["faces"]["full_size"][BICUBIC]
     assert not {"lpips", "identity"} & set(method)
     text = (tmp_path / "report" / "tables.md").read_text()

@@ -7,7 +7,16 @@ from facesr.config import load_params
 from facesr.errors import DataError
 from facesr.names import BICUBIC
 from facesr.stats import Summary, read_table
-from facesr.tracking.gate import Decision, Rule, compare, decide, hold_first, margin, scores_of
+from facesr.tracking.gate import (
+    Decision,
+    Rule,
+    compare,
+    decide,
+    describe_learned,
+    hold_first,
+    margin,
+    scores_of,
+)
 
 RULE = Rule("psnr", "selfies", "full size", "GAN + up-sampler", confidence=0.9975)
 SERVING = {"a": 24.0, "b": 25.0, "c": 26.0, "d": 27.0}
@@ -82,8 +91,9 @@ def test_a_chain_whose_first_network_is_behind_the_starter_never_serves(first):
         )
 
 
-def test_a_lower_error_is_better_than_a_higher_one():
-    rule = RULE._replace(metric="mse")
+@pytest.mark.parametrize("metric", ["mse", "lpips"])
+def test_a_lower_error_is_better_than_a_higher_one(metric):
+    rule = RULE._replace(metric=metric)
     high = dict.fromkeys("abc", 100.0)
     low = {"a": 90.0, "b": 91.0, "c": 92.0}
     assert decide(low, {BICUBIC: high}, rule).is_champion
@@ -143,3 +153,33 @@ def test_a_table_gives_the_values_of_its_set_size_and_methods_only():
         scores_of(table, RULE._replace(evaluation_set="animals"), ["bicubic"])
     with pytest.raises(DataError, match="no ssim of bicubic at full size on selfies"):
         scores_of(table, RULE._replace(metric="ssim"), ["bicubic"])
+
+
+LEARNED_TABLE = """\
+set,size,method,stem,psnr,lpips,identity
+selfies,full size,bicubic,a,23.5,0.4,
+selfies,full size,bicubic,b,24.5,0.3,
+selfies,full size,starter,a,24.5,0.3,
+selfies,full size,starter,b,24.5,0.25,
+selfies,full size,GAN + up-sampler,a,25,0.2,
+selfies,full size,GAN + up-sampler,b,25,0.1,
+faces,full size,GAN + up-sampler,b,25,0.9,
+"""
+
+
+def test_the_gate_reports_what_networks_measure_and_what_is_not_available():
+    assert describe_learned(read_table(LEARNED_TABLE), RULE) == (
+        "Means there: lpips 0.1500 (bicubic 0.3500, starter 0.2750), identity not available."
+    )
+    without = "set,size,method,stem,psnr\nselfies,full size,GAN + up-sampler,a,25\n"
+    assert describe_learned(read_table(without), RULE) == (
+        "Means there: lpips not available, identity not available."
+    )
+
+
+def test_a_metric_that_is_not_available_decides_nothing():
+    table, methods = read_table(LEARNED_TABLE), ["GAN + up-sampler", "bicubic"]
+    [own, bicubic] = scores_of(table, RULE._replace(metric="lpips"), methods)
+    assert compare(own, bicubic, "lpips").mean == pytest.approx(0.2)
+    with pytest.raises(DataError, match=r"no identity of GAN \+ up-sampler, bicubic at full size"):
+        scores_of(table, RULE._replace(metric="identity"), methods)

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from facesr.files import atomic_write
 from facesr.names import BICUBIC, FULL_SIZE, INPUT, ORIGINAL, UPSAMPLED, EvaluationSet
 from facesr.reports import sheets
 from facesr.stats import (
+    NOT_AVAILABLE,
     Interval,
     Summary,
     Table,
@@ -80,7 +82,7 @@ def _metrics(tables: Sequence[Table]) -> list[list[str]]:
     for set_name, metrics, _ in served_rows(first):
         for metric, values in metrics.items():
             mean = interval(values.values())
-            row = [f"{set_name}: {metric}", f"{mean.mean:.5g}"]
+            row = [f"{set_name}: {metric}", f"{mean.mean:.5g}" if mean.images else NOT_AVAILABLE]
             for other in others:
                 theirs = other.get((set_name, *_METHOD), {}).get(metric, {})
                 gain = interval(differences(theirs, values).values())
@@ -135,8 +137,8 @@ def over_seeds(comparison: Comparison, metric: str, set_name: str) -> str:
         zip(comparison.records, comparison.tables, strict=True), start=1
     ):
         label = ", ".join(f"{row[0]}={row[place]}" for row in differ) or "all parameters equal"
-        values = table.get((set_name, *_METHOD), {}).get(metric)
-        if not values:
+        values = table.get((set_name, *_METHOD), {}).get(metric, {})
+        if all(map(math.isnan, values.values())):
             raise RegistryError(f"{record.name} has no {metric} on {set_name}.")
         scores, seed = groups.setdefault(label, {}), record.params[_SEED]
         if seed in scores:

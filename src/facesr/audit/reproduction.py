@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
-from facesr.evaluation import perceptual
 from facesr.evaluation.scores import MEASUREMENT
-from facesr.names import metric_name
+from facesr.names import LEARNED, metric_name
 from facesr.tracking import Record, read_artifact, read_record
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name
@@ -84,7 +83,7 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
     compared = {
         key: old
         for key, old in sorted(record.metrics.items())
-        if key in numbers or not any(f".{metric}." in key for metric in perceptual.NAMES)
+        if key in numbers or not any(f".{metric}." in key for metric in LEARNED)
     }
     differing = [
         (key, old, numbers.get(key, math.nan))

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import DataError
-from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import bicubic
 from facesr.evaluation.scores import (
     MEASUREMENT,
@@ -25,7 +24,7 @@ from facesr.evaluation.scores import (
     summarise,
 )
 from facesr.files import digest
-from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED, EvaluationSet, metric_key
+from facesr.names import BICUBIC, FULL_SIZE, LEARNED, UPSAMPLED, EvaluationSet, metric_key
 from facesr.tracking import Record, download, read_artifact, read_record, read_scores
 
 # Relative or absolute. Between computers, PyTorch versions and numbers of threads; files hold six
@@ -86,7 +85,7 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> Verifica
         registered = table.get((set_name, FULL_SIZE, UPSAMPLED), {})
         left_out = [
             metric
-            for metric in perceptual.NAMES
+            for metric in LEARNED
             if not _any_finite(registered.get(metric, {}).values())
             or not _any_finite(column(scores, UPSAMPLED, metric))
         ]
@@ -150,7 +149,7 @@ def agree(name: str, registered: float | None, measured: float, *, is_exact: boo
     if not is_exact and "psnr" in name:
         return abs(registered - measured) <= ROUNDED_DECIBELS
     tolerance = TOLERANCE if is_exact else ROUNDED_TOLERANCE
-    if any(metric in name for metric in perceptual.NAMES):
+    if any(metric in name for metric in LEARNED):
         tolerance = max(tolerance, LEARNED_TOLERANCE)
     return math.isclose(registered, measured, rel_tol=tolerance, abs_tol=tolerance)
 

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from facesr import reports, stats
 from facesr.data.groups import GroupGain, gains_by_group
 from facesr.data.manifest import Entry
-from facesr.evaluation import perceptual
 from facesr.evaluation.scores import NAMES, Score, methods_of
-from facesr.names import BICUBIC, LABELS
+from facesr.names import BICUBIC, LABELS, LEARNED
 from facesr.stats import NOT_AVAILABLE
 
 # Of the Markdown tables; groups.csv has all.
-SHOWN_METRICS = ("psnr", "ssim", *perceptual.NAMES)
+SHOWN_METRICS = ("psnr", "ssim", *LEARNED)
 GROUP_COLUMNS = (
     *("set", "group", "value", "images", "people", "method", "metric", "mean", "standard_error"),
     *("gain", "gain_standard_error", "difference", "difference_standard_error"),

@@ -21,10 +21,9 @@ from torch.nn import functional as F
 from facesr import images, weights
 from facesr.errors import CheckpointError, import_extra
 from facesr.images.faces import BOX_CENTRE_X, BOX_CENTRE_Y, BOX_SIDE, Box, find_faces
+from facesr.names import LEARNED
 
 logger = logging.getLogger(__name__)
-
-NAMES = ("lpips", "identity")
 
 ALEXNET_FILES = ("alexnet-owt-7be5be79.pth", "lpips_alex_fp16.safetensors")
 ALEXNET_SHAPES: tuple[weights.Shape, ...] = (
@@ -55,13 +54,13 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 """From restored images (N, 3, H, W) and their original (3, H, W), both in [0, 1], to (N,)."""
 
 
-def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = NAMES) -> dict[str, Tensor]:
+def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = LEARNED) -> dict[str, Tensor]:
     """Return the metrics of restored images, nan where a metric is not available.
 
     Args:
         sr: (N, 3, H, W) in [0, 1].
         hr: Their original, (3, H, W) in [0, 1].
-        names: Of `NAMES`.
+        names: Of `LEARNED`.
 
     Raises:
         CheckpointError: A file of weights is damaged or of another network.

@@ -16,12 +16,12 @@ from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
 from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import Method
-from facesr.names import BICUBIC, Precision
+from facesr.names import BICUBIC, LEARNED, Precision
 
 # A measurement does not depend on the device, whatever serves there.
 PRECISION: Precision = "float32"
 # Those of the tables.
-NAMES = (*metrics.NAMES, *perceptual.NAMES)
+NAMES = (*metrics.NAMES, *LEARNED)
 # What `evaluate` writes down of how it measured.
 MEASUREMENT = "measurement.json"
 
@@ -59,7 +59,7 @@ def score_image(
         restored.append(images.round_to_8bit(method(lr, hr.shape[-1])))
         seconds.append(time.perf_counter() - start)
     sr = torch.stack(restored)
-    learned = [name for name in names if name in perceptual.NAMES]
+    learned = [name for name in names if name in LEARNED]
     plain = [name for name in names if name not in learned]
     columns = metrics.measure(sr, hr.expand_as(sr), plain) | perceptual.measure(sr, hr, learned)
     return [

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from facesr.errors import DataError, FaceSRError, RegistryError
 from facesr.names import BICUBIC, GAN, GENERATOR_SIZE, STARTER
 from facesr.stats import read_table
-from facesr.tracking.gate import Decision, Rule, decide, hold_first, scores_of
+from facesr.tracking.gate import Decision, Rule, decide, describe_learned, hold_first, scores_of
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.restoring import note_decision
 from facesr.tracking.runs import SCORES_FOLDER, Runs
@@ -97,6 +97,7 @@ def ask_gate(
     with suppress(DataError):
         first, starter = scores_of(measured, small, [GAN, STARTER])
         decision = hold_first(decision, first, starter, small)
+    decision = decision._replace(reason=f"{decision.reason} {describe_learned(measured, rule)}")
     _tag(client, number, DECISION, CHAMPION if decision.is_champion else CHALLENGER)
     _tag(client, number, REASON, decision.reason)
     if decision.is_champion:

@@ -10,9 +10,17 @@ from pathlib import Path
 
 from facesr.data.groups import gains_by_group
 from facesr.data.manifest import Entry, read_manifest, source_of
-from facesr.names import FACES, FULL_SIZE
+from facesr.names import FACES, FULL_SIZE, LEARNED
 from facesr.reports import markdown_table, write_text
-from facesr.stats import Table, differences, read_table, served_means, served_rows
+from facesr.stats import (
+    NOT_AVAILABLE,
+    Interval,
+    Table,
+    differences,
+    read_table,
+    served_means,
+    served_rows,
+)
 
 # Groups of fewer images are left out, and of fewer people marked; an attribute of more values is
 # no group.
@@ -55,7 +63,7 @@ def write_card(
         _licences(trained),
         "## Measurement",
         f"The registered chain at {FULL_SIZE}; gain is the mean difference to bicubic, image by "
-        "image, with its 95 % interval.",
+        "image, with its 95 % interval. Lower is better for mse, l1 and lpips.",
         _measurement(table),
         "## By source and group",
         _groups(table, entries),
@@ -110,31 +118,36 @@ def _consequence(licence: str) -> str:
 
 def _measurement(table: Table) -> str:
     rows = [
-        [f"{set_name}: {metric}", f"{own.images}", f"{own.mean:.4g}", gain.shown()]
+        [f"{set_name}: {metric}", f"{own.images}", _mean(own), gain.shown()]
         for set_name, metric, own, gain in served_means(table)
     ]
     return markdown_table(["set: metric", "images", "mean", "gain over bicubic"], rows)
 
 
+def _mean(own: Interval) -> str:
+    return f"{own.mean:.4g}" if own.images else NOT_AVAILABLE
+
+
 def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
     for set_name, metrics, bicubic in served_rows(table):
-        gains = differences(metrics.get("psnr", {}), bicubic.get("psnr", {}))
         by_stem = {Path(entry.file).stem: entry for entry in entries.get(set_name, [])}
-        groups = gains_by_group(gains, by_stem, smallest=_SMALLEST_GROUP)
-        kinds = Counter(one.name for one in groups)
-        rows += [
-            [
-                *(f"{set_name}: {one.label}", one.size(_FEW)),
-                *(one.gain.shown("+.3g"), one.difference.shown("+.3g")),
+        for metric in ("psnr", *LEARNED):
+            gains = differences(metrics.get(metric, {}), bicubic.get(metric, {}))
+            groups = gains_by_group(gains, by_stem, smallest=_SMALLEST_GROUP)
+            kinds = Counter(one.name for one in groups)
+            rows += [
+                [
+                    *(f"{set_name}: {one.label}: {metric}", one.size(_FEW)),
+                    *(one.gain.shown("+.3g"), one.difference.shown("+.3g")),
+                ]
+                for one in groups
+                if kinds[one.name] <= _MOST_GROUPS
             ]
-            for one in groups
-            if kinds[one.name] <= _MOST_GROUPS
-        ]
     if not rows:
         return "No group of the evaluation images is large enough for a result of its own."
     return markdown_table(
-        ["set: group", "people", "gain in PSNR, dB", "difference to the others"], rows
+        ["set: group: metric", "people", "gain over bicubic", "difference to the others"], rows
     )
 
 

@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from facesr.errors import DataError
-from facesr.stats import Summary, Table, differences, summarise
+from facesr.names import BICUBIC, LEARNED, STARTER
+from facesr.stats import NOT_AVAILABLE, Summary, Table, differences, summarise
 
 # Of the metrics that have a better end.
-HIGHER_IS_BETTER = {"psnr": True, "ssim": True, "ms_ssim": True, "mse": False, "l1_mean": False}
+HIGHER_IS_BETTER = {
+    **dict.fromkeys(("psnr", "ssim", "ms_ssim", "identity"), True),
+    **dict.fromkeys(("mse", "l1_mean", "lpips"), False),
+}
 _UNITS = {"psnr": " dB"}
 
 
@@ -96,6 +100,30 @@ def hold_first(
     )
 
 
+def describe_learned(table: Table, rule: Rule) -> str:
+    """Return the means of the metrics by networks, which decide only where the rule names one.
+
+    Args:
+        table: Every metric by image.
+        rule: Names the rows.
+    """
+    shown = []
+    for metric in LEARNED:
+        means = {
+            method: summarise(values).mean
+            for method in (rule.method, BICUBIC, STARTER)
+            if (values := _column(table, rule, method, metric).values())
+        }
+        own = means.pop(rule.method, math.nan)
+        others = ", ".join(f"{method} {mean:.4f}" for method, mean in means.items())
+        shown.append(f"{metric} {NOT_AVAILABLE if math.isnan(own) else f'{own:.4f} ({others})'}")
+    return f"Means there: {', '.join(shown)}."
+
+
+def _column(table: Table, rule: Rule, method: str, metric: str) -> Mapping[str, float]:
+    return table.get((rule.evaluation_set, rule.size, method), {}).get(metric, {})
+
+
 def margin(difference: Summary, confidence: float) -> float:
     """Return the mean paired difference to exceed, by Student's t; nan for fewer than two."""
     # Takes a second to load, and an unchanged pipeline asks no gate.
@@ -127,11 +155,12 @@ def scores_of(table: Table, rule: Rule, methods: Sequence[str]) -> list[Mapping[
     Raises:
         DataError: The table does not have what the rule names.
     """
-    found = [
-        table.get((rule.evaluation_set, rule.size, method), {}).get(rule.metric, {})
-        for method in methods
+    found = [_column(table, rule, method, rule.metric) for method in methods]
+    missing = [
+        method
+        for method, scores in zip(methods, found, strict=True)
+        if all(map(math.isnan, scores.values()))
     ]
-    missing = [method for method, scores in zip(methods, found, strict=True) if not scores]
     if missing:
         raise DataError(
             f"per_image.csv has no {rule.metric} of {', '.join(missing)} at {rule.size} on "

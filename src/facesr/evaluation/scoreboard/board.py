@@ -6,13 +6,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facesr import reports, stats
-from facesr.evaluation import perceptual
 from facesr.evaluation.baselines import Method
 from facesr.evaluation.scoreboard.inputs import read_input, stems_of
 from facesr.evaluation.scoreboard.settings import ScoreboardParams
 from facesr.evaluation.scoreboard.skin import TONES, measure_angle, name_tone
 from facesr.evaluation.scores import Score, gain, methods_of, score_image
-from facesr.names import BICUBIC, LABELS
+from facesr.names import BICUBIC, LABELS, LEARNED
 
 NAMES = (
     "psnr",
@@ -23,7 +22,7 @@ NAMES = (
     "gradient_energy_ratio",
     "clipped_fraction",
     "luma_shift",
-    *perceptual.NAMES,
+    *LEARNED,
 )
 
 Scores = Mapping[tuple[str, str], Sequence[Score]]
@@ -115,7 +114,7 @@ def write_board(
 
 
 def _cell(name: str, column: stats.Summary) -> str:
-    if name in perceptual.NAMES:
+    if name in LEARNED:
         return column.shown(".4f")
     return f"{column.mean:.4g}" if column.finite else ""
 
@@ -143,7 +142,7 @@ def _tone_table(
         "## Faces, all and by skin tone\n\nDifference to bicubic ± standard error; sorted by the "
         "typology angle of the cheeks."
     ]
-    for metric in ("psnr", *perceptual.NAMES):
+    for metric in ("psnr", *LEARNED):
         lines = []
         for label in params.conditions:
             parts = [
