@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "facesr"
 LAYERS = [
     {"errors", "names"},
     {"paths"},
-    {"config", "devices", "files", "parallel", "stats", "weights"},
+    {"config", "devices", "files", "parallel", "stats"},
     {"images", "models", "profiles"},
     {"metrics", "reports"},
     {"data", "enhance", "losses"},

@@ -275,7 +275,7 @@ class DegradeParams(Section):
     """Suite of further recipes for the validation faces; a name in `suites`."""
 
 
-Backbone = Literal["resnet18", "resnet34", "resnet50", "vgg16_bn", "convnext_tiny"]
+Backbone = Literal["resnet18", "resnet34", "resnet50", "vgg16", "vgg16_bn", "convnext_tiny"]
 
 
 class FastaiUNetParams(Section):
@@ -320,15 +320,6 @@ class Phase(Section):
     """0 keeps the encoder frozen."""
 
 
-class FeatureNetworkParams(Section):
-    """ImageNet's network whose features the terms `perceptual` and `texture` compare."""
-
-    network: Literal["vgg16", "vgg19"]
-    weights: str
-    """File, .pth of torchvision or .safetensors; "" for torchvision's cache. A file of vgg16 also
-    fills pretrained encoders `vgg16_bn`, whose normalisation then starts as the identity."""
-
-
 class TrainingParams(Section):
     """Parameters of every training."""
 
@@ -346,7 +337,8 @@ class TrainingParams(Section):
     """Parts of a batch, processed one after another; more need less memory."""
     max_accumulate: PositiveInt
     """Limit of the parts that are added automatically if memory is short."""
-    features: FeatureNetworkParams
+    features: Literal["vgg16", "vgg19"]
+    """ImageNet's network whose features the terms `perceptual` and `texture` compare."""
 
 
 NetworkParams = Annotated[FastaiUNetParams | ResidualUNetParams, Field(discriminator="kind")]
@@ -375,7 +367,7 @@ Content = Annotated[
     Field(min_length=1),
 ]
 """Terms of the distance to the original, with their weights; perceptual and texture need
-`training.features`."""
+the network of `training.features`."""
 
 
 class RegressionParams(Section):

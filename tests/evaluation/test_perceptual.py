@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from facesr import images, weights
+from facesr import images
 from facesr.errors import CheckpointError
 from facesr.evaluation import perceptual
 from facesr.images.faces import Box
+from facesr.models import published
 
-NAMED = os.environ.get(weights.VARIABLE)
+NAMED = os.environ.get(published.VARIABLE)
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def empty(tmp_path, monkeypatch):
     """No weights anywhere but in the named folder, which is empty."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(perceptual, "find_spec", lambda name: name in ("lpips", "dlib") or None)
-    monkeypatch.setenv(weights.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(published.VARIABLE, str(tmp_path))
     return tmp_path
 
 

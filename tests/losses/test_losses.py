@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models as zoo
 
-from facesr.config import FeatureNetworkParams
 from facesr.errors import CheckpointError, DataError
 from facesr.losses import (
     ADVERSARIAL_LOSSES,
@@ -20,8 +19,6 @@ from facesr.losses import (
 )
 from facesr.losses.content import PIXEL_TERMS
 from facesr.models import imagenet
-
-TORCHVISION = FeatureNetworkParams(network="vgg19", weights="")
 
 
 def flat(*colours):
@@ -156,7 +153,7 @@ def test_ms_ssim_is_one_minus_the_metric_and_refuses_small_images():
 
 def test_the_content_loss_is_the_weighted_sum_of_its_terms():
     sr, hr = flat(0.7, 0.7, 0.7), flat(0.5, 0.5, 0.5)
-    assert ContentLoss({"l1": 2.0, "mse": 10.0}, TORCHVISION)(sr, hr).item() == pytest.approx(
+    assert ContentLoss({"l1": 2.0, "mse": 10.0}, "vgg19")(sr, hr).item() == pytest.approx(
         2 * 0.2 + 0.4
     )
 
@@ -187,25 +184,20 @@ def test_originals_take_no_gradient_from_a_comparison_of_features():
     assert hr[0].grad is None
 
 
-LAST = {"vgg16": "conv5_3", "vgg19": "conv5_4"}
-
-
-@pytest.fixture(scope="module", params=LAST)
-def vgg(request, tmp_path_factory):
-    """A VGG with random weights, its name and its file."""
+@pytest.fixture(params=["vgg16-397923af.pth", "vgg19-dcbb9e9d.pth"])
+def vgg(request, tmp_path, monkeypatch):
+    """A VGG with random weights, and its name; its file is in the named folder."""
+    name = request.param.split("-")[0]
     torch.manual_seed(0)
-    network = zoo.get_model(request.param, weights=None)
-    file = tmp_path_factory.mktemp(request.param) / "weights.pth"
-    torch.save(network.state_dict(), file)
-    return network, request.param, file
+    network = zoo.get_model(name, weights=None)
+    torch.save(network.state_dict(), tmp_path / request.param)
+    monkeypatch.setenv("FACESR_WEIGHTS", str(tmp_path))
+    return network, name
 
 
 @pytest.fixture
 def perceptual(vgg):
-    _, name, file = vgg
-    return ContentLoss(
-        {"perceptual": 1.0, "texture": 0.5}, FeatureNetworkParams(network=name, weights=str(file))
-    )
+    return ContentLoss({"perceptual": 1.0, "texture": 0.5}, vgg[1])
 
 
 def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptual, vgg):
@@ -215,7 +207,7 @@ def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptu
     assert all((one < 0).any() for one in found)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     y = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    convolutions, name, _ = vgg
+    convolutions, name = vgg
     last = {"vgg16": 28, "vgg19": 34}[name]
     with torch.no_grad():
         assert torch.allclose(found[0], convolutions.features[:3](y), atol=1e-5)
@@ -241,60 +233,60 @@ def test_missing_features_name_file_folder_hash_and_the_other_way_out(monkeypatc
     with pytest.raises(
         CheckpointError,
         match=r"Put vgg19-dcbb9e9d\.pth, whose SHA-256 begins with dcbb9e9d, into .*checkpoints, "
-        r"or name another file in training\.features\.weights",
+        r"or leave perceptual and texture out of content",
     ) as error:
-        ContentLoss({"texture": 1.0}, TORCHVISION)
+        ContentLoss({"texture": 1.0}, "vgg19")
     assert "\n" not in str(error.value)
 
 
-def test_features_also_come_from_a_file_of_convolutions_in_order_and_half_precision(vgg, tmp_path):
-    network, name, _ = vgg
-    convolutions = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
-    file = tmp_path / "convolutions.safetensors"
-    save_file(
-        {
-            f"conv{number}.{kind}": tensor.detach().half().contiguous()
-            for number, layer in enumerate(convolutions)
-            for kind, tensor in layer.named_parameters()
-        },
-        file,
+VGG16 = {
+    f"conv{number}": layer
+    for number, layer in enumerate(
+        one
+        for one in zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=False)
+        if isinstance(one, nn.Conv2d)
     )
-    loaded = imagenet.load_vgg(name, file)
+}
+
+
+def half(layers):
+    """Names and tensors in half precision, as in vgg16_features_fp16.safetensors."""
+    return {
+        f"{name}.{kind}": tensor.half()
+        for name, layer in layers.items()
+        for kind, tensor in layer.state_dict().items()
+    }
+
+
+def test_features_also_come_from_a_file_of_the_convolutions_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACESR_WEIGHTS", str(tmp_path))
+    save_file(half(VGG16), tmp_path / "vgg16_features_fp16.safetensors")
+    loaded = imagenet.load_backbone("vgg16").features
     assert loaded[0].weight.dtype == torch.float32
-    assert torch.equal(loaded[28].weight, network.features[28].weight.half().float())
+    assert torch.equal(loaded[28].weight, VGG16["conv12"].weight.half().float())
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "does not exist"),
-        (b"no weights", "is damaged"),
-        ("vgg19", r"does not hold the weights of vgg16: features\.\d+\.weight"),
-        ("convolutions", "does not hold the weights of vgg16: it has conv13"),
-        ("list", "holds no weights by name"),
+        (None, "is damaged"),
+        (half({**VGG16, "conv13": VGG16["conv12"]}), "holds another network"),
+        (half({**VGG16, "conv3": VGG16["conv2"]}), "holds another network"),
     ],
 )
-def test_a_file_that_is_not_the_networks_is_refused_with_its_source(tmp_path, content, message):
-    file = tmp_path / ("w.safetensors" if content == "convolutions" else "w.pth")
-    layers = zoo.vgg.make_layers(zoo.vgg.cfgs["E" if content == "vgg19" else "D"], batch_norm=False)
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    elif content == "list":
-        torch.save([1.0], file)
-    elif content == "vgg19":
-        torch.save({f"features.{name}": one for name, one in layers.state_dict().items()}, file)
-    elif content == "convolutions":
-        kept = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-        held = {
-            f"conv{number}.{kind}": tensor.detach()
-            for number, layer in enumerate([*kept, kept[-1]])
-            for kind, tensor in layer.state_dict(keep_vars=False).items()
-        }
-        save_file({name: tensor.clone() for name, tensor in held.items()}, file)
+def test_a_file_that_is_not_the_networks_is_refused_with_its_source(
+    tmp_path, monkeypatch, content, message
+):
+    monkeypatch.setenv("FACESR_WEIGHTS", str(tmp_path))
+    file = tmp_path / "vgg16_features_fp16.safetensors"
+    if content is None:
+        file.write_bytes(b"no weights")
+    else:
+        save_file(content, file)
     with pytest.raises(CheckpointError, match=message) as error:
-        ContentLoss({"perceptual": 1.0}, FeatureNetworkParams(network="vgg16", weights=str(file)))
+        ContentLoss({"perceptual": 1.0}, "vgg16")
     assert str(file) in str(error.value)
-    assert "vgg16-397923af.pth" in str(error.value)
+    assert "Put vgg16-397923af.pth, whose SHA-256 begins with 397923af" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -190,6 +190,7 @@ def test_the_studys_networks_keep_colours_in_the_range_of_an_image():
     [
         ("resnet34", 4, "layer3", 3),
         ("resnet50", 4, "layer3", 3),
+        ("vgg16", 5, "features.5", 1),
         ("vgg16_bn", 5, "features.7", 1),
         ("convnext_tiny", 4, "features.1.0", 1),
         ("convnext_tiny", 4, "features.6", 4),
@@ -197,28 +198,13 @@ def test_the_studys_networks_keep_colours_in_the_range_of_an_image():
 )
 def test_pretrained_weights_reach_the_encoder(monkeypatch, backbone, levels, layer, stage):
     source = zoo.get_model(backbone, weights=None)
-    monkeypatch.setattr(encoders, "load_backbone", lambda name, vgg16: source)
+    monkeypatch.setattr(encoders, "load_backbone", lambda name: source)
     width = encoders.ZOO_WIDTHS[backbone]
     architecture = {**RESIDUAL, "backbone": backbone, "width": width, "levels": levels}
     network = build({**architecture, "pretrained": True}, fetch=True)
     theirs = next(source.get_submodule(layer).parameters())
     ours = [p for p in network.encoder.stages[stage].parameters() if p.shape == theirs.shape]
     assert any(torch.equal(theirs, p) for p in ours)
-
-
-def test_plain_vgg16_fills_an_encoder_with_batch_norm_and_computes_the_same(tmp_path):
-    torch.manual_seed(0)
-    layers = zoo.vgg.make_layers(zoo.vgg.cfgs["D"], batch_norm=False).eval()
-    file = tmp_path / "vgg16.pth"
-    torch.save({f"features.{name}": one for name, one in layers.state_dict().items()}, file)
-    filled = imagenet.load_backbone("vgg16_bn", vgg16=file).features.eval()
-    x = torch.rand(1, 3, 32, 32)
-    with torch.no_grad():
-        assert torch.allclose(filled(x), layers(x), atol=1e-5)
-    architecture = {**RESIDUAL, "backbone": "vgg16_bn", "width": 64, "pretrained": True}
-    network = build(architecture, fetch=True, vgg16=file)
-    weights = [one for one in network.encoder.parameters() if one.shape == (128, 64, 3, 3)]
-    assert torch.equal(weights[0], layers[5].weight)
 
 
 def test_a_pretrained_encoder_keeps_its_statistics_while_it_trains(monkeypatch):

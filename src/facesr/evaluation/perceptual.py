@@ -1,7 +1,7 @@
 """Metrics by published networks: how different two images look, and whether it is the same face.
 
-Their weights are not part of facesr (`facesr.weights`). A metric without its weights or its package
-is undefined, nan, for every image.
+Their weights are not part of facesr (`facesr.models.published`). A metric without its weights or
+its package is undefined, nan, for every image.
 """
 
 import logging
@@ -18,15 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facesr import images, weights
+from facesr import images
 from facesr.errors import CheckpointError, import_extra
 from facesr.images.faces import BOX_CENTRE_X, BOX_CENTRE_Y, BOX_SIDE, Box, find_faces
+from facesr.models import published
 from facesr.names import LEARNED
 
 logger = logging.getLogger(__name__)
 
 ALEXNET_FILES = ("alexnet-owt-7be5be79.pth", "lpips_alex_fp16.safetensors")
-ALEXNET_SHAPES: tuple[weights.Shape, ...] = (
+ALEXNET_SHAPES: tuple[published.Shape, ...] = (
     (64, 3, 11, 11),
     (192, 64, 5, 5),
     (384, 192, 3, 3),
@@ -35,7 +36,7 @@ ALEXNET_SHAPES: tuple[weights.Shape, ...] = (
 )
 GET_ALEXNET = (
     "Get it with: python -c \"import torchvision; torchvision.models.alexnet(weights='DEFAULT')\", "
-    f"or put {ALEXNET_FILES[0]} into the folder of {weights.VARIABLE}."
+    f"or put {ALEXNET_FILES[0]} into the folder of {published.VARIABLE}."
 )
 # Side in pixels below which nothing is left of an image after AlexNet's poolings.
 SMALLEST = 31
@@ -47,7 +48,7 @@ LANDMARKS = "shape_predictor_5_face_landmarks.dat"
 FACE_NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 GET_FACE_NETWORK = (
     "Get both files with: pip install 'facesr[identity]', or put them into the folder of "
-    f"{weights.VARIABLE}."
+    f"{published.VARIABLE}."
 )
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -66,7 +67,7 @@ def measure(sr: Tensor, hr: Tensor, names: Sequence[str] = LEARNED) -> dict[str,
         CheckpointError: A file of weights is damaged or of another network.
         ParamsError: FACESR_WEIGHTS names no folder.
     """
-    place = os.environ.get(weights.VARIABLE)
+    place = os.environ.get(published.VARIABLE)
     return {name: LOADERS[name](place)(sr, hr) for name in names}
 
 
@@ -102,7 +103,7 @@ class Lpips:
 @cache
 def load_lpips(_: str | None) -> Metric:
     """Return LPIPS, for a value of FACESR_WEIGHTS, and log why if it is not available."""
-    path = weights.find(*ALEXNET_FILES)
+    path = published.find(*ALEXNET_FILES)
     if find_spec("lpips") is None:
         logger.info("LPIPS is not available. Run: pip install 'facesr[train]'")
         return _unavailable
@@ -110,7 +111,7 @@ def load_lpips(_: str | None) -> Metric:
         logger.info("LPIPS is not available: AlexNet's weights are missing. %s", GET_ALEXNET)
         return _unavailable
     try:
-        metric = Lpips(weights.read_convolutions(path, ALEXNET_SHAPES))
+        metric = Lpips(published.read_convolutions(path, ALEXNET_SHAPES))
     except CheckpointError as error:
         raise CheckpointError(f"{error}. {GET_ALEXNET}") from error
     first, second = _drawn()
@@ -192,7 +193,7 @@ def load_identity(_: str | None) -> Metric:
 
 
 def _find_dlib(name: str) -> Path | None:
-    if path := weights.find(name):
+    if path := published.find(name):
         return path
     # Importing the package would need setuptools, of which it uses a part that is gone.
     spec = find_spec("face_recognition_models")

@@ -1,12 +1,10 @@
 """Content loss: a weighted sum of named distances to the original."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from facesr.config import FeatureNetworkParams
 from facesr.losses import pixels
 from facesr.losses.features import VGGFeatures, feature_distance, texture_distance
 
@@ -34,20 +32,18 @@ class ContentLoss(nn.Module):
 
     Args:
         weights: By names of `PIXEL_TERMS` and `FEATURE_TERMS`.
-        features: The network of `FEATURE_TERMS`.
+        features: Network of `FEATURE_TERMS`, a key of `VGG_LAYERS`.
 
     Raises:
         CheckpointError: A term needs that network, and its weights are missing, damaged or of
             another one.
     """
 
-    def __init__(self, weights: Mapping[Any, float], features: FeatureNetworkParams) -> None:
+    def __init__(self, weights: Mapping[Any, float], features: str) -> None:
         super().__init__()
         self.weights = dict(weights)
-        self.network = None
-        if not FEATURE_TERMS.keys().isdisjoint(weights):
-            file = Path(features.weights) if features.weights else None
-            self.network = VGGFeatures(features.network, file)
+        needs_features = not FEATURE_TERMS.keys().isdisjoint(weights)
+        self.network = VGGFeatures(features) if needs_features else None
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """Return a scalar for (N, 3, H, W) in [0, 1] each."""

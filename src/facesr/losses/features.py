@@ -1,15 +1,14 @@
 """Distances between a network's features of two images, and ImageNet's VGG as such a network."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from facesr.models.blocks import ImageNetScale
-from facesr.models.imagenet import VGG, load_vgg
+from facesr.models.imagenet import load_backbone
 
-VGG_LAYERS: dict[VGG, dict[int, float]] = {
+VGG_LAYERS = {
     "vgg16": {2: 0.1, 7: 0.1, 14: 1.0, 21: 1.0, 28: 1.0},
     "vgg19": {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0},
 }
@@ -66,8 +65,7 @@ class VGGFeatures(nn.Module):
     https://arxiv.org/abs/1809.00219). The weights are frozen.
 
     Args:
-        name: The network.
-        file: Its weights, as `load_vgg` takes them; None for torchvision's.
+        name: A key of `VGG_LAYERS`.
 
     Attributes:
         layer_weights: Weight of each layer's features in a loss.
@@ -76,12 +74,13 @@ class VGGFeatures(nn.Module):
         CheckpointError: The weights are missing, damaged or of another network.
     """
 
-    def __init__(self, name: VGG, file: Path | None) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
         self.positions = list(VGG_LAYERS[name])
         self.layer_weights = list(VGG_LAYERS[name].values())
         self.imagenet = ImageNetScale()
-        self.layers = load_vgg(name, file)[: max(self.positions) + 1]
+        vgg = load_backbone(name, instead="leave perceptual and texture out of content")
+        self.layers = vgg.features[: max(self.positions) + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 # In place it would overwrite the features that are given out.

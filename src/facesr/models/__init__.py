@@ -5,7 +5,6 @@ of the low-resolution side. Every network takes and returns float32 RGB in [0, 1
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -43,9 +42,7 @@ def _find_builder(kind: str) -> Callable[..., nn.Module]:
     )
 
 
-def build(
-    architecture: Mapping[str, Any], *, fetch: bool = False, vgg16: Path | None = None
-) -> nn.Module:
+def build(architecture: Mapping[str, Any], *, fetch: bool = False) -> nn.Module:
     """Build the network that `architecture` describes.
 
     Args:
@@ -53,14 +50,13 @@ def build(
             files.
         fetch: Load torchvision's weights into a pretrained encoder; false if weights are loaded
             from a file.
-        vgg16: File of VGG16's weights for an encoder `vgg16_bn`, see `imagenet.load_backbone`.
 
     Raises:
         CheckpointError: The kind is unknown or a value does not belong to it.
     """
     values = dict(architecture)
     if fetch:
-        values.update(fetch=True, vgg16=vgg16)
+        values["fetch"] = True
     kind = str(values.pop("kind", ""))
     builder = _find_builder(kind)
     try:

@@ -6,7 +6,6 @@ colours with the crop and forbid the interpolation of weights.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ CONVNEXT_DEPTHS = (3, 3, 9, 3)
 # ConvNeXt's own start of its blocks' scales (Liu et al. 2022, https://arxiv.org/abs/2201.03545).
 LAYER_SCALE = 1e-6
 
-LEVELS = {**dict.fromkeys(RESNETS, 4), "vgg16_bn": 5, "convnext_tiny": 4}
+LEVELS = {**dict.fromkeys(RESNETS, 4), "vgg16": 5, "vgg16_bn": 5, "convnext_tiny": 4}
 """Number of grids of each backbone."""
 ZOO_WIDTHS = {**dict.fromkeys(LEVELS, 64), "convnext_tiny": 96}
 """Feature maps at the finest grid in torchvision's weights."""
@@ -55,14 +54,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(
-    backbone: str,
-    *,
-    channels: int,
-    width: int,
-    levels: int,
-    pretrained: bool,
-    fetch: bool,
-    vgg16: Path | None,
+    backbone: str, *, channels: int, width: int, levels: int, pretrained: bool, fetch: bool
 ) -> Encoder:
     """Build the first `levels` grids of a backbone with a stride-1 stem of its own.
 
@@ -74,7 +66,6 @@ def build_encoder(
         pretrained: Use the form with ImageNet's fixed statistics.
         fetch: Load torchvision's weights into a pretrained encoder, except for the stem, which does
             not fit. False if weights are loaded from a file.
-        vgg16: As in `imagenet.load_backbone`.
 
     Raises:
         ParamsError: The backbone is unknown, or width or levels do not fit it.
@@ -89,14 +80,15 @@ def build_encoder(
         )
     if levels > LEVELS[backbone]:
         raise ParamsError(f"{backbone} has {LEVELS[backbone]} levels, not {levels}. Lower levels.")
-    source = load_backbone(backbone, vgg16=vgg16) if pretrained and fetch else None
+    source = load_backbone(backbone) if pretrained and fetch else None
     widths = [width * 2**level for level in range(levels)]
     if backbone in RESNETS:
         encoder = _resnet(*RESNETS[backbone], channels, widths, pretrained, source)
     elif backbone == "convnext_tiny":
         encoder = _convnext(channels, widths, source)
     else:
-        encoder = _vgg(VGG16_CONVS[:levels], channels, widths, pretrained, source)
+        batch_norm = pretrained and backbone == "vgg16_bn"
+        encoder = _vgg(VGG16_CONVS[:levels], channels, widths, batch_norm, source)
     if not pretrained:
         _initialise(encoder)
     return encoder
@@ -162,7 +154,7 @@ def _convnext(channels: int, widths: Sequence[int], source: Any) -> Encoder:
 
 
 def _vgg(
-    convs: Sequence[int], channels: int, widths: Sequence[int], pretrained: bool, source: Any
+    convs: Sequence[int], channels: int, widths: Sequence[int], batch_norm: bool, source: Any
 ) -> Encoder:
     # torchvision's VGG stops widening at eight times the first width.
     widths = [min(width, 8 * widths[0]) for width in widths]
@@ -171,7 +163,7 @@ def _vgg(
         layout += [*([width] * count), "M"]
     layers = [
         FrozenBatchNorm2d(layer.num_features) if isinstance(layer, nn.BatchNorm2d) else layer
-        for layer in make_layers(layout, batch_norm=pretrained)
+        for layer in make_layers(layout, batch_norm=batch_norm)
     ]
     if source is not None:
         features = nn.Sequential(*list(source.features)[: len(layers)])

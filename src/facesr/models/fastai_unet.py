@@ -6,7 +6,6 @@ super-resolution lesson.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from fastai.layers import NormType, PixelShuffle_ICNR
@@ -39,6 +38,7 @@ CUTS: dict[str, int | Callable[[nn.Module], nn.Module]] = {
     "resnet18": -2,
     "resnet34": -2,
     "resnet50": -2,
+    "vgg16": feature_layers,
     "vgg16_bn": feature_layers,
     "convnext_tiny": feature_layers,
 }
@@ -81,17 +81,11 @@ class FastaiUNet(nn.Module):
 
 
 def build_fastai_unet(
-    *,
-    backbone: str,
-    pretrained: bool,
-    self_attention: bool,
-    scale: int,
-    fetch: bool = False,
-    vgg16: Path | None = None,
+    *, backbone: str, pretrained: bool, self_attention: bool, scale: int, fetch: bool = False
 ) -> FastaiUNet:
     """Build the study's U-Net: weight norm, blurred sub-pixel steps, y-range.
 
-    `fetch` fills a pretrained encoder, as in `build`.
+    `fetch` fills a pretrained encoder with torchvision's weights.
 
     Raises:
         ParamsError: The backbone is unknown.
@@ -102,9 +96,7 @@ def build_fastai_unet(
 
     def build_backbone(pretrained: bool) -> Any:
         # fastai would show a bare URLError where weights are missing.
-        if not pretrained:
-            return zoo.get_model(backbone, weights=None)
-        return load_backbone(backbone, vgg16=vgg16)
+        return load_backbone(backbone) if pretrained else zoo.get_model(backbone, weights=None)
 
     unet = create_unet_model(
         build_backbone,

@@ -7,7 +7,6 @@ https://arxiv.org/abs/1707.02921): no normalisation outside the encoder.
 """
 
 import math
-from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
@@ -113,9 +112,8 @@ def build_residual_unet(
     scale: int,
     grain: bool = False,
     fetch: bool = False,
-    vgg16: Path | None = None,
 ) -> ResidualUNet:
-    """Build the network from plain values; `fetch` fills a pretrained encoder, as in `build`.
+    """Build the network from plain values; `fetch` fills a pretrained encoder.
 
     `grain` is added by an adversarial training; files of networks without it do not contain the
     key.
@@ -134,7 +132,6 @@ def build_residual_unet(
         levels=levels,
         pretrained=pretrained,
         fetch=fetch,
-        vgg16=vgg16,
     )
     return ResidualUNet(
         encoder,

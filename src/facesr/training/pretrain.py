@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from facesr import images, metrics
-from facesr.config import FeatureNetworkParams, RegressionParams, TrainingParams
+from facesr.config import RegressionParams, TrainingParams
 from facesr.data.pairs import TrainBatches, WholeBatches, load_pairs
 from facesr.errors import CheckpointError
 from facesr.losses import ContentLoss
@@ -39,7 +39,7 @@ def regression_task(
     processes = join_processes()
     train, valid = (load_pairs(lr, hr, hr_size=hr_size) for lr, hr in folders)
     torch.manual_seed(seed)
-    network = start_network(params, training.features, scale=train.scale, init_from=init_from)
+    network = start_network(params, scale=train.scale, init_from=init_from)
     cycles = [
         Cycle(
             TrainBatches(
@@ -73,19 +73,11 @@ def regression_task(
     )
 
 
-def start_network(
-    params: RegressionParams,
-    features: FeatureNetworkParams,
-    *,
-    scale: int,
-    init_from: Path | None,
-) -> Network:
+def start_network(params: RegressionParams, *, scale: int, init_from: Path | None) -> Network:
     """Build the network of a training, with random weights or those of `init_from`."""
     architecture = {**params.network.model_dump(), "scale": scale}
     if init_from is None:
-        is_vgg16 = features.weights and features.network == "vgg16"
-        vgg16 = Path(features.weights) if is_vgg16 else None
-        return Network(architecture, build(architecture, fetch=True, vgg16=vgg16))
+        return Network(architecture, build(architecture, fetch=True))
     if not init_from.is_file():
         raise CheckpointError(
             f'{init_from} does not exist. Give init_from another file, or leave it "".'

@@ -1,4 +1,4 @@
-"""Weights of published networks that measure or teach and are not part of facesr.
+"""Weights of published networks, which are not part of facesr.
 
 Their files lie in the folder that the environment variable FACESR_WEIGHTS names, or in the cache of
 torchvision. Nothing is downloaded.
@@ -20,7 +20,7 @@ from facesr.errors import CheckpointError, ParamsError
 VARIABLE = "FACESR_WEIGHTS"
 
 # (output channels, input channels, height, width)
-Shape = tuple[int, int, int, int]
+Shape = tuple[int, ...]
 
 
 def find(*names: str) -> Path | None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from facesr import weights
 from facesr.errors import CheckpointError, ParamsError
+from facesr.models import published
 
 SHAPES = ((4, 3, 5, 5), (6, 4, 3, 3))
 
@@ -17,7 +17,7 @@ def places(tmp_path, monkeypatch):
     named.mkdir()
     cache.mkdir(parents=True)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setenv(weights.VARIABLE, str(named))
+    monkeypatch.setenv(published.VARIABLE, str(named))
     return named, cache
 
 
@@ -44,23 +44,23 @@ def as_plain(layers):
 
 def test_the_named_folder_comes_before_the_cache(places):
     named, cache = places
-    assert weights.find("a.pth", "b.pth") is None
+    assert published.find("a.pth", "b.pth") is None
     (cache / "a.pth").touch()
-    assert weights.find("a.pth", "b.pth") == cache / "a.pth"
+    assert published.find("a.pth", "b.pth") == cache / "a.pth"
     (named / "b.pth").touch()
-    assert weights.find("a.pth", "b.pth") == named / "b.pth"
+    assert published.find("a.pth", "b.pth") == named / "b.pth"
 
 
 def test_the_cache_serves_where_no_folder_is_named(places, monkeypatch):
-    monkeypatch.delenv(weights.VARIABLE)
+    monkeypatch.delenv(published.VARIABLE)
     (places[1] / "a.pth").touch()
-    assert weights.find("a.pth") == places[1] / "a.pth"
+    assert published.find("a.pth") == places[1] / "a.pth"
 
 
 def test_a_named_folder_that_does_not_exist_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv(weights.VARIABLE, str(tmp_path / "gone"))
+    monkeypatch.setenv(published.VARIABLE, str(tmp_path / "gone"))
     with pytest.raises(ParamsError, match=r"FACESR_WEIGHTS=.*gone is no folder"):
-        weights.find("a.pth")
+        published.find("a.pth")
 
 
 def test_both_kinds_of_files_give_the_same_layers(tmp_path):
@@ -68,7 +68,7 @@ def test_both_kinds_of_files_give_the_same_layers(tmp_path):
     torch.save(as_torchvision(expected), tmp_path / "a.pth")
     save_file(as_plain(expected), tmp_path / "a.safetensors")
     for name in ("a.pth", "a.safetensors"):
-        found = weights.read_convolutions(tmp_path / name, SHAPES)
+        found = published.read_convolutions(tmp_path / name, SHAPES)
         for own, other in zip(sum(found, ()), sum(expected, ()), strict=True):
             assert own.dtype == torch.float32
             assert torch.equal(own, other)
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_refused(tmp_path, name, content):
         content = path.read_bytes()[:-100]
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"{name} is damaged"):
-        weights.read_convolutions(path, SHAPES)
+        published.read_convolutions(path, SHAPES)
 
 
 @pytest.mark.parametrize("shapes", [SHAPES[:1], ((4, 3, 3, 3), SHAPES[1])])
@@ -96,10 +96,10 @@ def test_another_network_is_refused(tmp_path, name, shapes):
     else:
         torch.save(as_torchvision(layers(shapes)), path)
     with pytest.raises(CheckpointError, match=rf"{name} holds another network"):
-        weights.read_convolutions(path, SHAPES)
+        published.read_convolutions(path, SHAPES)
 
 
 def test_a_file_of_something_else_than_tensors_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="holds another network"):
-        weights.read_convolutions(tmp_path / "a.pth", SHAPES)
+        published.read_convolutions(tmp_path / "a.pth", SHAPES)
