@@ -292,7 +292,7 @@ and L1 are in grey levels of 0 to 255; "L1 sum" adds all values of an image up, 
 brightness; "gradient energy" that of the result over that of the original (below 1: smoother).
 "LPIPS" is the perceptual distance on AlexNet (0: no difference is seen), "identity" the cosine of
 the descriptors that dlib's face network gives the original's face and the restored one (1: the same
-face; different people have about 0.8), over the images in which dlib finds a face.
+face; two people have 0.83 on average), over the images in which dlib finds a face.
 Both need weights that facesr does not bring, and are *not available* without: docs/data.md.
 
 **The study's own figures cannot be reproduced.** It reports PSNR 4.3 dB at 128 px and 4.37 to

@@ -132,9 +132,10 @@ class Identity:
 
     The network is dlib's ResNet of 29 layers, 128 numbers a face (King 2017,
     http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html). 1 is the same face.
-    Its descriptors all lie on one side of the origin and are 1.3 to 1.5 long: dlib's limit for the
-    same person, a Euclidean distance of 0.6, is a cosine of about 0.9, and different people have
-    about 0.8. Cosines of other networks cannot be compared with these.
+    Its descriptors point in similar directions and are 1.3 to 1.6 long. Of 45 people of the London
+    set, neutral and smiling, those of one person have cosines of 0.98 to 1.00 (mean 0.990), of two
+    people 0.70 to 0.95 (mean 0.834); dlib's limit for one person, a Euclidean distance of 0.6, is
+    about 0.91. Cosines of other networks cannot be compared with these.
 
     Face and landmarks are those of the original for both images, so that a blurred face does not
     move its own frame.
