@@ -12,14 +12,9 @@ PIXEL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": pixels.mse,
     "normalised_mse": pixels.normalised_mse,
     "log_mse": pixels.log_mse,
-    "local_log_mse": pixels.local_log_mse,
     "l1": pixels.l1,
     "reduced_l1": pixels.reduced_l1,
-    "charbonnier": pixels.charbonnier,
     "ms_ssim": pixels.ms_ssim,
-    "high_frequency": pixels.high_frequency,
-    "gradient_energy": pixels.gradient_energy,
-    "local_energy": pixels.local_energy,
 }
 FEATURE_TERMS: dict[str, Callable[..., Tensor]] = {
     "perceptual": feature_distance,
