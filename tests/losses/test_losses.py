@@ -99,13 +99,14 @@ def test_originals_take_no_gradient_from_a_comparison_of_features():
 
 @pytest.fixture(params=["vgg16-397923af.pth", "vgg19-dcbb9e9d.pth"])
 def vgg(request, tmp_path, monkeypatch):
-    """A VGG with random weights, and its name; its file is in the named folder."""
+    """Layers of a VGG with random weights, and its name; its file is in the named folder."""
     name = request.param.split("-")[0]
     torch.manual_seed(0)
-    network = zoo.get_model(name, weights=None)
-    torch.save(network.state_dict(), tmp_path / request.param)
+    layers = zoo.vgg.make_layers(zoo.vgg.cfgs[imagenet.LAYOUTS[name]], batch_norm=False)
+    state = {f"features.{key}": tensor for key, tensor in layers.state_dict().items()}
+    torch.save(state, tmp_path / request.param)
     monkeypatch.setenv("FACESR_WEIGHTS", str(tmp_path))
-    return network, name
+    return layers, name
 
 
 @pytest.fixture
@@ -120,11 +121,11 @@ def test_features_stand_before_the_activation_and_on_the_imagenet_scale(perceptu
     assert all((one < 0).any() for one in found)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     y = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    convolutions, name = vgg
+    layers, name = vgg
     last = {"vgg16": 28, "vgg19": 34}[name]
     with torch.no_grad():
-        assert torch.allclose(found[0], convolutions.features[:3](y), atol=1e-5)
-        assert torch.allclose(found[-1], convolutions.features[: last + 1](y), atol=1e-5)
+        assert torch.allclose(found[0], layers[:3](y), atol=1e-5)
+        assert torch.allclose(found[-1], layers[: last + 1](y), atol=1e-5)
 
 
 def test_the_feature_network_never_learns_and_the_image_does(perceptual):

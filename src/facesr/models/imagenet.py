@@ -11,16 +11,16 @@ from torchvision import models as zoo
 from facesr.errors import CheckpointError
 from facesr.models import published
 
-# Networks of plain convolutions, whose features also do without the classifier.
-PLAIN = ("vgg16", "vgg19")
+# torchvision's layouts of VGG without batch norm.
+LAYOUTS = {"vgg16": "D", "vgg19": "E"}
 
 
 def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
     """Return torchvision's network with its ImageNet weights.
 
-    Those of vgg16 and vgg19 are also read from the folder of FACESR_WEIGHTS, from torchvision's
-    file or from vgg16_features_fp16.safetensors, which holds the convolutions only; the classifier
-    is random then.
+    Those of vgg16 and vgg19 are read from the folder of FACESR_WEIGHTS first, from torchvision's
+    file or from vgg16_features_fp16.safetensors, which holds the convolutions only: `features`
+    without a classifier.
 
     Raises:
         CheckpointError: The weights are damaged or of another network, or are not on this computer
@@ -31,9 +31,9 @@ def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     digest = file.removesuffix(".pth").rsplit("-", 1)[-1]
     advice = f"Put {file}, whose SHA-256 begins with {digest}, into {folder}, or {instead}."
-    found = published.find(file, f"{name}_features_fp16.safetensors") if name in PLAIN else None
+    found = published.find(file, f"{name}_features_fp16.safetensors") if name in LAYOUTS else None
     if found:
-        return _fill(zoo.get_model(name, weights=None), found, advice)
+        return _read_vgg(name, found, advice)
     try:
         return zoo.get_model(name, weights=weights)
     except (URLError, OSError, RuntimeError) as error:
@@ -42,12 +42,13 @@ def load_backbone(name: str, *, instead: str = "set pretrained: false") -> Any:
         ) from error
 
 
-def _fill(network: Any, file: Path, advice: str) -> Any:
-    layers = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
+def _read_vgg(name: str, file: Path, advice: str) -> nn.ModuleDict:
+    features = zoo.vgg.make_layers(zoo.vgg.cfgs[LAYOUTS[name]], batch_norm=False)
+    layers = [layer for layer in features if isinstance(layer, nn.Conv2d)]
     try:
         stored = published.read_convolutions(file, [tuple(one.weight.shape) for one in layers])
     except CheckpointError as error:
         raise CheckpointError(f"{error}. {advice}") from error
     for layer, (weight, bias) in zip(layers, stored, strict=True):
         layer.load_state_dict({"weight": weight, "bias": bias})
-    return network
+    return nn.ModuleDict({"features": features})
