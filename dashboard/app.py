@@ -23,5 +23,5 @@ page = st.navigation(
 )
 with st.sidebar:
     model_chip()
-    st.caption("Images stay in this computer's memory and are deleted when you close the page.")
+    st.caption("Images stay in the server's memory and are deleted when you close the page.")
 page.run()

@@ -34,7 +34,7 @@ BROKEN_WEIGHTS, NO_ANSWER = "M2", "M1"
 
 STARTER, NO_MODEL = "the starter model", "Bicubic (no model)"
 
-State = Literal["ready", "no_champion", "empty", "unreachable"]
+State = Literal["ready", "no_champion", "empty", "unreachable", "fixed"]
 
 
 class Note(NamedTuple):
@@ -106,6 +106,7 @@ class Serving:
     def __init__(self, root: Path, *, max_age: float = MAX_AGE) -> None:
         self.root = root
         self.max_age = max_age
+        self.fixed: Loaded | None = None
         self._asking = threading.Lock()
         self._loading = threading.Lock()
         self._catalogue: Catalogue | None = None
@@ -169,7 +170,15 @@ class Serving:
     @property
     def is_warm(self) -> bool:
         """True if any model is loaded."""
-        return bool(self._models)
+        return bool(self.fixed or self._models)
+
+    def fix(self, model: str) -> None:
+        """Load a model that serves without a registry; name it and raise as `choice.load`."""
+        from facesr import choice
+
+        enhancer = choice.load(model, root=self.root)
+        label = enhancer.model.partition(" (")[0].removesuffix(".safetensors")
+        self.fixed = Loaded(enhancer, label)
 
     def choose(self, reference: str = CHAMPION) -> Loaded:
         """Load the chosen model.
@@ -191,6 +200,8 @@ class Serving:
             return self._choose_champion()
 
     def _choose_champion(self) -> Loaded:
+        if self.fixed:
+            return self.fixed
         catalogue = self.catalogue()
         if catalogue.state == "unreachable":
             stand_in = self._last_good or _without_registry(None)
@@ -255,6 +266,8 @@ class Serving:
         return loaded
 
     def _ask(self) -> Catalogue:
+        if self.fixed:
+            return Catalogue("fixed")
         try:
             versions = tuple(tracking.list_versions(self.root))
         except RegistryError as error:
@@ -298,6 +311,8 @@ def stand_in_note(catalogue: Catalogue | None) -> Note | None:
 
 def stand_in_label() -> str:
     """Return the name of the model that serves if none is registered."""
+    if fixed := shared().fixed:
+        return fixed.label
     return STARTER if has_starter() else NO_MODEL
 
 

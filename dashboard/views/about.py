@@ -40,8 +40,10 @@ champion = catalogue.champion if catalogue else None
 if catalogue is None or champion is None:
     if note := serving.stand_in_note(catalogue):
         st.info(note.markdown)
-    elif catalogue:
+    elif catalogue and catalogue.state == "unreachable":
         st.warning(f"**The model registry does not answer.** {catalogue.message}")
+    else:
+        st.markdown(f"**{serving.stand_in_label()}**")
     st.markdown(
         "A model of your own, from images to registry: `make repro`, on two processor "
         "cores in ten minutes."
@@ -75,7 +77,7 @@ st.markdown(
 
 st.subheader("Privacy")
 st.write(
-    "Images stay in this computer's memory and are deleted when you close the page. None is "
+    "Images stay in the server's memory and are deleted when you close the page. None is "
     "logged, stored, or sent elsewhere. Results carry no camera data and no place; they carry the "
     "model's name and settings. Large uploads pass through the system's folder for temporary "
     "files while they arrive."

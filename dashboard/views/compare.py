@@ -60,8 +60,8 @@ def choices(catalogue: serving.Catalogue | None) -> dict[str, str]:
     """Return the choices for either side."""
     options = {serving.BICUBIC: "Input (bicubic)", ORIGINAL: "Original"}
     champion = catalogue.champion if catalogue else None
-    if champion is None and serving.has_starter():
-        options[serving.CHAMPION] = serving.STARTER
+    if champion is None and serving.stand_in_label() != serving.NO_MODEL:
+        options[serving.CHAMPION] = serving.stand_in_label()
     # The third entry is the one that is shown unasked.
     versions = sorted(catalogue.versions if catalogue else (), key=lambda v: v != champion)
     return options | {f"facesr/{v.number}": serving.name(v) for v in versions}

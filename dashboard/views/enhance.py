@@ -71,7 +71,7 @@ def ask_images() -> list[InputImage]:
     with left:
         shot = None
         if st.toggle("Take a selfie with the camera", key="camera_on"):
-            st.caption("The camera works only over https or on this computer.")
+            st.caption("The camera works only over https or on the server itself.")
             shot = st.camera_input("Selfie", resolution="720p", key="camera")
     with right:
         chosen = st.pills(
@@ -187,7 +187,8 @@ def has_strength(model: str | None, catalogue: serving.Catalogue | None) -> bool
     if model in (None, serving.CHAMPION):
         champion = catalogue.champion if catalogue else None
         number = champion.number if champion else 0
-    loaded = serving.shared().loaded(number)
+    fixed = serving.shared().fixed if model != serving.BICUBIC else None
+    loaded = fixed or serving.shared().loaded(number)
     return loaded is not None and loaded.enhancer.has_strength
 
 

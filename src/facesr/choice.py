@@ -1,13 +1,14 @@
 """Choice of an Enhancer by name, or of the best available one."""
 
 import logging
+import os
 from importlib.resources import files
 from pathlib import Path
 
 from facesr.devices import pick_device
 from facesr.enhance.enhancer import Enhancer
 from facesr.errors import CheckpointError, NoChampionError, NotRegisteredError
-from facesr.names import Precision
+from facesr.names import MODEL_VARIABLE, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,9 @@ def from_registry(
 
 
 def load_default(*, root: Path, device: str = "auto", precision: Precision = "auto") -> Enhancer:
-    """Load the champion, else the starter, else bicubic, and log which, or raise as `load`."""
+    """Load FACESR_MODEL's model, else champion, starter or bicubic; log which; raise as `load`."""
+    if named := os.environ.get(MODEL_VARIABLE):
+        return load(named, root=root, device=device, precision=precision)
     try:
         return from_registry(CHAMPION, root=root, device=device, precision=precision)
     except NoChampionError as error:

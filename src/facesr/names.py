@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 Precision = Literal["auto", "float32", "bfloat16"]
 """`auto` takes bfloat16 where that saves time."""
 
+MODEL_VARIABLE = "FACESR_MODEL"
+"""Environment variable for the model that serves in the registry's place."""
+
 FACES = "faces"
 SELFIES = "selfies"
 

@@ -9,7 +9,14 @@ MLflow takes seconds to import, so every function imports it for itself.
 """
 
 from facesr.tracking.aliases import promote, rollback
-from facesr.tracking.listing import LOCAL_PAGES, ListedRun, ListedVersion, list_runs, list_versions
+from facesr.tracking.listing import (
+    LOCAL_PAGES,
+    PAGES_VARIABLE,
+    ListedRun,
+    ListedVersion,
+    list_runs,
+    list_versions,
+)
 from facesr.tracking.live import live_run
 from facesr.tracking.projection import publish
 from facesr.tracking.published import Published
@@ -31,6 +38,7 @@ __all__ = [
     "EXPERIMENT",
     "LOCAL_PAGES",
     "MODEL",
+    "PAGES_VARIABLE",
     "WEIGHTS",
     "as_lines",
     "ListedRun",

@@ -8,10 +8,11 @@ for people. Git keeps such a ref for each working tree, as each has its own stor
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -187,4 +188,13 @@ def _run(
             timeout=60,
         ).stdout
     except (OSError, subprocess.SubprocessError):
+        if not shutil.which("git"):
+            _warn_of_missing_git()
         return None
+
+
+@cache
+def _warn_of_missing_git() -> None:
+    logger.warning(
+        "git is not installed: versions get no revision, and no history is kept. Install it."
+    )

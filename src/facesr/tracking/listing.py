@@ -1,5 +1,6 @@
 """Lists of versions and runs for display and comparison."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from facesr.tracking.store import (
 
 # Where `make mlflow` serves the embedded store.
 LOCAL_PAGES = "http://127.0.0.1:5000"
+# Where visitors find MLflow's pages, if not at the address of this process.
+PAGES_VARIABLE = "FACESR_MLFLOW_PAGES"
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ def _listed(
 
 def _page(root: Path, experiment: str, run_id: str) -> str:
     uri = tracking_uri(root)
-    pages = shown(uri).rstrip("/") if uri.startswith("http") else LOCAL_PAGES
+    own = shown(uri) if uri.startswith("http") else LOCAL_PAGES
+    pages = (os.environ.get(PAGES_VARIABLE) or own).rstrip("/")
     return f"{pages}/#/experiments/{experiment}/runs/{run_id}"
 
 
