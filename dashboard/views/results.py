@@ -11,6 +11,7 @@ import intake
 import reading
 import serving
 from facesr import names, paths, stats, tracking
+from facesr.data.groups import FEW_PEOPLE
 from facesr.errors import RegistryError
 
 # Metric, label and format.
@@ -194,7 +195,7 @@ def show_groups(faces: str) -> None:
             own["its standard error"] = cells["difference_standard_error"]
     st.caption(
         "A difference below two standard errors can be chance, and so can the result of a group "
-        "of fewer than five people."
+        f"of fewer than {FEW_PEOPLE} people."
     )
     st.dataframe(
         list(rows.values()), hide_index=True, alt=f"{names.LABELS[metric]} by group, {faces}"

@@ -494,8 +494,6 @@ class EvaluateParams(Section):
     """Largest number of measured images of each stored validation set."""
     smallest_group: PositiveInt
     """Smallest group with a row in the results by group."""
-    few_people: PositiveInt
-    """People of a group below which the results mark it."""
 
 
 class PublishParams(Section):

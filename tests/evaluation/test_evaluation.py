@@ -29,7 +29,6 @@ PARAMS = EvaluateParams(
     sheet_images=2,
     validation_images=2,
     smallest_group=2,
-    few_people=5,
 )
 SIZES = Sizes(hr_size=96, generator_size=48, lr_size=24)
 

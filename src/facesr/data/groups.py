@@ -7,6 +7,9 @@ from typing import NamedTuple
 from facesr.data.manifest import Entry, groups_of
 from facesr.stats import Summary, summarise
 
+FEW_PEOPLE = 5
+"""Results mark a group of fewer people: it says little."""
+
 
 class GroupGain(NamedTuple):
     """Gain of a group: the images of a set that have one attribute in common."""
@@ -26,9 +29,10 @@ class GroupGain(NamedTuple):
         """Attribute and value."""
         return f"{self.name} = {self.value}"
 
-    def size(self, few: int) -> str:
-        """Return the number of people, with a mark if it is below `few`."""
-        return f"{self.people} (few)" if self.people < few else f"{self.people}"
+    @property
+    def size(self) -> str:
+        """Number of people, with a mark if they are few."""
+        return f"{self.people} (few)" if self.people < FEW_PEOPLE else f"{self.people}"
 
 
 def gains_by_group(

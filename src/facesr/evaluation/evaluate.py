@@ -8,6 +8,7 @@ from torch import Tensor
 
 from facesr import images, reports
 from facesr.config import EvaluateParams, Sizes
+from facesr.data.groups import FEW_PEOPLE
 from facesr.data.manifest import Entry, read_by_stem
 from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.enhance.enhancer import Enhancer
@@ -219,9 +220,9 @@ def _write_tables(measured: Sequence[_Measured], *, sizes: Sizes, report: Path) 
 
 
 def _write_groups(measured: Sequence[_Measured], params: EvaluateParams, *, report: Path) -> None:
-    smallest, few = params.smallest_group, params.few_people
+    smallest = params.smallest_group
     rows: list[dict[str, str | int | float]] = []
-    texts = [GROUPS_INTRODUCTION.format(smallest=smallest, few=few)]
+    texts = [GROUPS_INTRODUCTION.format(smallest=smallest, few=FEW_PEOPLE)]
     drawn: dict[str, dict[str, Summary]] = {}
     for one in measured:
         # Of the test sets: validation faces are few, and the same for each recipe.
@@ -230,11 +231,11 @@ def _write_groups(measured: Sequence[_Measured], params: EvaluateParams, *, repo
         scores, entries = one.scores[FULL_SIZE], one.set.entries
         rows += group_rows(one.set.name, scores, entries, smallest=smallest)
         for method in (UPSAMPLED, STARTER):
-            if rendered := group_table(scores, entries, method, smallest=smallest, few=few):
+            if rendered := group_table(scores, entries, method, smallest=smallest):
                 count = f"{len(one.pairs.stems)} images, {FULL_SIZE}"
                 texts.append(f"## {one.set.name.capitalize()}, {method}, {count}\n\n{rendered}")
             for found in group(scores, entries, method, smallest=smallest):
-                label = f"{one.set.name}: {found.label}, {found.size(few)} people"
+                label = f"{one.set.name}: {found.label}, {found.size} people"
                 drawn.setdefault(label, {})[method] = found.gain
     reports.write_csv(report / "groups.csv", rows, header=GROUP_COLUMNS)
     reports.write_text(report / "groups.md", "\n\n".join(texts) + "\n")

@@ -70,7 +70,6 @@ def group_table(
     method: str,
     *,
     smallest: int,
-    few: int,
 ) -> str:
     """Render the gains of a method, one row a group, as Markdown; "" without groups.
 
@@ -79,7 +78,6 @@ def group_table(
         entries: Rows of the manifest by stem.
         method: Of the scores.
         smallest: Groups of fewer images are left out.
-        few: Groups of fewer people are marked.
     """
     header = ["group", "people"]
     rows: dict[str, list[str]] = {}
@@ -89,7 +87,7 @@ def group_table(
             one.label: one for one in group(scores, entries, method, metric, smallest=smallest)
         }
         # Not every image has a value of every metric; all have a PSNR.
-        rows = rows or {label: [label, one.size(few)] for label, one in groups.items()}
+        rows = rows or {label: [label, one.size] for label, one in groups.items()}
         for label, row in rows.items():
             one = groups.get(label)
             row += (

@@ -22,10 +22,8 @@ from facesr.stats import (
     served_rows,
 )
 
-# Groups of fewer images are left out, and of fewer people marked; an attribute of more values is
-# no group.
+# Groups of fewer images are left out; an attribute of more values is no group.
 _SMALLEST_GROUP = 2
-_FEW = 5
 _MOST_GROUPS = 12
 _WORST = 5
 
@@ -138,7 +136,7 @@ def _groups(table: Table, entries: Mapping[str, Sequence[Entry]]) -> str:
             kinds = Counter(one.name for one in groups)
             rows += [
                 [
-                    *(f"{set_name}: {one.label}: {metric}", one.size(_FEW)),
+                    *(f"{set_name}: {one.label}: {metric}", one.size),
                     *(one.gain.shown("+.3g"), one.difference.shown("+.3g")),
                 ]
                 for one in groups
