@@ -1,12 +1,13 @@
 """HTTP API beside the page: an image in, an image out.
 
-FACESR_API=1 switches it on with FACESR_API_TOKEN required in every request; FACESR_API=open serves
-everybody who reaches the server.
+FACESR_API=1 switches it on with FACESR_API_TOKEN, or the content of FACESR_API_TOKEN_FILE, required
+in every request; FACESR_API=open serves everybody who reaches the server.
 """
 
 import hmac
 import logging
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -27,6 +28,7 @@ from facesr.errors import ParamsError
 logger = logging.getLogger(__name__)
 
 SWITCH, TOKEN = "FACESR_API", "FACESR_API_TOKEN"
+TOKEN_FILE = f"{TOKEN}_FILE"
 PREFIX, VERSION = "/api", "/api/v1"
 HEALTH = f"{VERSION}/health"
 RETRY_SECONDS = 5
@@ -70,7 +72,7 @@ class Problem(BaseModel):
 
 def application() -> FastAPI:
     """Build the API for every path below PREFIX; raise ParamsError if its access is not set."""
-    switch, token = os.environ.get(SWITCH, ""), os.environ.get(TOKEN, "").strip()
+    switch, token = os.environ.get(SWITCH, ""), _token()
     if switch not in ("", "0", "1", "open"):
         raise ParamsError(f"{SWITCH} is {switch!r}. Set it to 1 or open, or unset it.")
     if switch == "1" and not token:
@@ -152,6 +154,16 @@ async def _answer(request: Request, error: Exception) -> Response:
                 sentence = f"There is no {request.url.path}. {described} describes what there is."
             return problem("not_found", sentence, error.status_code)
     return problem("failed", "This is a fault of the server; its log says more.", 500)
+
+
+def _token() -> str:
+    path = os.environ.get(TOKEN_FILE)
+    if not path:
+        return os.environ.get(TOKEN, "").strip()
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{TOKEN_FILE} names {path}, which cannot be read. Check it.") from error
 
 
 def _guard(token: str) -> Any:

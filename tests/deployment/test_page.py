@@ -28,12 +28,14 @@ def weights(tmp_path):
 
 
 def test_a_public_page_serves_a_weights_file_and_ends_after_the_image_in_work(weights, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
     settings = {
         "STREAMLIT_SERVER_ADDRESS": "0.0.0.0",
         "STREAMLIT_SERVER_ALLOWED_HOSTS": "sr.example.org 127.0.0.1",
         "FACESR_MODEL": str(weights),
         "FACESR_API": "1",
-        "FACESR_API_TOKEN": "s3cret",
+        "FACESR_API_TOKEN_FILE": str(token),
         "FACESR_FRAMED_BY": "https://huggingface.co https://*.hf.space",
     }
     image = (ROOT / "samples" / "london" / "014_neutral.jpg").read_bytes()
@@ -87,6 +89,10 @@ def start(folder, **environment):
     ("environment", "message"),
     [
         ({"FACESR_MODEL": "none.safetensors"}, "none.safetensors does not exist. Check the path"),
+        (
+            {"FACESR_API_TOKEN_FILE": "none"},
+            "FACESR_API_TOKEN_FILE names none, which cannot be read.",
+        ),
         ({"FACESR_MODEL": "damaged.safetensors"}, "damaged.safetensors"),
         (
             {"FACESR_FRAMED_BY": "https://a.org; x"},
