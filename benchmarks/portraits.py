@@ -3,8 +3,8 @@
     python -m benchmarks.portraits DATA photographs
 
 DATA has MANIFEST.csv and faces512/. The portraits are those from the House and the Senate (official
-federal portraits are in the public domain). Faces with tan to dark skin, which are a fifth, are
-copied twice, once mirrored: they and dark eyes are seen more often.
+federal portraits are in the public domain). Faces with tan to dark skin, which are 105 of 254,
+are copied twice, once mirrored: they and dark eyes are seen more often.
 """
 
 import csv
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from facesr import images
-from facesr.evaluation.scoreboard.skin import measure_angle
+from facesr.evaluation.colours import measure_angle
 
 CHAMBERS = ("us-house", "us-senate")
 TAN = 28.0

@@ -28,6 +28,9 @@ ORIGINAL = "original"
 GENERATOR_SIZE = "generator size"
 FULL_SIZE = "full size"
 
+OPERATING_POINTS = {0.0: "faithful", 1.0: "crisp"}
+"""Names of the ends of `strength`."""
+
 LABELS = {
     "psnr": "PSNR, dB ↑",
     "psnr_y": "PSNR Y, dB ↑",
@@ -42,10 +45,14 @@ LABELS = {
     "gradient_energy_ratio": "gradient energy →1",
     "lpips": "LPIPS ↓",
     "identity": "identity ↑",
+    "eyes_colour": "colour error of the eyes ↓",
+    "skin_colour": "colour error of the skin ↓",
 }
 
 LEARNED = ("lpips", "identity")
 """Metrics by networks whose weights facesr does not bring."""
+COLOURS = ("eyes_colour", "skin_colour")
+"""Metrics of faces cut in FFHQ's manner."""
 
 
 class EvaluationSet(NamedTuple):

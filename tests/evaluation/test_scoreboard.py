@@ -23,7 +23,6 @@ from facesr.evaluation.scoreboard.sheets import (
     write_samples,
     write_worst,
 )
-from facesr.evaluation.scoreboard.skin import measure_angle, name_tone
 from facesr.evaluation.scores import column, enhanced_by
 from facesr.names import BICUBIC
 from facesr.reports.sheets import CAPTION, MARGIN
@@ -230,7 +229,7 @@ def test_every_method_is_measured_under_every_condition_and_bicubic_gains_nothin
     gains = [line.split("|")[2].strip() for line in text.splitlines() if ", bicubic" in line]
     assert [gain.split()[0] for gain in gains] == ["+0.00"] * 4
     tones = [line for line in text.splitlines() if line.startswith("| clean, mine")]
-    assert len(tones) == 3  # of PSNR, LPIPS and identity
+    assert len(tones) == 5  # of PSNR, LPIPS, identity, eyes' and skin's colours
     assert tones[0].count("+0.00 ± 0.00") == 2  # all, and the one tone that there is
     assert "| all (2) |" in " ".join(text.split())
     clean, noisy = (
@@ -312,31 +311,6 @@ def test_samples_are_the_middles_of_the_first_images(root):
         shown = sheet[:, top : top + 32, left : left + 32]
         assert (shown - original[:, 8:40, 8:40]).abs().mean() < 0.04  # JPEG
         assert (shown - original[:, 6:38, 8:40]).abs().mean() > 0.04
-
-
-@pytest.mark.parametrize(
-    ("skin", "tone"),
-    [
-        ((0.87, 0.72, 0.62), "light"),
-        ((0.68, 0.52, 0.40), "intermediate"),
-        ((0.30, 0.20, 0.15), "dark"),
-    ],
-)
-def test_skin_is_sorted_by_the_lightness_of_the_cheeks(skin, tone):
-    face = torch.zeros(3, 96, 96)  # hair and background say nothing
-    face[:, 50:70, 25:71] = torch.tensor(skin)[:, None, None]
-    assert name_tone(measure_angle(face)) == tone
-
-
-def test_the_typology_angle_is_that_of_its_definition():
-    # sRGB (0.5, 0.4, 0.3) is L* 44.36, b* 17.96 by the CIE's formulae.
-    face = torch.tensor([0.5, 0.4, 0.3])[:, None, None].expand(3, 64, 64)
-    linear = [((one + 0.055) / 1.055) ** 2.4 for one in (0.5, 0.4, 0.3)]
-    y = 0.2126729 * linear[0] + 0.7151522 * linear[1] + 0.0721750 * linear[2]
-    z = (0.0193339 * linear[0] + 0.1191920 * linear[1] + 0.9503041 * linear[2]) / 1.08883
-    lightness, yellow = 116 * np.cbrt(y) - 16, 200 * (np.cbrt(y) - np.cbrt(z))
-    expected = np.degrees(np.arctan2(lightness - 50, yellow))
-    assert measure_angle(face) == pytest.approx(expected, abs=0.05)
 
 
 def test_the_settings_load():

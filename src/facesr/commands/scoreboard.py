@@ -53,6 +53,7 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
     from facesr.evaluation.scoreboard.settings import load_scoreboard
     from facesr.evaluation.scoreboard.sheets import write_hardest, write_samples, write_worst
     from facesr.evaluation.scores import PRECISION, enhanced_by
+    from facesr.names import OPERATING_POINTS
 
     if parsed.output.resolve().is_relative_to(parsed.root.resolve()):
         raise ParamsError(
@@ -66,8 +67,10 @@ def _scoreboard(parsed: argparse.Namespace) -> None:
         enhancer = load(name, root=Path.cwd(), precision=PRECISION)
         label = Path(name).stem if name and Path(name).is_file() else name or enhancer.model
         for strength in board.strengths if enhancer.has_strength else (1.0,):
-            suffix = f", strength {strength:g}" if enhancer.has_strength else ""
-            models[label + suffix] = enhanced_by(enhancer, strength)
+            point = OPERATING_POINTS.get(strength, f"strength {strength:g}")
+            models[f"{label}, {point}" if enhancer.has_strength else label] = enhanced_by(
+                enhancer, strength
+            )
     inputs = parsed.output / "inputs"
     digest = make_inputs(board, root=parsed.root, folder=inputs, seed=seed)
     scores = score(inputs, board, {**build_baselines(board.back_projections), **models})

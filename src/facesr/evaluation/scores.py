@@ -14,9 +14,9 @@ from facesr.data.pairs import HR, LR, Pairs, load_pairs
 from facesr.devices import without_tf32
 from facesr.enhance.enhancer import EnhanceOptions, Enhancer
 from facesr.errors import DataError
-from facesr.evaluation import perceptual
+from facesr.evaluation import colours, perceptual
 from facesr.evaluation.baselines import Method
-from facesr.names import BICUBIC, LEARNED, Precision
+from facesr.names import BICUBIC, COLOURS, LEARNED, Precision
 
 # A measurement does not depend on the device, whatever serves there.
 PRECISION: Precision = "float32"
@@ -60,8 +60,13 @@ def score_image(
         seconds.append(time.perf_counter() - start)
     sr = torch.stack(restored)
     learned = [name for name in names if name in LEARNED]
-    plain = [name for name in names if name not in learned]
-    columns = metrics.measure(sr, hr.expand_as(sr), plain) | perceptual.measure(sr, hr, learned)
+    coloured = [name for name in names if name in COLOURS]
+    plain = [name for name in names if name not in (*learned, *coloured)]
+    columns = {
+        **metrics.measure(sr, hr.expand_as(sr), plain),
+        **perceptual.measure(sr, hr, learned),
+        **colours.measure(sr, hr, hr.shape[-1] // lr.shape[-1], coloured),
+    }
     return [
         Score(stem, method, {name: float(columns[name][row]) for name in names}, seconds[row])
         for row, method in enumerate(methods)

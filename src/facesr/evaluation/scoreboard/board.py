@@ -7,11 +7,11 @@ from tqdm import tqdm
 
 from facesr import reports, stats
 from facesr.evaluation.baselines import Method
+from facesr.evaluation.colours import TONES, measure_angle, name_tone
 from facesr.evaluation.scoreboard.inputs import read_input, stems_of
 from facesr.evaluation.scoreboard.settings import ScoreboardParams
-from facesr.evaluation.scoreboard.skin import TONES, measure_angle, name_tone
 from facesr.evaluation.scores import Score, gain, methods_of, score_image
-from facesr.names import BICUBIC, LABELS, LEARNED
+from facesr.names import BICUBIC, COLOURS, LABELS, LEARNED
 
 NAMES = (
     "psnr",
@@ -23,6 +23,7 @@ NAMES = (
     "clipped_fraction",
     "luma_shift",
     *LEARNED,
+    *COLOURS,
 )
 
 Scores = Mapping[tuple[str, str], Sequence[Score]]
@@ -44,7 +45,12 @@ def score(folder: Path, params: ScoreboardParams, methods: Mapping[str, Method])
         for stem in tqdm(stems, unit="image", desc=", ".join(place), disable=None):
             lr, hr = read_input(folder, *place, stem)
             large = hr.shape[-1] > params.ms_ssim_above
-            names = [name for name in NAMES if name != "ms_ssim" or large]
+            is_face = params.sources[place[0]].faces
+            names = [
+                name
+                for name in NAMES
+                if (name != "ms_ssim" or large) and (name not in COLOURS or is_face)
+            ]
             scores[place] += score_image(stem, lr, hr, methods, names)
     return scores
 
@@ -56,7 +62,7 @@ def write_board(
 
     One block for each condition, a row for each source and method: every metric's mean, and the
     gain in PSNR over bicubic ± standard error of the paired difference. Then the gains in PSNR,
-    LPIPS and identity over all faces and by skin tone.
+    LPIPS, identity and errors of colour over all faces and by skin tone.
 
     Args:
         scores: Of `score`.
@@ -142,7 +148,7 @@ def _tone_table(
         "## Faces, all and by skin tone\n\nDifference to bicubic ± standard error; sorted by the "
         "typology angle of the cheeks."
     ]
-    for metric in ("psnr", *LEARNED):
+    for metric in ("psnr", *LEARNED, *COLOURS):
         lines = []
         for label in params.conditions:
             parts = [
@@ -154,7 +160,7 @@ def _tone_table(
                 ]
                 for group in groups.values()
             ]
-            form = "+.2f" if metric == "psnr" else "+.4f"
+            form = "+.4f" if metric in LEARNED else "+.2f"
             for method in methods_of(parts[0]):
                 if method != BICUBIC:
                     gains = [gain(part, method, metric).shown(form, form[1:]) for part in parts]
