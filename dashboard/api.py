@@ -234,11 +234,8 @@ def model() -> dict[str, Any]:
         "note": note and str(note),
         "run": version.page if version else None,
         "metrics": {
-            name: {
-                faces: serving.quality(version, method, faces=faces)
-                for faces in paths.EVALUATION_SETS
-            }
-            for name, method in (("model", serving.METHOD), ("bicubic", serving.BICUBIC))
+            name: {faces: psnr(version, faces=faces) for faces in paths.EVALUATION_SETS}
+            for name, psnr in (("model", serving.quality), ("bicubic", serving.bicubic_psnr))
         }
         if version
         else {},

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,6 @@ from facesr.errors import DataError
 
 # Stages that have curves, in their order.
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
-
-
-def metrics() -> dict[str, Any]:
-    """Return reports/metrics.json; empty if it is missing or damaged."""
-    content = _read(paths.METRICS, "metrics")
-    return content if isinstance(content, dict) else {}
 
 
 def scores() -> stats.Table:
@@ -71,7 +64,6 @@ def _rows(text: str) -> list[dict[str, str]]:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "metrics": json.loads,
     "scores": stats.read_table,
     "rows": _rows,
 }

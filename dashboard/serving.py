@@ -361,7 +361,13 @@ def _bicubic(note: Note | None = None) -> Loaded:
 
 
 def quality(
-    version: tracking.ListedVersion, method: str, metric: str = "psnr", *, faces: str = names.FACES
+    version: tracking.ListedVersion, metric: str = "psnr", *, faces: str = names.FACES
 ) -> float | None:
     """Return a version's mean over test images at full size; None without measurement."""
-    return version.metrics.get(names.metric_key(faces, names.FULL_SIZE, method, metric))
+    return version.metrics.get(names.headline_key(faces, metric))
+
+
+def bicubic_psnr(version: tracking.ListedVersion, *, faces: str = names.FACES) -> float | None:
+    """Return bicubic's PSNR on the test images of a version, as `quality`."""
+    own, gain = (quality(version, metric, faces=faces) for metric in ("psnr", "psnr_gain"))
+    return None if own is None or gain is None else own - gain

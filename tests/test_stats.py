@@ -26,3 +26,24 @@ def test_a_single_value_has_no_standard_error():
 def test_differences_are_taken_image_by_image():
     summary = stats.paired_difference([31.0, 41.0], [30.0, 40.0])
     assert (summary.mean, summary.standard_error) == (1.0, 0.0)
+
+
+def test_the_headlines_are_the_chains_means_on_faces_and_selfies_and_at_most_ten():
+    measured = {"psnr": {"a": 30.0, "b": 33.0}, "ssim": {"a": 0.8, "b": 0.9}, "mse": {"a": 1.0}}
+    bicubic = {"psnr": {"a": 29.0, "b": 31.0}}
+    table = {
+        (name, size, method): columns
+        for name in ("faces", "selfies", "valid web")
+        for size in ("generator size", "full size")
+        for method, columns in (("bicubic", bicubic), ("GAN + up-sampler", measured))
+    }
+    found = stats.headlines(table)
+    assert {name: value for name, value in found.items() if name.startswith("faces")} == {
+        "faces/psnr_gain": 1.5,
+        "faces/psnr": 31.5,
+        "faces/ssim": pytest.approx(0.85),
+    }
+    assert len(found) == 6
+    everything = {metric: {"a": 0.5} for metric in ("psnr", "ssim", "lpips", "identity", "mse")}
+    full = {key: everything for key in table}
+    assert len(stats.headlines(full)) == 10

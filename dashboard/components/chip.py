@@ -36,8 +36,7 @@ def _chip() -> None:
             st.caption(f"No champion. facesr v{catalogue.newest.number} does not serve.")
         return
     st.write(f"facesr v{champion.number} · champion")
-    model = serving.quality(champion, serving.METHOD)
-    bicubic = serving.quality(champion, serving.BICUBIC)
+    model, bicubic = serving.quality(champion), serving.bicubic_psnr(champion)
     if model is not None and bicubic is not None:
         st.caption(f"Test PSNR {model:.2f} dB (bicubic {bicubic:.2f})")
     loaded = serving.shared().loaded(champion.number)

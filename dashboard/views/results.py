@@ -1,5 +1,6 @@
 """Quality of the model and its history."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -33,20 +34,20 @@ def main() -> None:
     st.title("Results")
     with st.spinner("Asking the model registry ..."):
         catalogue = serving.shared().catalogue()
-    measured = reading.metrics()
+    measured = reading.scores()
     if catalogue.state == "unreachable":
         st.warning(catalogue.message)
     st.button("Refresh", on_click=refresh)
-    if not measured and not catalogue.versions:
+    if not (measured or reading.sheets() or catalogue.versions):
         st.info("No training runs yet. Run `dvc repro` to make the first one.")
         st.stop()
     show_champion(catalogue)
     show_history(catalogue)
     if measured:
         show_tables(measured)
-        show_extremes(reading.scores())
-        show_curves()
-        show_sheets()
+        show_extremes(measured)
+    show_curves()
+    show_sheets()
     show_runs()
 
 
@@ -68,23 +69,18 @@ def show_champion(catalogue: serving.Catalogue) -> None:
     places = [column for _ in paths.EVALUATION_SETS for column in st.columns(len(HEADLINES))]
     for column, (faces, metric, name, form) in zip(places, shown, strict=True):
         label = f"{name}, {faces}"
-        own = serving.quality(version, serving.METHOD, metric, faces=faces)
-        bicubic = serving.quality(version, serving.BICUBIC, metric, faces=faces)
-        if own is None or bicubic is None:
+        own = serving.quality(version, metric, faces=faces)
+        gain = serving.quality(version, f"{metric}_gain", faces=faces)
+        if own is None:
             column.metric(label, "Not available." if metric in names.LEARNED else "Not measured.")
             continue
-        column.metric(
-            label,
-            form.format(own),
-            f"{form.replace(':', ':+').format(own - bicubic)} to bicubic",
-            delta_color="inverse" if metric == "lpips" else "normal",
-        )
+        delta = None if gain is None else f"{form.replace(':', ':+').format(gain)} to bicubic"
+        column.metric(label, form.format(own), delta)
     earlier = [v for v in catalogue.versions if v.number < version.number]
     if not earlier:
         st.caption("There is no earlier version to compare it with.")
     else:
-        own = serving.quality(version, serving.METHOD)
-        before = serving.quality(earlier[0], serving.METHOD)
+        own, before = serving.quality(version), serving.quality(earlier[0])
         if own is not None and before is not None:
             same = version.tags.get("evaluation.key") == earlier[0].tags.get("evaluation.key")
             warning = "" if same else " (measured on other images: not comparable)"
@@ -104,11 +100,10 @@ def show_history(catalogue: serving.Catalogue) -> None:
             "version": f"v{version.number}",
             # Charts would warn of the time zone.
             "registered": version.created.replace(tzinfo=None),
-            "gain over bicubic, dB": own - bicubic,
+            "gain over bicubic, dB": gain,
         }
         for version in reversed(catalogue.versions)
-        if (own := serving.quality(version, serving.METHOD)) is not None
-        and (bicubic := serving.quality(version, serving.BICUBIC)) is not None
+        if (gain := serving.quality(version, "psnr_gain")) is not None
     ]
     if len(rows) < 2:
         return
@@ -122,39 +117,50 @@ def show_history(catalogue: serving.Catalogue) -> None:
     st.dataframe(rows, hide_index=True)
 
 
-def show_tables(measured: dict[str, Any]) -> None:
+def show_tables(scores: stats.Table) -> None:
     """Draw the evaluation's tables, bicubic first."""
     st.subheader("Measured on test images")
     left, right = st.columns(2)
-    faces = left.selectbox("Images", list(measured), key="set", format_func=str.capitalize)
-    sizes = list(measured[faces])
+    sets = list(dict.fromkeys(name for name, _, _ in scores))
+    faces = left.selectbox("Images", sets, key="set", format_func=str.capitalize)
+    sizes = list(dict.fromkeys(size for name, size, _ in scores if name == faces))
     size = right.segmented_control(
         "Size",
         sizes,
         default=sizes[-1],
         required=True,
         key=f"table_size_{faces}",
-        format_func=lambda name: name.replace("_", " ").capitalize(),
+        format_func=str.capitalize,
     )
-    table = measured[faces][size]
-    st.caption(f"{table.get('count', '?')} images, means.")
-    methods = {method: values for method, values in table.items() if isinstance(values, dict)}
-    measured_here = {metric for values in methods.values() for metric in values}
+    methods = {row[-1]: columns for row, columns in scores.items() if row[:-1] == (faces, size)}
+    count = max(len(values) for columns in methods.values() for values in columns.values())
+    st.caption(f"{count} images, means.")
+    means = {method: method_means(columns, methods) for method, columns in methods.items()}
+    measured_here = {metric for row in means.values() for metric in row}
     rows = [
         {
             "method": method,
             **{
-                label: values.get(metric, {}).get("mean")
-                if metric in measured_here
-                else stats.NOT_AVAILABLE
+                label: row.get(metric) if metric in measured_here else stats.NOT_AVAILABLE
                 for metric, label in COLUMNS.items()
                 if metric in measured_here or metric in names.LEARNED
             },
         }
-        for method, values in methods.items()
+        for method, row in means.items()
     ]
     st.dataframe(rows, hide_index=True, alt=f"Metrics of each method, {faces}, {size}")
     show_groups(faces)
+
+
+def method_means(columns: stats.Columns, methods: dict[str, stats.Columns]) -> dict[str, float]:
+    """Return the finite means of a method, with its gain in PSNR over bicubic."""
+    bicubic = methods.get(names.BICUBIC, {}).get("psnr", {})
+    gains = stats.differences(columns.get("psnr", {}), bicubic)
+    means = {
+        metric: stats.summarise(values.values()).mean
+        for metric, values in {**columns, "psnr_gain": gains}.items()
+    }
+    return {metric: mean for metric, mean in means.items() if math.isfinite(mean)}
 
 
 def show_groups(faces: str) -> None:
@@ -302,7 +308,7 @@ def show_runs() -> None:
     if not listed:
         st.info("No training runs yet. Run `dvc repro` to make the first one.")
         return
-    key = partial(names.metric_key, names.FACES, names.FULL_SIZE, serving.METHOD)
+    key = partial(names.headline_key, names.FACES)
     rows = [
         {
             "started": f"{run.started:%Y-%m-%d %H:%M}",

@@ -51,6 +51,8 @@ LABELS = {
 
 LEARNED = ("lpips", "identity")
 """Metrics by networks whose weights facesr does not bring."""
+HEADLINES = ("psnr_gain", "psnr", "ssim", *LEARNED)
+"""Metrics of an evaluation set in metrics.json and in MLflow's run of a state."""
 COLOURS = ("eyes_colour", "skin_colour")
 """Metrics of faces cut in FFHQ's manner."""
 
@@ -63,14 +65,9 @@ class EvaluationSet(NamedTuple):
     """Those that the pairs were made of, with their manifest."""
 
 
-def size_key(size: str) -> str:
-    """Return a size as metrics.json names it."""
-    return size.replace(" ", "_")
-
-
-def metric_key(set_name: str, size: str, method: str, metric: str, statistic: str = "mean") -> str:
-    """Return how MLflow names a number of metrics.json."""
-    return metric_name(".".join((set_name, size_key(size), method, metric, statistic)))
+def headline_key(set_name: str, metric: str) -> str:
+    """Return how metrics.json and MLflow, which groups by what is before /, name a headline."""
+    return f"{set_name}/{metric}"
 
 
 def metric_name(name: str) -> str:

@@ -8,7 +8,15 @@ from io import StringIO
 from typing import NamedTuple
 
 from facesr.errors import DataError
-from facesr.names import BICUBIC, FULL_SIZE, UPSAMPLED
+from facesr.names import (
+    BICUBIC,
+    FACES,
+    FULL_SIZE,
+    HEADLINES,
+    SELFIES,
+    UPSAMPLED,
+    headline_key,
+)
 
 # metric -> image -> value
 Columns = Mapping[str, Mapping[str, float]]
@@ -108,3 +116,20 @@ def served_means(table: Table) -> Iterator[tuple[str, str, Interval, Interval]]:
         for metric, values in columns.items():
             gains = differences(values, bicubic.get(metric, {}))
             yield set_name, metric, interval(values.values()), interval(gains.values())
+
+
+def headlines(table: Table) -> dict[str, float]:
+    """Return the registered chain's means at full size on faces and selfies, at most ten.
+
+    `faces/psnr_gain` is the mean paired difference to bicubic in dB. Metrics that are not available
+    are left out.
+    """
+    found = {}
+    for set_name, columns, bicubic in served_rows(table):
+        gains = differences(columns.get("psnr", {}), bicubic.get("psnr", {}))
+        for metric in HEADLINES if set_name in (FACES, SELFIES) else ():
+            values = gains if metric == "psnr_gain" else columns.get(metric, {})
+            mean = summarise(values.values()).mean
+            if math.isfinite(mean):
+                found[headline_key(set_name, metric)] = mean
+    return found

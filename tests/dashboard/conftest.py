@@ -100,8 +100,8 @@ class FakeRegistry:
                 run_id=f"run{number}",
                 page=f"http://127.0.0.1:5000/#/experiments/1/runs/run{number}",
                 metrics={
-                    "faces.full_size.GAN _ up-sampler.psnr.mean": 28.0 + number,
-                    "faces.full_size.bicubic.psnr.mean": 26.4,
+                    "faces/psnr": 28.0 + number,
+                    "faces/psnr_gain": 1.6 + number,
                     **self.metrics,
                 },
             )

@@ -15,31 +15,23 @@ from facesr.data.manifest import NOT_TO_BE_SHOWN, Entry, write_manifest
 from facesr.evaluation.groups import GROUP_COLUMNS
 from facesr.reports import write_csv
 
-SETS, METHODS = ("faces", "selfies"), ("bicubic", "GAN + up-sampler")
+METHODS = ("bicubic", "GAN + up-sampler")
 
 
 @pytest.fixture
 def reports(project):
     """What the pipeline would have written, small."""
-    metrics = {
-        faces: {
-            "full_size": {
-                "count": 3,
-                **{m: {"psnr": {"mean": 26.0 + i}} for i, m in enumerate(METHODS)},
-            }
-        }
-        for faces in SETS
-    }
     folder = project / "reports"
     (folder / "evaluate" / "sheets").mkdir(parents=True)
     (folder / "train_gan").mkdir()
-    (folder / "metrics.json").write_text(json.dumps(metrics))
     with (folder / "evaluate" / "per_image.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("set", "size", "method", "stem", "psnr"))
         for number in range(8):
             for method, psnr in zip(METHODS, (26, 26 + number), strict=True):
                 table.writerow(("faces", "full size", method, f"face{number}", psnr))
+        # Without a gain, and so not among the extremes.
+        table.writerow(("selfies", "full size", "bicubic", "selfie0", 26))
     (folder / "train_gan" / "curves.csv").write_text("step,generator_loss\n5,0.5\n10,0.4\n")
     (folder / "evaluate" / "sheets" / "faces.png").write_bytes(image_bytes())
     return folder
@@ -163,21 +155,21 @@ def test_results_show_the_gain_on_every_group(page, reports):
 
 def test_results_show_networks_metrics_or_that_they_are_not_available(page, registry, reports):
     registry.versions = {7: ("champion",)}
-    measured = json.loads((reports / "metrics.json").read_text())
-    for number, method in enumerate(METHODS):
-        measured["faces"]["full_size"][method]["lpips"] = {"mean": 0.4 - 0.1 * number}
-    (reports / "metrics.json").write_text(json.dumps(measured))
+    rows = (reports / "evaluate" / "per_image.csv").read_text().splitlines()
+    distances = [0.3 if "up-sampler" in row else 0.4 for row in rows[1:]]
+    cells = ["lpips", *map(str, distances)]
+    text = "\n".join(f"{row},{cell}" for row, cell in zip(rows, cells, strict=True))
+    (reports / "evaluate" / "per_image.csv").write_text(text)
     with (reports / "evaluate" / "groups.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(GROUP_COLUMNS)
         for metric, mean in (("psnr", 26), ("lpips", 0.3)):
             cells = (9, 8, "GAN + up-sampler", metric, mean, 0.1, -0.1, 0.2, 0.3, 0.4)
             table.writerow(("faces", "source", "ffhq", *cells))
-    for method, value in (("bicubic", 0.4), ("GAN _ up-sampler", 0.3)):
-        registry.metrics[f"faces.full_size.{method}.lpips.mean"] = value
+    registry.metrics["faces/lpips"] = 0.3
     shown = page("results")
     headlines = {metric.label: (metric.value, metric.delta) for metric in shown.at.metric}
-    assert headlines["LPIPS, faces"] == ("0.300", "-0.100 to bicubic")
+    assert headlines["LPIPS, faces"] == ("0.300", "")
     assert headlines["identity, faces"][0] == "Not available."
     table = next(f.value for f in shown.at.dataframe if "PSNR, dB ↑" in f.value)
     assert list(table["LPIPS ↓"]) == pytest.approx([0.4, 0.3])
@@ -238,7 +230,7 @@ def test_empty_cells_are_shown_as_unknown_and_left_out_of_the_extremes(page, rep
 )
 def test_a_report_that_is_cut_short_or_damaged_breaks_no_page(page, reports, file, content):
     (reports / file).write_text(content)
-    assert "Measured on test images" in page("results").texts
+    assert "Sample sheets" in page("results").texts
 
 
 def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
@@ -252,7 +244,7 @@ def test_results_list_runs_with_their_parameters(page, registry, monkeypatch):
         seconds=3.0,
         tags={"git.rev": "0123456789", "model.version": "7"},
         params={"training_seed": "7"},
-        metrics={"faces.full_size.GAN _ up-sampler.psnr.mean": 35.0},
+        metrics={"faces/psnr": 35.0},
     )
     monkeypatch.setattr(tracking, "list_runs", lambda root: [run])
     shown = page("results")
@@ -275,7 +267,6 @@ def test_results_say_that_the_registry_is_away_and_still_show_the_reports(page, 
 
 def test_damaged_reports_are_left_out(page, registry, reports):
     registry.versions = {7: ("champion",)}
-    (reports / "metrics.json").write_text("{")
     (reports / "evaluate" / "per_image.csv").write_bytes(b"\xff\xfe\0")
     shown = page("results")
     assert "Measured on test images" not in shown.texts

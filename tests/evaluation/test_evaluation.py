@@ -22,6 +22,7 @@ from facesr.evaluation.evaluate import evaluate
 from facesr.models.checkpoints import save_networks
 from facesr.names import BICUBIC, LEARNED, EvaluationSet
 from facesr.reports import sheets
+from facesr.stats import read_table
 
 PARAMS = EvaluateParams(
     back_projections=2,
@@ -90,22 +91,19 @@ def test_every_method_is_measured_on_every_image_beside_bicubic(tmp_path, weight
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     rows = table(tmp_path / "report" / "per_image.csv")
     assert len(rows) == 2 * 7 * 3  # sizes, methods, images
-    summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]
-    assert summary["full_size"]["count"] == 3
-    assert list(summary["generator_size"])[1:] == [
-        *build_baselines(2),
-        "starter",
-        "generator",
-        "GAN",
-    ]
-    assert list(summary["full_size"])[-3:] == ["starter", "GAN + bicubic", "GAN + up-sampler"]
-    bicubic = [
-        float(row["psnr"])
-        for row in rows
-        if row["method"] == BICUBIC and row["size"] == "full size"
-    ]
-    assert summary["full_size"][BICUBIC]["psnr"]["mean"] == pytest.approx(np.mean(bicubic), 1e-4)
-    assert summary["full_size"][BICUBIC]["psnr_gain"]["mean"] == 0
+    methods = {
+        size: list(dict.fromkeys(row["method"] for row in rows if row["size"] == size))
+        for size in ("generator size", "full size")
+    }
+    assert methods["generator size"] == [*build_baselines(2), "starter", "generator", "GAN"]
+    assert methods["full size"][-3:] == ["starter", "GAN + bicubic", "GAN + up-sampler"]
+    own, bicubic = (
+        np.array([float(row["psnr"]) for row in rows if row["method"] == method])[-3:]
+        for method in ("GAN + up-sampler", BICUBIC)
+    )
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    assert summary["faces/psnr"] == pytest.approx(np.mean(own), 1e-5)
+    assert summary["faces/psnr_gain"] == pytest.approx(np.mean(own - bicubic), abs=1e-4)
     names = {path.relative_to(tmp_path / "report").as_posix() for path in files(tmp_path)}
     assert {"gains.png", "sheets/faces.png"} <= names
     assert "sheets/valid.png" not in names
@@ -125,14 +123,15 @@ def test_every_stored_validation_set_is_measured_by_every_method(tmp_path, weigh
             path = tmp_path / "valid_sets" / name / f"face{number}.png"
             images.write(path, images.resize(lr, (24, 24), "bicubic"))
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
-    summary = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(summary) == ["faces", "valid clean", "valid soft"]
-    assert summary["valid clean"].keys() == summary["faces"].keys()
-    assert summary["valid clean"]["full_size"]["count"] == PARAMS.validation_images
+    scores = read_table((tmp_path / "report" / "per_image.csv").read_text())
+    sets = {name: [row[1:] for row in scores if row[0] == name] for name, _, _ in scores}
+    assert list(sets) == ["faces", "valid clean", "valid soft"]
+    assert sets["valid clean"] == sets["faces"]
     clean, soft = (
-        {method: row["psnr"]["mean"] for method, row in one.items() if method != "count"}
-        for one in (summary["valid clean"]["full_size"], summary["valid soft"]["full_size"])
+        {row[-1]: np.mean([*scores[row]["psnr"].values()]) for row in scores if row[:2] == one}
+        for one in (("valid clean", "full size"), ("valid soft", "full size"))
     )
+    assert len(scores["valid clean", "full size", BICUBIC]["psnr"]) == PARAMS.validation_images
     assert list(clean) == [*build_baselines(2), "starter", "GAN + bicubic", "GAN + up-sampler"]
     assert all(clean[method] > soft[method] for method in clean)
     text = (tmp_path / "report" / "tables.md").read_text()
@@ -194,11 +193,12 @@ def test_networks_metrics_are_in_every_table_where_they_are_available(
     assert [row["identity"] != "" for row in full] == [True, True, False, False]
     for row in full:
         assert float(row["lpips"]) == pytest.approx(float(row["l1_mean"]) / 255, rel=1e-4)
-    summary = json.loads((tmp_path / "metrics.json").read_text())["faces"]["full_size"]["Lanczos"]
-    distances, cosines = ([float(r[n]) for r in full if r[n]] for n in ("lpips", "identity"))
-    assert summary["lpips"]["mean"] == pytest.approx(np.mean(distances), 1e-4)
-    assert summary["lpips"]["standard_error"] == pytest.approx(np.std(distances, ddof=1) / 2, 1e-4)
-    assert summary["identity"]["mean"] == pytest.approx(np.mean(cosines), 1e-4)
+    served = [row for row in table(tmp_path / "report" / "per_image.csv") if is_served(row)]
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    for name, count in (("lpips", 4), ("identity", 2)):
+        values = [float(row[name]) for row in served if row[name]]
+        assert len(values) == count
+        assert summary[f"faces/{name}"] == pytest.approx(np.mean(values), 1e-5)
     groups = table(tmp_path / "report" / "groups.csv")
     assert {r["value"] for r in groups if r["metric"] == "lpips"} == {"0", "1"}
     assert not [r for r in groups if r["metric"] == "identity"]
@@ -219,12 +219,16 @@ def test_a_metric_without_its_weights_is_not_available_and_has_no_number(
     run(tmp_path, weights, {"faces": tmp_path / "pairs"})
     rows = table(tmp_path / "report" / "per_image.csv")
     assert {row[name] for row in rows for name in LEARNED} == {""}
-    method = json.loads((tmp_path / "metrics.json").read_text())["faces"]["full_size"][BICUBIC]
-    assert not {"lpips", "identity"} & set(method)
+    summary = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(summary) == ["faces/psnr_gain", "faces/psnr", "faces/ssim"]
     text = (tmp_path / "report" / "tables.md").read_text()
     heads = [line for line in text.splitlines() if line.startswith("| method")]
     assert all("LPIPS ↓" in line and "identity ↑" in line for line in heads)
     assert text.count("not available |") == 2 * 2 * 7  # metrics, sizes, methods
+
+
+def is_served(row):
+    return (row["size"], row["method"]) == ("full size", "GAN + up-sampler")
 
 
 def table(path):
@@ -258,7 +262,8 @@ def test_images_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weigh
     hidden = entries(3, "selfie", selfie.LICENCE)
     run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, hidden)
     assert not (tmp_path / "report" / "sheets").exists()
-    assert json.loads((tmp_path / "metrics.json").read_text())["selfies"]["full_size"]["count"] == 3
+    served = [row for row in table(tmp_path / "report" / "per_image.csv") if is_served(row)]
+    assert len(served) == 3
     run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, [*entries(1), *hidden[1:]])
     with Image.open(tmp_path / "report" / "sheets" / "selfies.png") as sheet:
         # One row only.
@@ -280,8 +285,8 @@ def test_the_bicubic_row_agrees_with_pillow(tmp_path, weights):
     enlarged = np.asarray(lr.resize((96, 96), 3), dtype=float)
     original = np.asarray(images.to_pillow(hr), dtype=float)
     expected = 10 * np.log10(255**2 / np.mean((enlarged - original) ** 2))
-    summary = json.loads((tmp_path / "metrics.json").read_text())
-    measured = summary["faces"]["full_size"][BICUBIC]["psnr"]["mean"]
+    scores = read_table((tmp_path / "report" / "per_image.csv").read_text())
+    measured = scores["faces", "full size", BICUBIC]["psnr"]["face0"]
     # Pillow rounds after each of its two passes, we once at the end.
     assert measured == pytest.approx(expected, abs=0.05)
 

@@ -62,7 +62,7 @@ def test_verify_fails_when_one_evaluation_image_is_changed(project):
 
 def test_verify_fails_when_one_metric_is_changed(project):
     change = "UPDATE latest_metrics SET value = value + ? WHERE key LIKE ?"
-    key = "selfies.full_size.GAN _ up-sampler.psnr.mean"
+    key = "selfies/psnr"
     with sqlite3.connect(project.root / "mlflow.db") as database:
         assert database.execute(change, (0.01, key)).rowcount
     try:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from facesr.audit.verification import agree, is_float32
 from facesr.errors import DataError, RegistryError
 from facesr.evaluation.scores import MEASUREMENT
-from facesr.names import LEARNED, metric_name
-from facesr.tracking import Record, read_artifact, read_record
+from facesr.names import LEARNED
+from facesr.stats import Table, read_table, summarise
+from facesr.tracking import Record, read_artifact, read_record, read_scores
 from facesr.tracking.lockfile import md5s, read_lock
 from facesr.tracking.provenance import device_name
-from facesr.tracking.report_files import read_metrics
 
 
 class Reproduction(NamedTuple):
@@ -40,13 +40,13 @@ class Reproduction(NamedTuple):
         return not self.metrics and all(old == new for _, old, new in self.files)
 
 
-def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
+def reproduce(root: Path, name: str, *, scores: Path) -> Reproduction:
     """Run the pipeline of a version from the start, without any cache.
 
     Args:
         root: The project's root, a Git repository that holds the version's revision.
         name: A version, as for `read_record`.
-        metrics: JSON of the evaluation, relative to a project's root.
+        scores: Every metric by image, as CSV, relative to a project's root.
 
     Raises:
         RegistryError: The version is unknown, or its parameters or revision are lost.
@@ -71,8 +71,8 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
         _run_pipeline(worktree)
         lock = read_lock(worktree / "dvc.lock")
         today = {path: md5 for entry in lock.values() for path, md5 in md5s(entry, "outs").items()}
-        numbers = {metric_name(key): value for key, value, _ in read_metrics(worktree / metrics)}
-        written = (worktree / metrics).parent / "evaluate" / MEASUREMENT
+        numbers = _means(read_table((worktree / scores).read_text(encoding="utf-8")))
+        written = (worktree / scores).with_name(MEASUREMENT)
         measurements = [
             read_artifact(root, record.stages.get("evaluate", ""), MEASUREMENT),
             written.read_text(encoding="utf-8") if written.is_file() else None,
@@ -82,8 +82,8 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
     # A metric by a network that is missing here is no difference.
     compared = {
         key: old
-        for key, old in sorted(record.metrics.items())
-        if key in numbers or not any(f".{metric}." in key for metric in LEARNED)
+        for key, old in _means(read_scores(root, record)).items()
+        if key in numbers or not key.endswith(LEARNED)
     }
     differing = [
         (key, old, numbers.get(key, math.nan))
@@ -93,6 +93,16 @@ def reproduce(root: Path, name: str, *, metrics: Path) -> Reproduction:
     is_dirty = record.tags.get("git.dirty") == "true"
     devices = (record.tags.get("device", ""), device_name())
     return Reproduction(files, differing, len(compared), is_dirty, devices)
+
+
+def _means(table: Table) -> dict[str, float]:
+    """Return the finite means of every metric by set, size and method."""
+    means = {
+        f"{', '.join(row)}: {metric}": summarise(values.values()).mean
+        for row, columns in table.items()
+        for metric, values in columns.items()
+    }
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def _weights(record: Record) -> dict[str, str]:

@@ -18,13 +18,12 @@ from facesr.evaluation.baselines import bicubic
 from facesr.evaluation.scores import (
     MEASUREMENT,
     PRECISION,
-    column,
     enhanced_by,
     score_set,
-    summarise,
 )
 from facesr.files import digest
-from facesr.names import BICUBIC, FULL_SIZE, LEARNED, UPSAMPLED, EvaluationSet, metric_key
+from facesr.names import BICUBIC, FULL_SIZE, LEARNED, UPSAMPLED, EvaluationSet
+from facesr.stats import headlines
 from facesr.tracking import Record, download, read_artifact, read_record, read_scores
 
 # Relative or absolute. Between computers, PyTorch versions and numbers of threads; files hold six
@@ -77,20 +76,24 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> Verifica
     enhancer = Enhancer.from_checkpoint(weights, device="cpu", precision=PRECISION)
     methods = {BICUBIC: bicubic, UPSAMPLED: enhanced_by(enhancer)}
     side = int(record.params["sizes.hr_size"])
-    compared = 0
-    deviations = []
+    measured: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+    numbers: dict[str, tuple[float | None, float]] = {}
     unmeasured = []
     for set_name, (folder, _) in sets.items():
         scores = score_set(methods, root / folder, side=side, label=f"{set_name}, {FULL_SIZE}")
-        registered = table.get((set_name, FULL_SIZE, UPSAMPLED), {})
+        for one in scores:
+            columns = measured.setdefault((set_name, FULL_SIZE, one.method), {})
+            for metric, value in one.values.items():
+                columns.setdefault(metric, {})[one.stem] = value
+        row = (set_name, FULL_SIZE, UPSAMPLED)
         left_out = [
             metric
             for metric in LEARNED
-            if not _any_finite(registered.get(metric, {}).values())
-            or not _any_finite(column(scores, UPSAMPLED, metric))
+            if not _any_finite(table.get(row, {}).get(metric, {}).values())
+            or not _any_finite(measured[row][metric].values())
         ]
         unmeasured += [f"{metric} on {set_name}" for metric in left_out]
-        numbers = {
+        numbers |= {
             f"{set_name}, {one.stem}, {one.method}, {metric}": (
                 table.get((set_name, FULL_SIZE, one.method), {}).get(metric, {}).get(one.stem),
                 value,
@@ -99,19 +102,17 @@ def verify(root: Path, name: str, sets: Mapping[str, EvaluationSet]) -> Verifica
             for metric, value in one.values.items()
             if metric not in left_out
         }
-        for method, summaries in summarise(scores).items():
-            if isinstance(summaries, Mapping):
-                for metric, summary in summaries.items():
-                    if metric not in left_out:
-                        key = metric_key(set_name, FULL_SIZE, method, metric)
-                        numbers[f"MLflow's {key}"] = (record.metrics.get(key), summary["mean"])
-        compared += len(numbers)
-        deviations += [
-            Deviation(what, math.nan if old is None else old, new)
-            for what, (old, new) in numbers.items()
-            if not agree(what, old, new, is_exact=is_exact)
-        ]
-    return Verification(compared, deviations, unmeasured)
+    numbers |= {
+        f"MLflow's {key}": (record.metrics[key], value)
+        for key, value in headlines(measured).items()
+        if key in record.metrics
+    }
+    deviations = [
+        Deviation(what, math.nan if old is None else old, new)
+        for what, (old, new) in numbers.items()
+        if not agree(what, old, new, is_exact=is_exact)
+    ]
+    return Verification(len(numbers), deviations, unmeasured)
 
 
 def _any_finite(values: Iterable[float]) -> bool:

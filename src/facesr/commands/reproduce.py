@@ -24,7 +24,7 @@ def _reproduce(parsed: argparse.Namespace) -> None:
     from facesr.audit.reproduction import reproduce
     from facesr.errors import RegistryError
 
-    result = reproduce(Path.cwd(), parsed.version, metrics=paths.METRICS)
+    result = reproduce(Path.cwd(), parsed.version, scores=paths.SCORES)
     for path, old, new in result.files:
         print(f"{'equal' if old == new else 'OTHER'}  {path}  {old}  {new}")
     for name, before, today in result.metrics:

@@ -24,7 +24,6 @@ from facesr.evaluation.scores import (
     gain,
     methods_of,
     score,
-    summarise,
     table,
     write_table,
 )
@@ -40,10 +39,9 @@ from facesr.names import (
     STARTER,
     UPSAMPLED,
     EvaluationSet,
-    size_key,
 )
 from facesr.reports import figures
-from facesr.stats import Summary
+from facesr.stats import Summary, headlines, read_table
 
 # Before the name of a recipe: the validation faces as it degrades them.
 VALID = "valid"
@@ -105,7 +103,7 @@ def evaluate(
             `groups.png`, the gains as `gains.png`, and `sheets/SET.png` with images that may be
             shown; those of the validation sets stand together in `sheets/valid.png`.
             `measurement.json` names device and number format.
-        summary: Gets the means with their standard errors as JSON.
+        summary: Gets the `headlines` of per_image.csv as JSON.
 
     Raises:
         DataError: Pairs or manifests are missing, or pairs look mis-matched.
@@ -123,13 +121,8 @@ def evaluate(
     _write_groups(measured, params, report=report)
     _write_sheets(measured, tables, sizes=sizes, count=params.sheet_images, report=report)
     _write_measurement(Enhancer.from_files([gan, upsampler]), report / MEASUREMENT)
-    reports.write_json(
-        summary,
-        {
-            one.set.name: {size_key(size): summarise(scores) for size, scores in one.scores.items()}
-            for one in measured
-        },
-    )
+    scores = (report / "per_image.csv").read_text(encoding="utf-8")
+    reports.write_json(summary, headlines(read_table(scores)))
 
 
 def _write_measurement(chain: Enhancer, path: Path) -> None:

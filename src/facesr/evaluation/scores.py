@@ -104,24 +104,6 @@ def check_pairs_match(scores: Sequence[Score], *, minimum: float, where: str) ->
         )
 
 
-def summarise(scores: Sequence[Score]) -> dict[str, object]:
-    """Return mean and standard error of every metric by method, with the gain over bicubic.
-
-    Metrics that are not available are left out.
-    """
-    result: dict[str, object] = {"count": len({score.stem for score in scores})}
-    for method in methods_of(scores):
-        summaries = {name: stats.summarise(column(scores, method, name)) for name in NAMES} | {
-            "psnr_gain": gain(scores, method)
-        }
-        result[method] = {
-            name: {"mean": one.mean, "standard_error": one.standard_error}
-            for name, one in summaries.items()
-            if one.finite
-        }
-    return result
-
-
 def table(scores: Sequence[Score], *, side: int) -> str:
     """Render mean ± standard error as Markdown, one row a method, with the number of images."""
     header = ["method", *(metrics.label(name, side) for name in NAMES)]

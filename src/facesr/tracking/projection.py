@@ -40,7 +40,7 @@ from facesr.tracking.lockfile import (
 from facesr.tracking.provenance import experiment_tags, read_environment
 from facesr.tracking.published import Published, read_note, write_note
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
-from facesr.tracking.report_files import read_curves, read_metrics
+from facesr.tracking.report_files import read_curves, read_headlines
 from facesr.tracking.restoring import note_state, restore
 from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, SCORES_FOLDER, Runs
 from facesr.tracking.store import CHALLENGER, CHAMPION, MODEL, as_registry_error, connect, home
@@ -71,7 +71,7 @@ def publish(
         root: The project's root; the other paths are relative to it.
         reports: One folder per stage. CSV files with a column `step` become curves, images and
             pages artifacts.
-        metrics: JSON of nested numbers.
+        metrics: Out of the stage that evaluates.
         scores: Every metric by image, as CSV.
         networks: Weights in the order of the chain.
         fidelity: Weights of the first network before its adversarial training, the other end of
@@ -88,7 +88,7 @@ def publish(
     # An experiment that comes to a known state is noted there, which takes MLflow itself.
     published = None if os.environ.get("DVC_EXP_NAME") else read_note(root, key)
     if not published:
-        read_metrics(root / metrics)
+        read_headlines(root / scores)
         client, experiment_id = connect(root, create=True)
 
         def project(
@@ -115,7 +115,7 @@ def publish(
                 reports=folder / reports,
                 stages=stages,
                 metrics_path=metrics,
-                metrics=read_metrics(folder / metrics),
+                metrics=read_headlines(folder / scores),
                 scores=folder / scores,
                 profile=tags.get("profile", profile),
                 rule=Rule(gate.metric, gate.evaluation_set, FULL_SIZE, UPSAMPLED, gate.confidence),
@@ -280,8 +280,6 @@ class _Projection:
             self.runs.log_params(run_id, params_of(entry))
             self.runs.log_inputs(run_id, data_of(entry), purpose)
             self.runs.log_metrics(run_id, read_curves(self.reports / stage))
-            if entry is entry_writing(self.stages, self.metrics_path):
-                self.runs.log_metrics(run_id, self.metrics)
             self.runs.log_files(run_id, self.reports / stage)
             for path in md5s(entry, "outs"):
                 if (manifest := self.root / path / "manifest.csv").is_file():
@@ -291,7 +289,7 @@ class _Projection:
         return True
 
     def _write_summary(self, run_id: str, version: Any) -> None:
-        """Log all parameters and metrics to the parent run."""
+        """Log all parameters, the headlines and files to the parent run."""
         params: dict[str, str] = {}
         for entry in self.stages.values():
             params |= params_of(entry)

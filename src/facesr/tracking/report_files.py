@@ -1,28 +1,23 @@
 """Reads the numbers in report files."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from facesr.errors import DataError
-from facesr.tracking.lockfile import flatten
+from facesr.stats import headlines, read_table
 
 
-def read_metrics(path: Path) -> list[tuple[str, float, int]]:
-    """Return the finite numbers of a nested JSON file under dotted names, at step 0."""
+def read_headlines(scores: Path) -> list[tuple[str, float, int]]:
+    """Return the `headlines` of per_image.csv at step 0; raise DataError if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = scores.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Run: dvc repro evaluate") from None
+        raise DataError(f"{scores} does not exist. Run: dvc repro evaluate") from None
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}). Run: dvc repro -f evaluate") from None
-    return [
-        (name, float(value), 0)
-        for name, value in flatten(content)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    ]
+        raise DataError(f"{scores} is damaged ({error}). Run: dvc repro -f evaluate") from None
+    return [(name, value, 0) for name, value in headlines(read_table(text)).items()]
 
 
 def read_curves(
