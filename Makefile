@@ -102,6 +102,17 @@ mlflow: $(READY)  ## Serve MLflow's page of all runs: http://127.0.0.1:5000
 bench-tracking: $(READY)  ## Measure what publish adds to a dvc repro without changes, and the store
 	$(BIN)/python -m benchmarks.tracking
 
+.PHONY: secrets images test-images
+secrets:  ## Draw the passwords and tokens that docker/compose.yaml reads
+	docker/secrets.sh
+
+images:  ## Build the container images with Docker; training: --profile gpu
+	docker compose -f docker/compose.yaml --profile registry build
+
+# TORCH_INDEX= builds with PyPI's torch; BUILD_OPTIONS goes to buildah.
+test-images: $(READY)  ## Build the images and run them without Docker (root; buildah, runc)
+	PYTHONPATH=tests:tests/tracking $(RUN) python tests/deployment/images.py
+
 lock: $(READY)  ## Write the installed versions to requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | \
 		grep -v -i -E '^(nvidia|cuda|triton|facesr|pip|setuptools)' > requirements.lock

@@ -4,7 +4,7 @@ set -eu
 umask 077
 mkdir -p "$(dirname "$0")/secrets"
 cd "$(dirname "$0")/secrets"
-draw() { [ -s "$1" ] || head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$1"; }
+draw() { [ -s "$1" ] || head -c 24 /dev/urandom | od -An -v -tx1 -w24 | tr -d ' ' > "$1"; }
 draw postgres_password
 draw api_token
 draw login_password
