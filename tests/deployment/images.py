@@ -193,6 +193,8 @@ PAGE = "http://dashboard:8501"
 HEALTH = is_healthy("http://127.0.0.1:8501/_stcore/health")
 SETTINGS = {
     "STREAMLIT_SERVER_ALLOWED_HOSTS": "sr.localhost dashboard 127.0.0.1",
+    # As Compose leaves it without a registry.
+    "MLFLOW_TRACKING_URI": "",
     "FACESR_API": "1",
     "FACESR_API_TOKEN_FILE": "/run/secrets/api_token",
     "OMP_NUM_THREADS": "2",
