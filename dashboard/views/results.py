@@ -335,7 +335,7 @@ def show_runs() -> None:
     )
     for index in chosen.selection.rows:
         run = listed[index]
-        st.write(f"Parameters of {run.name}, {run.started:%Y-%m-%d %H:%M}")
+        st.write(f"{run.name}, {run.started:%Y-%m-%d %H:%M}: parameters unlike its profile's")
         st.dataframe(
             [{"parameter": name, "value": value} for name, value in sorted(run.params.items())],
             hide_index=True,

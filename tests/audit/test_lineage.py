@@ -124,6 +124,7 @@ def test_lineage_is_a_screen_and_all_of_it_on_demand(project):
     found = lineage.describe(project, "1")
     assert found["code"] == {"revision": TRAINED["git.rev"], "dirty": "false"}
     assert found["environment"]["device"] == "NVIDIA H200"
+    assert found["environment"]["torch"] == "2.9.0"
     assert found["environment"]["fastai"] == "unknown"
     short, long = lineage.as_text(found), lineage.as_text(found, everything=True)
     assert len(short.splitlines()) <= 25

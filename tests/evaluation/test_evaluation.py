@@ -105,7 +105,8 @@ def test_every_method_is_measured_on_every_image_beside_bicubic(tmp_path, weight
     assert summary["faces/psnr"] == pytest.approx(np.mean(own), 1e-5)
     assert summary["faces/psnr_gain"] == pytest.approx(np.mean(own - bicubic), abs=1e-4)
     names = {path.relative_to(tmp_path / "report").as_posix() for path in files(tmp_path)}
-    assert {"gains.png", "sheets/faces.png"} <= names
+    assert {"gains.png", "sheets/faces.png", "images/faces/1.png", "images/faces/2.png"} <= names
+    assert "images/faces/3.png" not in names
     assert "sheets/valid.png" not in names
 
 
@@ -262,6 +263,7 @@ def test_images_that_may_not_be_shown_are_measured_and_not_drawn(tmp_path, weigh
     hidden = entries(3, "selfie", selfie.LICENCE)
     run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, hidden)
     assert not (tmp_path / "report" / "sheets").exists()
+    assert not (tmp_path / "report" / "images").exists()
     served = [row for row in table(tmp_path / "report" / "per_image.csv") if is_served(row)]
     assert len(served) == 3
     run(tmp_path, weights, {"selfies": tmp_path / "pairs"}, [*entries(1), *hidden[1:]])

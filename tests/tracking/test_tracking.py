@@ -40,6 +40,7 @@ from facesr.tracking import (
     promote,
     provenance,
     publish,
+    read_record,
     registration,
     rollback,
     store,
@@ -61,7 +62,8 @@ STAGES = (
     "evaluate",
 )
 GATE = PublishParams(metric="psnr", evaluation_set="selfies", confidence=0.9975)
-TRAINED = {"git.rev": "a" * 40, "git.dirty": "false", "device": "NVIDIA H200", "torch": "2.9.0"}
+TRAINED = {"git.rev": "a" * 40, "git.dirty": "false", "device": "NVIDIA H200"}
+PROVENANCE = {**TRAINED, "torch": "2.9.0", "began": "1000.5", "ended": "1090.5"}
 NETWORKS = (Path("models/gan.safetensors"), Path("models/upsampler.safetensors"))
 FIDELITY = Path("models/generator.safetensors")
 
@@ -133,7 +135,7 @@ def write_reports(reports: Path) -> None:
     for stage in STAGES:
         (reports / stage).mkdir(parents=True)
         if stage.startswith("train_"):
-            (reports / stage / "provenance.json").write_text(json.dumps(TRAINED))
+            (reports / stage / "provenance.json").write_text(json.dumps(PROVENANCE))
     curves = reports / "train_gan"
     (curves / "curves.csv").write_text("step,loss,critic_loss\n1,0.5,\n2,0.25,inf\n3,0.125,0.75\n")
     (curves / "valid.csv").write_text("step,psnr\n3,21.5\n")
@@ -144,6 +146,8 @@ def write_reports(reports: Path) -> None:
     (evaluation / "tables.md").write_text("| method | PSNR |\n")
     (evaluation / "sheets").mkdir()
     Image.new("RGB", (8, 8)).save(evaluation / "sheets" / "test.png")
+    (evaluation / "images" / "faces").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(evaluation / "images" / "faces" / "1.png")
     (reports / "metrics.json").write_text("{}")
 
 
@@ -268,6 +272,7 @@ def test_runs_hold_curves_images_parameters_and_data(published_project: Path) ->
         "per_image.csv",
         "tables.md",
         "sheets",
+        "images",
     }
     parent = runs["brisk-otter"]
     # 24, 25 and 26.5 dB against 23 dB; no other metric is in the table.
@@ -277,13 +282,63 @@ def test_runs_hold_curves_images_parameters_and_data(published_project: Path) ->
     }
     assert parent.data.metrics == expected
     assert evaluate.data.metrics == {}
+    # Without a preset of the profile all parameters are its own.
     params = parent.data.params
+    assert params["profile"] == "small"
     assert params["train_upsampler.phases.1.epochs"] == "3"
     assert params["fetch_faces.path"] == ""
     assert len(params["train_upsampler.note"]) == 6000
     [version] = client.search_model_versions("name = 'facesr'")
     model = client.get_logged_model(version.source.rpartition("/")[2])
     assert {metric.key: metric.value for metric in model.metrics} == expected
+
+
+def test_the_run_of_a_state_has_a_verdict_images_and_the_times_of_its_trainings(
+    published_project: Path,
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(published_project))
+    runs = {run.info.run_name: run for run in find_runs(published_project)}
+    parent, gan = runs["brisk-otter"], runs["train_gan"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("facesr/1 is champion. Better than the starter: psnr on selfies")
+    assert note.count(". ") == 1
+    [version] = client.search_model_versions("name = 'facesr'")
+    assert note.endswith(version.description)
+    images = client.list_artifacts(parent.info.run_id, "images")
+    keys = {Path(file.path).name.partition("+step")[0].replace("~", "/") for file in images}
+    assert keys == {"faces/1", "test/sheet"}
+    for run in (parent, gan):
+        assert (run.info.start_time, run.info.end_time) == (1000500, 1090500)
+    losses = client.get_metric_history(gan.info.run_id, "loss")
+    assert [one.timestamp for one in losses] == [1030500, 1060500, 1090500]
+    assert len(find_version(published_project, "facesr/1").tags) <= 16
+    assert len([tag for tag in parent.data.tags if not tag.startswith("mlflow.")]) <= 12
+
+
+def test_the_run_of_a_state_names_only_parameters_that_differ_from_its_profile(
+    project: Path,
+) -> None:
+    preset: dict[str, Any] = {stage: {"batch": 4} for stage in STAGES}
+    preset["fetch_faces"]["path"] = ""
+    preset |= {
+        "training_seed": 7,
+        "train_upsampler": {"loss": "l1", "phases": [{"epochs": 2}, {"epochs": 4}]},
+    }
+    preset["train_upsampler"]["note"] = "x" * 9000
+    (project / "profiles").mkdir()
+    (project / "profiles" / "small.yaml").write_text(yaml.safe_dump(preset))
+
+    published = publish_project(project)
+
+    [run] = [run for run in find_runs(project) if run.info.run_id == published.parent_run_id]
+    assert run.data.params == {
+        "profile": "small",
+        "training_seed": "0",
+        "train_upsampler.phases.1.epochs": "3",
+    }
+    assert read_record(project, "1").params["train_gan.batch"] == "4"
 
 
 def test_publishing_again_adds_nothing(published_project: Path) -> None:
@@ -727,7 +782,6 @@ def test_tags_hold_provenance_and_neither_secrets_nor_paths_of_this_computer(
     version = find_version(published_project, "facesr/1").tags
     assert runs["brisk-otter"]["dvc.exp_name"] == "brisk-otter"
     assert runs["brisk-otter"]["profile"] == version["profile"] == "small"
-    assert runs["train_gan"]["dvc.md5.models/gan.safetensors"]
     assert version["dvc.md5.data/pairs/selfies"]
     everything = json.dumps([*runs.values(), dict(version)])
     for secret in ("hunter2", str(published_project), "mlflow.user", "mlflow.source"):

@@ -15,6 +15,7 @@ from facesr.names import FULL_SIZE
 from facesr.stats import read_table, served_means
 from facesr.tracking.aliases import PROMOTED, REASON, SINCE, WITHDRAWN
 from facesr.tracking.history import git
+from facesr.tracking.provenance import FILE, parse_environment
 from facesr.tracking.records import Record, read_artifact, read_record
 from facesr.tracking.runs import MANIFESTS_FOLDER, SCORES
 from facesr.tracking.versions import WEIGHTS_MD5
@@ -23,6 +24,7 @@ _DECISIONS = (REASON, SINCE, PROMOTED, WITHDRAWN)
 # Of `describe`: what fills screens, and what fits into a line.
 _LONG = ("files", "params", "runs")
 _IN_A_LINE = ("code", "environment")
+_LAST_TRAINING = "train_upsampler"
 _ENVIRONMENT = ("device", "fastai", "torch", "torchvision")
 
 
@@ -31,6 +33,8 @@ def describe(root: Path, name: str) -> dict[str, Any]:
     record = read_record(root, name)
     tags = {**record.tags, **record.version.tags}
     params = read_artifact(root, record.run_id, "params.yaml")
+    trained = read_artifact(root, record.stages.get(_LAST_TRAINING, ""), FILE)
+    environment = {**tags, **parse_environment(trained or "")}
     return {
         "version": record.version.number,
         "aliases": list(record.aliases),
@@ -44,7 +48,7 @@ def describe(root: Path, name: str) -> dict[str, Any]:
         },
         "experiment": tags.get("dvc.exp_name", ""),
         "profile": tags.get("profile", ""),
-        "environment": {name: tags.get(name, "unknown") for name in _ENVIRONMENT},
+        "environment": {name: environment.get(name, "unknown") for name in _ENVIRONMENT},
         "images": _count_images(root, record),
         "files": {
             tag.removeprefix("dvc.md5."): value

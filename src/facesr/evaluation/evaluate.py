@@ -47,6 +47,8 @@ from facesr.stats import Summary, headlines, read_table
 VALID = "valid"
 # Of each validation set on the sheet that they share.
 SHOWN_PER_RECIPE = 2
+# Of each evaluation set as files of their own, which DVC and MLflow show side by side.
+SHOWN_ALONE = 2
 # Bicubic is the line itself, nearest far to its left.
 UNDRAWN = (BICUBIC, "nearest")
 
@@ -101,7 +103,8 @@ def evaluate(
             is better.
         report: Gets `per_image.csv`, `tables.md`, results by group as `groups.csv`, `groups.md` and
             `groups.png`, the gains as `gains.png`, and `sheets/SET.png` with images that may be
-            shown; those of the validation sets stand together in `sheets/valid.png`.
+            shown; those of the validation sets stand together in `sheets/valid.png`. The first
+            images of a set are also `images/SET/1.png` and so on.
             `measurement.json` names device and number format.
         summary: Gets the `headlines` of per_image.csv as JSON.
 
@@ -258,6 +261,7 @@ def _write_sheets(
         sheet.add(one.set.name, one.pairs, one.scores[FULL_SIZE], one.set.entries, count=shown)
         if sheet is not by_recipe:
             sheet.write(report / "sheets" / f"{one.set.name}.png", f"{one.set.name}: {title}")
+            sheet.write_each(report / "images" / one.set.name, SHOWN_ALONE)
     by_recipe.write(report / "sheets" / f"{VALID}.png", f"validation faces by recipe: {title}")
     gains = {
         one.set.name: {

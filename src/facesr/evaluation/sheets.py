@@ -76,6 +76,17 @@ class Sheet:
                 f"{set_name}, {stem}: PSNR at {self.sizes.hr_size} px in dB: {', '.join(values)}"
             )
 
+    def write_each(self, folder: Path, count: int) -> None:
+        """Write the first images as 1.png and so on: low-res, the chain's result, original."""
+        for place, entry in enumerate(self.shown[:count]):
+            columns = {name: [self.columns[name][place]] for name in (INPUT, UPSAMPLED, ORIGINAL)}
+            sheets.write_sheet(
+                folder / f"{place + 1}.png",
+                columns,
+                cell=self.sizes.hr_size,
+                title=f"{Path(entry.file).stem}{notice([entry])}",
+            )
+
     def write(self, path: Path, title: str) -> None:
         """Write the sheet as PNG; nothing where no image may be shown."""
         if not self.shown:

@@ -50,16 +50,16 @@ CLOCK = 0.1  # s
 def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     """Show a training in MLflow while the block lasts, if MLFLOW_TRACKING_URI names a server.
 
-    At the end, provenance.json with revision, device and versions is written to the report.
+    At the end, provenance.json with revision, device, versions and times is written to the report.
     """
     # Of several processes that share a training, the first writes the report.
     if os.environ.get("RANK", "0") != "0":
         yield report
         return
-    found = environment(root)
+    found, began = environment(root), time.time()
     if not tracking_uri(root).startswith(("http://", "https://")):
         yield report
-        write_environment(report, found)
+        write_environment(report, found, began)
         return
     # Here, since two threads that import at the same time may see unfinished modules.
     import_client()
@@ -68,7 +68,7 @@ def live_run(root: Path, report: Path, params: Params) -> Iterator[Path]:
     status = "FAILED"
     try:
         yield report
-        write_environment(report, found)
+        write_environment(report, found, began)
         status = "FINISHED"
     except Stopped:
         status = "KILLED"

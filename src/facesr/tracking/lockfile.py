@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +33,16 @@ def parse_lock(text: str, path: Path) -> dict[str, Any]:
     return {name: entry for name, entry in stages.items() if name != "publish"}
 
 
-def params_of(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return a stage's parameters in MLflow's form: `train_gan.batch_size`, `training_seed`."""
+def params_of(entry: Mapping[str, Any], files: Collection[str] = ()) -> dict[str, str]:
+    """Return a stage's parameters in MLflow's form: `train_gan.batch_size`, `training_seed`.
+
+    Args:
+        files: Those to read; without any, all.
+    """
     longest = 6000  # characters; MLflow refuses more
     found = {}
-    for values in entry.get("params", {}).values():
-        for name, value in flatten(values):
+    for file, values in entry.get("params", {}).items():
+        for name, value in flatten(values) if not files or file in files else ():
             text = value if isinstance(value, str) else json.dumps(value)
             if len(text) > longest:
                 text = f"{text[: longest - 1]}…"
@@ -101,3 +105,13 @@ def evaluation_tags(stages: Mapping[str, Mapping[str, Any]], metrics: Path) -> d
     """Return the tags of the images that the metrics were measured on."""
     data = data_of(entry_writing(stages, metrics))
     return {EVALUATION_KEY: key_of(data), **md5_tags(data)}
+
+
+def params_of_all(
+    stages: Mapping[str, Mapping[str, Any]], files: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the parameters of all stages, as `params_of`."""
+    found: dict[str, str] = {}
+    for entry in stages.values():
+        found |= params_of(entry, files)
+    return found

@@ -10,8 +10,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from facesr.config import PublishParams
+from facesr.config import PublishParams, parse_yaml
+from facesr.errors import ParamsError
 from facesr.names import FULL_SIZE, UPSAMPLED, EvaluationSet
+from facesr.profiles import PROFILES, compose
 from facesr.tracking import history
 from facesr.tracking.aliases import (
     DECISION,
@@ -31,18 +33,18 @@ from facesr.tracking.lockfile import (
     entry_writing,
     evaluation_tags,
     key_of,
-    md5_tags,
     md5s,
     params_of,
+    params_of_all,
     read_lock,
     stage_writing,
 )
-from facesr.tracking.provenance import experiment_tags, read_environment
+from facesr.tracking.provenance import experiment_tags, read_times, training_tags
 from facesr.tracking.published import Published, read_note, write_note
 from facesr.tracking.registration import VERSION_TAG, Registry, model_id
 from facesr.tracking.report_files import read_curves, read_headlines
 from facesr.tracking.restoring import note_state, restore
-from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, SCORES_FOLDER, Runs
+from facesr.tracking.runs import CARD, MANIFESTS_FOLDER, NOTE, SCORES_FOLDER, Runs, Times
 from facesr.tracking.store import CHALLENGER, CHAMPION, MODEL, as_registry_error, connect, home
 
 logger = getLogger(__name__)
@@ -94,7 +96,7 @@ def publish(
         def project(
             folder: Path, stages: Mapping[str, Any], tags: Mapping[str, str]
         ) -> _Projection:
-            trained = read_environment(folder / reports / stage_writing(stages, networks[-1]))
+            trained = training_tags(folder / reports / stage_writing(stages, networks[-1]))
             return _Projection(
                 runs=Runs(client, experiment_id, tags),
                 registry=Registry(
@@ -106,7 +108,7 @@ def publish(
                     fidelity=fidelity,
                     metrics=metrics,
                     tags={
-                        **{tag: text for tag, text in tags.items() if not tag.startswith(ALSO)},
+                        **{tag: tags[tag] for tag in ("profile", "dvc.exp_name") if tag in tags},
                         **trained,
                     },
                 ),
@@ -173,7 +175,7 @@ class _Projection:
     registry: Registry
     root: Path
     trained: Mapping[str, str]
-    """Revision, device and versions of the last training, whose weights the version has."""
+    """Revision and device of the last training, whose weights the version has."""
     reports: Path
     stages: Mapping[str, Mapping[str, Any]]
     metrics_path: Path
@@ -205,11 +207,19 @@ class _Projection:
                 PIPELINE_KEY: key,
                 **evaluation_tags(self.stages, self.metrics_path),
             }
-            with self.runs.open(name, tags) as run_id:
-                created = 1 + sum(
-                    self._link_or_write(stage, entry, run_id)
-                    for stage, entry in self.stages.items()
-                )
+            known = {
+                stage: self.runs.find(STAGE_KEY, key_of(entry))
+                for stage, entry in self.stages.items()
+            }
+            with self.runs.open(name, tags, self._times(known)) as run_id:
+                for stage, entry in self.stages.items():
+                    if run := known[stage]:
+                        tag = f"dvc.reused.{stage}"
+                        self.runs.client.set_tag(run_id, tag, run.info.run_id)
+                    else:
+                        self._write_stage(stage, entry, run_id)
+                        created += 1
+                created += 1
                 version, is_new = self.registry.register(run_id)
                 self._write_summary(run_id, version)
                 if is_judged:
@@ -250,7 +260,7 @@ class _Projection:
     def _decide(self, version: Any, run_id: str) -> Decision | None:
         tag = f"dvc.md5.{self.sets[self.rule.evaluation_set].pairs.as_posix()}"
         md5 = evaluation_tags(self.stages, self.metrics_path).get(tag, "")
-        return ask_gate(
+        decision = ask_gate(
             self.root,
             self.runs,
             version,
@@ -260,40 +270,49 @@ class _Projection:
             self.rule,
             self.measure,
         )
+        if decision:
+            alias = CHAMPION if decision.is_champion else CHALLENGER
+            sentence = decision.reason.partition(". ")[0].rstrip(".")
+            note = f"{MODEL}/{version.version} is {alias}. {sentence}."
+            self.runs.client.set_tag(run_id, NOTE, note)
+            self.runs.client.update_model_version(MODEL, version.version, f"{sentence}.")
+        return decision
 
-    def _link_or_write(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> bool:
-        """Write a stage's run or link the existing one; return whether it was written."""
-        key = key_of(entry)
-        if known := self.runs.find(STAGE_KEY, key):
-            self.runs.client.set_tag(parent_run_id, f"dvc.reused.{stage}", known.info.run_id)
-            return False
+    def _times(self, known: Mapping[str, Any]) -> Times | None:
+        """Return when the first training of this state began and the last ended, if known."""
+        found = [read_times(self.reports / stage) for stage, run in known.items() if not run]
+        began, ended = zip(*filter(None, found), strict=True) if any(found) else ((), ())
+        return (min(began), max(ended)) if began else None
+
+    def _write_stage(self, stage: str, entry: Mapping[str, Any], parent_run_id: str) -> None:
+        times = read_times(self.reports / stage)
         tags = {
-            **read_environment(self.reports / stage),
+            **training_tags(self.reports / stage),
             "mlflow.parentRunId": parent_run_id,
             "dvc.stage": stage,
-            STAGE_KEY: key,
-            **md5_tags(md5s(entry, "outs")),
+            STAGE_KEY: key_of(entry),
         }
         purposes = {"train": "training", "evaluate": "evaluation"}
         purpose = purposes.get(stage.partition("_")[0], "preparation")
-        with self.runs.open(stage, tags) as run_id:
+        with self.runs.open(stage, tags, times) as run_id:
             self.runs.log_params(run_id, params_of(entry))
             self.runs.log_inputs(run_id, data_of(entry), purpose)
-            self.runs.log_metrics(run_id, read_curves(self.reports / stage))
+            self.runs.log_metrics(run_id, read_curves(self.reports / stage), times=times)
             self.runs.log_files(run_id, self.reports / stage)
             for path in md5s(entry, "outs"):
                 if (manifest := self.root / path / "manifest.csv").is_file():
                     self.runs.client.log_artifact(
                         run_id, str(manifest), f"{MANIFESTS_FOLDER}/{path}"
                     )
-        return True
 
     def _write_summary(self, run_id: str, version: Any) -> None:
-        """Log all parameters, the headlines and files to the parent run."""
-        params: dict[str, str] = {}
-        for entry in self.stages.values():
-            params |= params_of(entry)
-        self.runs.log_params(run_id, params)
+        """Log what differs from the profile, the headlines, images and files to the parent run."""
+        self.runs.log_params(run_id, {"profile": self.profile, **self._own_params()})
+        evaluated = self.scores.parent
+        for path in sorted(evaluated.glob("images/*/*.png")):
+            self.runs.log_image(run_id, path, f"{path.parent.name}/{path.stem}")
+        for path in sorted(evaluated.glob("sheets/*.png")):
+            self.runs.log_image(run_id, path, f"{path.stem}/sheet")
         evaluation = data_of(entry_writing(self.stages, self.metrics_path))
         self.runs.log_inputs(run_id, evaluation, "evaluation")
         self.runs.log_metrics(run_id, self.metrics, model_id=model_id(version))
@@ -303,6 +322,17 @@ class _Projection:
             if (self.root / name).is_file():
                 self.runs.client.log_artifact(run_id, str(self.root / name))
         self.runs.client.set_tag(run_id, VERSION_TAG, version.version)
+
+    def _own_params(self) -> dict[str, str]:
+        """Return the parameters in params.yaml that differ from the profile; all without one."""
+        path = home(self.root) / PROFILES
+        try:
+            preset = parse_yaml(compose(self.profile, path), path)
+        except ParamsError:
+            return params_of_all(self.stages)
+        usual = params_of({"params": {"params.yaml": preset}})
+        own = params_of_all(self.stages, ("params.yaml",))
+        return {name: value for name, value in own.items() if value != usual.get(name)}
 
     def _write_card(self, run_id: str, version: Any) -> None:
         # Loads PyTorch.

@@ -1,8 +1,9 @@
-"""Provenance of weights: revision, device and versions of the training; DVC experiments."""
+"""Provenance of weights: revision, device, versions and times of the training; DVC experiments."""
 
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from facesr.tracking.lockfile import ALSO
 
 # Written by every training beside its curves, so that DVC's cache and remotes carry it along.
 FILE = "provenance.json"
+_BEGAN, _ENDED = "began", "ended"
 # What decides how the trainings and their data come out; parameters are recorded apart.
 _CODE = ("src", "stages", "dvc.yaml", "recipes.yaml", "removed.csv", "requirements.lock")
 
@@ -34,19 +36,53 @@ def environment(root: Path) -> dict[str, str]:
     return {tag: value for tag, value in found.items() if value}
 
 
-def write_environment(report: Path, found: Mapping[str, str]) -> None:
-    """Write provenance.json into the report of a training."""
+def write_environment(report: Path, found: Mapping[str, str], began: float) -> None:
+    """Write provenance.json into the report of a training that ends now.
+
+    Args:
+        began: In s since 1970; of the last part, if the training was interrupted.
+    """
+    content = {**found, _BEGAN: f"{began:.3f}", _ENDED: f"{time.time():.3f}"}
     with atomic_write(report / FILE) as temporary:
-        temporary.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_environment(report: Path) -> dict[str, str]:
-    """Return the provenance of a training; empty if it has none."""
+    """Return revision, device and versions of a training; empty if it has none."""
     try:
-        found = json.loads((report / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = (report / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         return {}
-    return {str(tag): str(value) for tag, value in dict(found).items()}
+    return parse_environment(text)
+
+
+def training_tags(report: Path) -> dict[str, str]:
+    """Return the tags of a training: revision, dirty flag and device, without unknown ones."""
+    found = read_environment(report)
+    return {tag: found[tag] for tag in ("git.rev", "git.dirty", "device") if tag in found}
+
+
+def parse_environment(text: str) -> dict[str, str]:
+    """Return what `read_environment` returns, from the text of provenance.json."""
+    return {tag: value for tag, value in _parse(text).items() if tag not in (_BEGAN, _ENDED)}
+
+
+def read_times(report: Path) -> tuple[int, int] | None:
+    """Return when a training began and ended, in ms since 1970; None if unknown."""
+    try:
+        found = _parse((report / FILE).read_text(encoding="utf-8"))
+        began, ended = (int(float(found[name]) * 1000) for name in (_BEGAN, _ENDED))
+    except (OSError, ValueError, KeyError):
+        return None
+    return began, ended
+
+
+def _parse(text: str) -> dict[str, str]:
+    try:
+        return {str(tag): str(value) for tag, value in dict(json.loads(text)).items()}
+    except (TypeError, ValueError):
+        return {}
 
 
 def experiment_tags(profile: str, names: Sequence[str]) -> dict[str, str]:

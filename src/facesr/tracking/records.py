@@ -9,7 +9,13 @@ from pathlib import Path
 from facesr.errors import NoChampionError, NotRegisteredError, RegistryError
 from facesr.stats import Table, read_table
 from facesr.tracking import history
-from facesr.tracking.lockfile import ALSO, EVALUATION_RUN, PIPELINE_KEY
+from facesr.tracking.lockfile import (
+    ALSO,
+    EVALUATION_RUN,
+    PIPELINE_KEY,
+    params_of_all,
+    parse_lock,
+)
 from facesr.tracking.runs import SCORES, Runs
 from facesr.tracking.store import (
     EXPERIMENT,
@@ -22,6 +28,8 @@ from facesr.tracking.store import (
     tracking_uri,
 )
 from facesr.tracking.versions import RegisteredVersion, find_version
+
+_LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -174,11 +182,14 @@ def _read(root: Path, name: str, run_id: str, version: RegisteredVersion | None)
             if tag.startswith("dvc.reused.")
         } | {child.data.tags["dvc.stage"]: child.info.run_id for child in children}
         aliases = client.get_registered_model(MODEL).aliases
+        # The run itself has only those that differ from its profile.
+        lock = Runs(client, experiment_id, {}).read_text(run_id, _LOCK)
+    params = params_of_all(parse_lock(lock, Path(_LOCK))) if lock else dict(run.data.params)
     return Record(
         name=name,
         run_id=run_id,
         tags=dict(run.data.tags),
-        params=dict(run.data.params),
+        params=params,
         metrics=dict(run.data.metrics),
         stages=stages,
         version=found,

@@ -12,10 +12,8 @@ from typing import Any
 from facesr.errors import RegistryError
 from facesr.files import digest
 from facesr.tracking.lockfile import (
-    STAGE_KEY,
     entry_writing,
     evaluation_tags,
-    key_of,
     md5_tags,
     md5s,
 )
@@ -122,7 +120,6 @@ class Registry:
                 WEIGHTS_MD5: md5,
                 **sources,
                 **self.tags,
-                STAGE_KEY: key_of(entry_writing(self.stages, self.networks[-1])),
                 **evaluation_tags(self.stages, self.metrics),
             }
             return self._create_version(run_id, weights, config, tags), True

@@ -17,8 +17,13 @@ from facesr.names import metric_name
 SCORES_FOLDER = "evaluation"
 SCORES = f"{SCORES_FOLDER}/per_image.csv"
 CARD = "card.md"
+# Shown by MLflow as a run's description.
+NOTE = "mlflow.note.content"
 # Of a fetching stage's artifacts: which images there were, and under which licence.
 MANIFESTS_FOLDER = "manifests"
+
+Times = tuple[int, int]
+"""Beginning and end in ms since 1970."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,17 @@ class Runs:
         return runs[0] if runs else None
 
     @contextmanager
-    def open(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-        """Create a run, return its id, and end it as FINISHED, or FAILED after an error."""
+    def open(self, name: str, tags: Mapping[str, str], times: Times | None = None) -> Iterator[str]:
+        """Create a run, return its id, and end it as FINISHED, or FAILED after an error.
+
+        Args:
+            times: Of what the run records; None takes those of this block.
+        """
+        began, ended = times or (None, None)
         # The client, unlike mlflow.start_run, adds no tags with the user's name and local paths.
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**self.tags, **tags})
+        run = self.client.create_run(
+            self.experiment_id, began, run_name=name, tags={**self.tags, **tags}
+        )
         run_id: str = run.info.run_id
         try:
             yield run_id
@@ -51,7 +63,7 @@ class Runs:
             with suppress(Exception):
                 self.client.set_terminated(run_id, "FAILED")
             raise
-        self.client.set_terminated(run_id, "FINISHED")
+        self.client.set_terminated(run_id, "FINISHED", ended)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Log parameters."""
@@ -61,17 +73,36 @@ class Runs:
             self.client.log_batch(run_id, params=block, synchronous=True)
 
     def log_metrics(
-        self, run_id: str, metrics: Iterable[tuple[str, float, int]], model_id: str | None = None
+        self,
+        run_id: str,
+        metrics: Iterable[tuple[str, float, int]],
+        *,
+        model_id: str | None = None,
+        times: Times | None = None,
     ) -> None:
-        """Log name, value and step of metrics, also to a logged model if one is named."""
+        """Log name, value and step of metrics, also to a logged model if one is named.
+
+        Args:
+            times: When the training began and when it reached the last step; steps between them get
+                times in proportion. None takes the present.
+        """
         from mlflow.entities import Metric
 
+        rows = list(metrics)
         now = int(time.time() * 1000)
+        began, ended = times or (now, now)
+        last = max((step for *_, step in rows), default=0) or 1
         self.log_entities(
             run_id,
             (
-                Metric(metric_name(name), value, now, step, model_id=model_id)
-                for name, value, step in metrics
+                Metric(
+                    metric_name(name),
+                    value,
+                    began + (ended - began) * step // last,
+                    step,
+                    model_id=model_id,
+                )
+                for name, value, step in rows
             ),
         )
 
@@ -101,17 +132,20 @@ class Runs:
             if path.is_file() and not path.name.startswith("."):
                 self.log_file(run_id, folder, path)
 
+    def log_image(self, run_id: str, path: Path, key: str, step: int = 0) -> None:
+        """Log an image; MLflow shows those of one key side by side across runs."""
+        from PIL import Image
+
+        with Image.open(path) as image:
+            self.client.log_image(run_id, image, key=key, step=step, synchronous=True)
+
     def log_file(self, run_id: str, folder: Path, path: Path) -> None:
         """Log a file of a folder; samples/stepN.png becomes an image with a step."""
         inside = path.relative_to(folder).parent.as_posix()
         step = re.fullmatch(r"step(\d+)\.png", path.name)
         if step and path.parent.name == "samples":
-            from PIL import Image
-
             # Under a fixed key MLflow shows a slider over the steps.
-            with Image.open(path) as image:
-                number = int(step[1])
-                self.client.log_image(run_id, image, key=inside, step=number, synchronous=True)
+            self.log_image(run_id, path, inside, int(step[1]))
         else:
             self.client.log_artifact(run_id, str(path), None if inside == "." else inside)
 
