@@ -25,7 +25,7 @@ from PIL import Image
 from shipped import write_params
 from tiny import network
 
-from facesr import choice, tracking
+from facesr import choice, cli, tracking
 from facesr.config import PublishParams, load_params
 from facesr.errors import DataError, NoChampionError, NotRegisteredError, RegistryError
 from facesr.models.checkpoints import save_networks
@@ -450,6 +450,35 @@ def test_a_better_version_becomes_champion_and_a_worse_one_challenger_with_the_r
     assert "Better" in champion(project).tags["gate.reason"]
     # Known states move nothing.
     assert publish_project(project).decision is None
+
+
+def test_the_challenger_is_the_best_of_those_that_did_not_pass_and_not_the_last(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scores(project / "reports", [23.0, 24.3, 25.4])
+    publish_project(project)
+    train_again(project, [23.0, 24.1, 25.4], seed=1)
+
+    last = publish_project(project)
+
+    assert last.model_version == 2
+    assert last.decision.rival == find_version(project, "facesr@challenger").number == 1
+    note = find_runs(project, f"attributes.run_id = '{last.parent_run_id}'")[0].data.tags
+    assert "facesr/2 is behind the challenger, version 1" in note["mlflow.note.content"]
+    train_again(project, [23.0, 24.5, 25.4], seed=2)
+    assert publish_project(project).decision.rival is None
+    assert find_version(project, "facesr@challenger").number == 3
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        cli.main(["versions"])
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in capsys.readouterr().out.splitlines()
+    ]
+    # The mean of 0, 1.5 and 2.4 dB over bicubic; these images are selfies.
+    assert rows[2][:6] == ["3", "challenger", "-", "small", "-", "+1.300"]
+    assert [row[0] for row in rows[3:]] == ["2", "1"]
 
 
 def test_a_first_version_that_is_not_better_than_the_starter_stays_challenger(

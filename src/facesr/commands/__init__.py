@@ -18,6 +18,7 @@ from facesr.commands import (
     reproduce,
     scoreboard,
     verify,
+    versions,
 )
 
 # In the order of `facesr --help`.
@@ -26,6 +27,7 @@ COMMANDS = (
     burst,
     scoreboard,
     export,
+    versions,
     lineage,
     verify,
     reproduce,

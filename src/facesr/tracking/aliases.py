@@ -1,7 +1,7 @@
 """The aliases of the registered model: which version serves, and the decisions behind it."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from logging import getLogger
@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 from facesr.errors import DataError, FaceSRError, RegistryError
 from facesr.names import BICUBIC, GAN, GENERATOR_SIZE, STARTER
 from facesr.stats import read_table
-from facesr.tracking.gate import Decision, Rule, decide, describe_learned, hold_first, scores_of
+from facesr.tracking.gate import (
+    Decision,
+    Rule,
+    compare,
+    decide,
+    describe_learned,
+    hold_first,
+    scores_of,
+)
 from facesr.tracking.lockfile import EVALUATION_RUN
 from facesr.tracking.restoring import note_decision
 from facesr.tracking.runs import SCORES_FOLDER, Runs
@@ -58,8 +66,10 @@ def ask_gate(
 ) -> Decision | None:
     """Give a version the alias that the gate decides on, after its reason is written.
 
-    A version that serves already keeps its alias; one that a person has withdrawn gets none. Where
-    the champion or the starter was not measured, the reason is written and no alias changes.
+    The challenger is the best of those that did not pass: a version that is behind it on the same
+    images gets no alias. A version that serves already keeps its alias; one that a person has
+    withdrawn gets none. Where the champion or the starter was not measured, the reason is written
+    and no alias changes.
 
     Args:
         version: MLflow's version, just measured.
@@ -102,9 +112,34 @@ def ask_gate(
     _tag(client, number, REASON, decision.reason)
     if decision.is_champion:
         _make_champion(client, number)
-    else:
+        return decision
+    rival = _better_challenger(runs, number, own, images, scores.name, rule)
+    if not rival:
         client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
-    return decision
+    return decision._replace(rival=rival)
+
+
+def _better_challenger(
+    runs: Runs,
+    number: int,
+    own: Mapping[str, float],
+    images: Images,
+    scores_name: str,
+    rule: Rule,
+) -> int | None:
+    """Return the challenger if it has the better mean; None if it was measured on other images."""
+    challenger = runs.client.get_registered_model(MODEL).aliases.get(CHALLENGER)
+    if not challenger or int(challenger) == number:
+        return None
+    tags = runs.client.get_model_version(MODEL, str(challenger)).tags
+    if tags.get(images.tag) != images.md5 or WITHDRAWN in tags:
+        return None
+    text = runs.read_text(tags.get(EVALUATION_RUN, ""), f"{SCORES_FOLDER}/{scores_name}")
+    with suppress(DataError):
+        [theirs] = scores_of(read_table(text or ""), rule, [rule.method])
+        if compare(own, theirs, rule.metric).mean < 0:
+            return int(challenger)
+    return None
 
 
 def _table_of(

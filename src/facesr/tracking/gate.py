@@ -40,6 +40,8 @@ class Decision(NamedTuple):
 
     is_champion: bool
     reason: str
+    rival: int | None = None
+    """Number of the challenger that a version without success does not replace."""
 
 
 def decide(

@@ -143,10 +143,8 @@ def publish(
                 note_state(root, client, published.parent_run_id, event)
             write_note(root, key, published)
     if published.decision:
-        alias = CHAMPION if published.decision.is_champion else CHALLENGER
-        logger.info(
-            "Version %d is %s. %s", published.model_version, alias, published.decision.reason
-        )
+        standing, reason = _standing(published.decision), published.decision.reason
+        logger.info("Version %d is %s. %s", published.model_version, standing, reason)
     logger.info(
         "MLflow: %d new runs, %s version %d, %s",
         published.created_runs,
@@ -163,8 +161,13 @@ def _event(published: Published) -> str:
     version = f"{MODEL}/{published.model_version}"
     if not published.decision:
         return f"{version} was published"
-    alias = CHAMPION if published.decision.is_champion else CHALLENGER
-    return f"{version} is {alias}\n\n{published.decision.reason}"
+    return f"{version} is {_standing(published.decision)}\n\n{published.decision.reason}"
+
+
+def _standing(decision: Decision) -> str:
+    if decision.rival:
+        return f"behind the {CHALLENGER}, version {decision.rival}"
+    return CHAMPION if decision.is_champion else CHALLENGER
 
 
 @dataclass(frozen=True)
@@ -271,9 +274,8 @@ class _Projection:
             self.measure,
         )
         if decision:
-            alias = CHAMPION if decision.is_champion else CHALLENGER
             sentence = decision.reason.partition(". ")[0].rstrip(".")
-            note = f"{MODEL}/{version.version} is {alias}. {sentence}."
+            note = f"{MODEL}/{version.version} is {_standing(decision)}. {sentence}."
             self.runs.client.set_tag(run_id, NOTE, note)
             self.runs.client.update_model_version(MODEL, version.version, f"{sentence}.")
         return decision

@@ -119,7 +119,7 @@ def _find_run_id(root: Path, name: str) -> str:
     uri = tracking_uri(root)
     missing = RegistryError(
         f"{name} is no version, parent run or experiment in {shown(uri)}. "
-        "Versions and runs are listed by: make mlflow"
+        "Versions and experiments are listed by: facesr versions"
     )
     if is_embedded(root) and not database_file(root).exists():
         raise missing
