@@ -131,5 +131,6 @@ def headlines(table: Table) -> dict[str, float]:
             values = gains if metric == "psnr_gain" else columns.get(metric, {})
             mean = summarise(values.values()).mean
             if math.isfinite(mean):
-                found[headline_key(set_name, metric)] = mean
+                # Six digits, as every report has.
+                found[headline_key(set_name, metric)] = float(f"{mean:.6g}")
     return found

@@ -23,6 +23,8 @@ from facesr.names import (
 )
 from facesr.reports import sheets
 
+# Of an image alone, in px: the letters of its licence need the width.
+LEAST_CELL = 240
 COLUMNS = (
     (GENERATOR_SIZE, BICUBIC),
     (GENERATOR_SIZE, GENERATOR),
@@ -83,7 +85,7 @@ class Sheet:
             sheets.write_sheet(
                 folder / f"{place + 1}.png",
                 columns,
-                cell=self.sizes.hr_size,
+                cell=max(self.sizes.hr_size, LEAST_CELL),
                 title=f"{Path(entry.file).stem}{notice([entry])}",
             )
 
