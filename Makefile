@@ -77,12 +77,11 @@ bench-dashboard: $(READY)  ## Measure the page: first page, a result, memory, te
 screenshots: $(READY)  ## Draw the documentation's images of the page, after make repro
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py . docs/dashboard
 
-starter: $(READY)  ## Train the starter network on and put the mean of both into the package (three hours)
+starter: $(READY)  ## Train both sets of the starter's weights on and put them into the package (three hours)
 	$(BIN)/facesr profile starter
-	$(RUN) dvc exp run train_generator
-	$(BIN)/facesr export models/generator.safetensors --float16 --force \
-		--mean-with src/facesr/starter/starter.safetensors \
-		--output src/facesr/starter/starter.safetensors
+	$(RUN) dvc exp run train_gan
+	$(BIN)/facesr export models/gan.safetensors --fidelity models/generator.safetensors \
+		--float16 --force --output src/facesr/starter/starter.safetensors
 	@echo "params.yaml is profile starter now. Put it back: git checkout params.yaml dvc.lock"
 
 .PHONY: profile
