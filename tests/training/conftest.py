@@ -7,6 +7,7 @@ import yaml
 from shipped import profile_values
 
 from facesr import images
+from facesr.tracking import provenance
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("train_generator", "train_critic", "train_gan", "train_upsampler")
@@ -56,10 +57,12 @@ def run_stage(name, root, monkeypatch):
 
 
 def outs(name, root):
-    """Bytes of everything that a training leaves."""
+    """Bytes of everything that a training leaves, but for provenance.json, which has its times."""
     files = [*(root / "reports" / name).rglob("*"), root / f"models/{WEIGHTS[name]}.safetensors"]
     return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in files
+        if path.is_file() and path.name != provenance.FILE
     }
 
 
