@@ -208,7 +208,7 @@ def test_pretrained_weights_reach_the_encoder(monkeypatch, backbone, levels, lay
 
 
 def test_a_pretrained_encoder_keeps_its_statistics_while_it_trains(monkeypatch):
-    monkeypatch.setattr(encoders, "load_backbone", lambda name, vgg16: zoo.resnet18(weights=None))
+    monkeypatch.setattr(encoders, "load_backbone", lambda name: zoo.resnet18(weights=None))
     network = build({**RESIDUAL, "width": 64, "pretrained": True}, fetch=True).train()
     norms = [m for m in network.modules() if isinstance(m, FrozenBatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]

@@ -13,7 +13,6 @@ from filelock import FileLock
 from facesr.config import PublishParams, parse_yaml
 from facesr.errors import ParamsError
 from facesr.names import FULL_SIZE, UPSAMPLED, EvaluationSet
-from facesr.profiles import PROFILES, compose
 from facesr.tracking import history
 from facesr.tracking.aliases import (
     DECISION,
@@ -327,6 +326,9 @@ class _Projection:
 
     def _own_params(self) -> dict[str, str]:
         """Return the parameters in params.yaml that differ from the profile; all without one."""
+        # A plain installation, which enhances, has no ruamel.yaml.
+        from facesr.profiles import PROFILES, compose
+
         path = home(self.root) / PROFILES
         try:
             preset = parse_yaml(compose(self.profile, path), path)
