@@ -186,6 +186,10 @@ def test_a_reload_that_would_lose_results_is_asked_about_and_no_other(visit, bas
         # A question that is dismissed leaves the page as it is, and Playwright would wait for one.
         page.evaluate("setTimeout(() => location.reload())")
         page.wait_for_timeout(1000)
+        for _ in range(100):
+            if asked:
+                return
+            page.wait_for_timeout(100)
 
     page.on("dialog", answer)
     upload(page, kid)
