@@ -221,7 +221,7 @@ def _turns(generator: nn.Module, critic: nn.Module, params: Params, processes: P
         generator,
         critic,
         section,
-        content_loss=ContentLoss(section.content).to(processes.device),
+        content_loss=ContentLoss(section.content, params.training.features).to(processes.device),
         parts=MicroBatches(1, most=1, processes=processes),
     )
 
@@ -312,7 +312,7 @@ def _stock(stage: str, params: Params, folder: Path, seconds: float, processes: 
     clock = Clock(loader, batch_size=batch, seconds=seconds, device=device)
     dls = DataLoaders(clock, [next(iter(loader))], device=device)
     if stage == "train_gan":
-        content = ContentLoss(params.train_gan.content).to(device)
+        content = ContentLoss(params.train_gan.content, params.training.features).to(device)
         weight = params.train_gan.adversarial_weight
         form = ADVERSARIAL_LOSSES[params.train_gan.adversarial_loss]
         learner = GANLearner(
@@ -340,7 +340,7 @@ def _stock(stage: str, params: Params, folder: Path, seconds: float, processes: 
 def _loss(stage: str, params: Params, device: torch.device) -> Any:
     if stage == "train_critic":
         return patch_cross_entropy
-    return ContentLoss(getattr(params, stage).content).to(device)
+    return ContentLoss(getattr(params, stage).content, params.training.features).to(device)
 
 
 def _ours(

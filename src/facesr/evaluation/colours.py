@@ -31,10 +31,12 @@ def measure(sr: Tensor, hr: Tensor, scale: int, names: Sequence[str]) -> dict[st
         scale: Reduction by means over squares of so many pixels.
         names: Keys of `PLACES`.
     """
-    reduced = F.avg_pool2d(torch.cat([hr[None], sr]), scale)
+    if not names:
+        return {}
+    labs = _to_lab(F.avg_pool2d(torch.cat([hr[None], sr]), scale))
     found = {}
     for name in names:
-        original, *restored = (_pixels_at(one, PLACES[name]) for one in _to_lab(reduced))
+        original, *restored = (_pixels_at(one, PLACES[name]) for one in labs)
         errors = [float(deltaE_ciede2000(original, one).mean()) for one in restored]
         found[name] = torch.tensor(errors)
     return found

@@ -133,7 +133,7 @@ class Turns:
 
     def _set_rates(self) -> None:
         left = self.params.batches - sum(self.steps.values())
-        share = min(1.0, left / max(1.0, self.params.decay_fraction * self.params.batches))
+        share = min(1.0, max(0, left) / max(1.0, self.params.decay_fraction * self.params.batches))
         for optimizer, rate in (
             (self.generator_optimizer.optimizer, self.params.generator_learning_rate),
             (self.critic_optimizer.optimizer, self.params.critic_learning_rate),
