@@ -366,10 +366,10 @@ def _ours(
         return _adversarial(params, training, folder, timed, processes)
     section = getattr(params, stage)
     folders = [(place / "lr", place / "hr") for place in (folder, folder / "valid")]
-    task_of: Any = partial(regression_task, init_from=None)
+    task_of: Any = partial(regression_task, training=params.training, init_from=None)
     if stage == "train_critic":
         task_of = critic_task
-    task = task_of(section, folders, hr_size=_sides(stage, params)[1], seed=0)
+    task = task_of(section, folders=folders, hr_size=_sides(stage, params)[1], seed=0)
     batches = task.cycles[-1].batches
     clock = timed(batches, batch_size=batches.batch_size)
     cycle = Cycle(clock, epochs=1, rates=[1e-5] * len(task.parts))
